@@ -1,0 +1,43 @@
+//! The door: the only code that opens outbound connections.
+//!
+//! Every byte that leaves the product goes through [`Door::send`]: what guests send, OAuth calls,
+//! outgoing webhooks. Its steps stand in one function in `door.rs`, in the order in which they have to
+//! happen; each is a file of its own, pure where it can be, with the tests that fail without it.
+//!
+//! Invariants: a request leaves only where a rule allows it, to an address that was checked and is the
+//! one dialled; a credential is added last and only for the audience it is pinned to; an unsafe request
+//! leaves only after its intent is durable, and never twice by our own doing; an error says whether any
+//! byte may have left.
+//!
+//! To add a step, give it a file, call it from `Door::send` in its place, and add a test that fails
+//! without the call.
+
+mod address;
+mod budget;
+mod config;
+mod dial;
+mod door;
+mod effect;
+mod error;
+mod exchange;
+mod inject;
+mod intents;
+mod json_edit;
+mod normalise;
+mod pool;
+mod read;
+mod redact;
+mod request;
+mod resolve;
+mod route;
+mod strip;
+mod wire;
+
+pub use address::refusal as address_refusal;
+pub use bulkhead_vault::CredentialFields;
+pub use config::{DevUpstream, DoorConfig, DoorSetupError};
+pub use door::Door;
+pub use error::{ConnectFailure, Denial, DoorError, InvalidRequest, Large, UrlProblem};
+pub use intents::{Intent, Intents, NoIntents, Point, Refused};
+pub use request::{Answer, AppPins, EffectPlan, Outgoing, Pass, Sent};
+pub use resolve::{Resolve, ResolveError};

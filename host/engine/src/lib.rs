@@ -1,0 +1,189 @@
+//! The heart: claim → load → invoke → commit.
+//!
+//! Everything that decides what happens next is here: what a webhook becomes, when a run is tried again, who is asked
+//! for a token, which events reach which routes. It drives the sandbox (`bulkhead_runtime`), the door
+//! (`bulkhead_egress`), the safe (`bulkhead_vault`) and the memory (`bulkhead_store`), and knows nothing of HTTP servers.
+//!
+//! Invariants:
+//! - A run's effects on our store are one transaction, conditional on its fence.
+//! - Before an unsafe request leaves, its intent is durable; its answer is durable before the guest sees it.
+//! - No transaction spans a guest call or a request.
+//!
+//! To add an operation: a case in `attempt::operation`, one in `commit`, and the call that enqueues it in `calls`.
+
+mod apps;
+mod attempt;
+mod backoff;
+mod calls;
+mod clock;
+mod commit;
+mod connect;
+mod connections;
+mod credentials;
+mod fault;
+mod host_call;
+mod ingress;
+mod journal;
+mod mapping;
+mod oauth;
+mod ports;
+mod publish;
+mod references;
+mod refusals;
+mod routes;
+mod schema;
+mod schema_cost;
+mod settle;
+mod split;
+mod versions;
+mod views;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bulkhead_manifest::{RunId, SharedClock, VersionId};
+use bulkhead_store::Store;
+use bulkhead_vault::{Secret, Vault};
+use tokio::sync::{Notify, OnceCell, broadcast};
+use url::Url;
+
+pub use apps::{AppError, NewApp};
+// What a host is put together from, for whoever boots one.
+pub use backoff::Backoff;
+pub use bulkhead_egress::{DevUpstream, Door, DoorConfig, DoorSetupError};
+pub use bulkhead_runtime::{CompilerCommand, PullMode, Runtime, RuntimeConfig, StartError};
+pub use calls::{ActionCall, CallError, LinkError, RunFilter, Verdict};
+pub use clock::SystemClock;
+pub use connect::{ConnectError, Connected, OpenSession, SessionKind, SessionView};
+pub use connections::{ConnectionError, ConnectionView, NewConnection};
+pub use fault::EngineFault;
+pub use ingress::{Delivered, Inbound, Refused, Reply, Target};
+pub use publish::{PublishError, Published};
+pub use routes::{NewRoute, NewStep, RouteError, RouteView};
+pub use schema::{InvalidField, SchemaError};
+pub use views::{AttemptView, JournalView, RunView};
+pub use worker::Workers;
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Where browsers and providers reach this host.
+    pub public_url: Url,
+    /// Runs at once on this node.
+    pub workers: usize,
+    /// The component that evaluates jq; without it a route cannot map.
+    pub jq: Option<PathBuf>,
+    pub backoff: Backoff,
+    /// How long a run in the background is tried, milliseconds.
+    pub background_deadline_ms: u64,
+    /// How long a claim holds without a heartbeat, milliseconds.
+    pub lease_ms: u64,
+}
+
+impl EngineConfig {
+    /// The defaults for a host at `public_url`.
+    pub fn new(public_url: Url) -> Self {
+        Self {
+            public_url,
+            workers: 32,
+            jq: None,
+            backoff: Backoff::default(),
+            background_deadline_ms: 86_400_000,
+            lease_ms: 30_000,
+        }
+    }
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    pub store: Store,
+    pub vault: Vault,
+    pub door: Door,
+    pub runtime: Runtime,
+    pub clock: SharedClock,
+    pub config: EngineConfig,
+}
+
+/// The engine. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub store: Store,
+    pub vault: Vault,
+    pub door: Door,
+    pub runtime: Runtime,
+    pub clock: SharedClock,
+    pub config: EngineConfig,
+    /// Keys of effects: what a provider recognises a repeated request by.
+    pub effect_key: Secret,
+    /// From which each run's randomness is derived.
+    pub seed_key: Secret,
+    pub versions: moka::future::Cache<VersionId, Arc<versions::Known>>,
+    /// Rung when something may have become due.
+    pub wake: Notify,
+    /// Runs that ended, for those who wait on this node.
+    pub ended: broadcast::Sender<RunId>,
+    /// Who we are to leases.
+    pub holder: String,
+    pub jq: OnceCell<bulkhead_runtime::Loaded>,
+    pub refusals: refusals::Refusals,
+}
+
+/// Versions kept parsed; each is a manifest, a descriptor and its schemas.
+const VERSIONS_KEPT: u64 = 1_000;
+/// Ended runs a slow waiter may lag behind before it asks the store instead.
+const ENDED_BACKLOG: usize = 4_096;
+
+impl Engine {
+    /// Puts the engine together. Nothing runs until [`Engine::work`].
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, vault, door, runtime, clock, config } = parts;
+        let (effect_key, seed_key) = (vault.derive("effect"), vault.derive("seed"));
+        let inner = Inner {
+            store,
+            vault,
+            door,
+            runtime,
+            clock,
+            config,
+            effect_key,
+            seed_key,
+            versions: moka::future::Cache::new(VERSIONS_KEPT),
+            wake: Notify::new(),
+            ended: broadcast::channel(ENDED_BACKLOG).0,
+            holder: bulkhead_vault::random_token("node"),
+            jq: OnceCell::new(),
+            refusals: refusals::Refusals::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    pub fn clock(&self) -> &SharedClock {
+        &self.inner.clock
+    }
+
+    pub fn public_url(&self) -> &Url {
+        &self.inner.config.public_url
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.inner.clock.now_ms()
+    }
+
+    /// Whether this node can do its work: the store answers.
+    pub async fn ready(&self) -> Result<(), EngineFault> {
+        Ok(self.inner.store.ping().await?)
+    }
+}

@@ -1,0 +1,185 @@
+//! A connector that means harm: one action for each thing that no guest must be able to do to its host or to its
+//! neighbours. The stories of `tests/tests/stories/hostile` say what has to become of each.
+//!
+//! Whatever an attack learns is its answer, so that a story sees what a thief would have seen.
+//!
+//! To add an attack: a file with what it does, an action here, and a story.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "doing what one should not do is what this connector is for"
+)]
+
+mod answers;
+mod crash;
+mod destinations;
+mod endless_loop;
+mod flood_of_events;
+mod flood_of_lines;
+mod flood_of_requests;
+mod headers;
+mod memory;
+mod recursion;
+mod requests_too_large;
+mod state;
+mod surroundings;
+mod time_and_chance;
+mod waiting;
+
+use bulkhead_sdk::prelude::*;
+
+struct Hostile;
+
+/// What any action can answer.
+type Answer<T = Value> = Result<T, Failure>;
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Said {
+    said: String,
+}
+
+#[connector]
+impl Hostile {
+    /// Answers what it was given: a neighbour that means no harm.
+    #[action(read_only)]
+    fn behave(input: Said) -> Answer<Said> {
+        Ok(input)
+    }
+
+    /// Never ends.
+    #[action]
+    fn loop_for_ever() -> Answer {
+        endless_loop::spin()
+    }
+
+    /// Takes memory until there is none.
+    #[action]
+    fn take_all_memory() -> Answer {
+        memory::hoard()
+    }
+
+    /// Calls itself until there is no stack.
+    #[action]
+    fn recurse(input: recursion::From) -> Answer {
+        recursion::deep(&input)
+    }
+
+    /// Breaks in one of the ways in which code breaks.
+    #[action]
+    fn crash(input: crash::Crash) -> Answer {
+        crash::now(input)
+    }
+
+    /// Holds its place without doing anything.
+    #[action]
+    fn sleep(input: waiting::Nap) -> Answer {
+        waiting::sleep(&input)
+    }
+
+    /// Asks to be called again, for ever.
+    #[action]
+    fn come_back(input: waiting::ComeBack, resume: Option<u64>) -> Answer<Outcome<Value>> {
+        waiting::come_back(&input, resume)
+    }
+
+    /// Fills the log.
+    #[action]
+    fn flood_log(input: flood_of_lines::Flood) -> Answer {
+        flood_of_lines::flood(&input)
+    }
+
+    /// Reports more events than anybody wants to know of.
+    #[action]
+    fn flood_events(input: flood_of_events::Flood) -> Answer<Outcome<Value>> {
+        flood_of_events::flood(&input)
+    }
+
+    /// Noise
+    #[event("noise")]
+    type Noise = Value;
+
+    /// Reports something that its descriptor does not list.
+    #[action]
+    fn report_undeclared() -> Answer<Outcome<Value>> {
+        flood_of_events::undeclared()
+    }
+
+    /// Sends more requests than it may.
+    #[action]
+    fn flood_requests(input: flood_of_requests::Flood) -> Answer {
+        flood_of_requests::flood(&input)
+    }
+
+    /// Answers something that cannot be used.
+    #[action]
+    fn answer_garbage(input: answers::Kind) -> Answer<answers::Garbage> {
+        answers::garbage(&input)
+    }
+
+    /// Fails with a message made to harm whoever reads it.
+    #[action]
+    fn complain() -> Answer {
+        answers::complain()
+    }
+
+    /// Asks for a URL, whichever.
+    #[action]
+    fn reach(input: destinations::Target) -> Answer<destinations::Reached> {
+        Ok(destinations::reach(&input))
+    }
+
+    /// Sends headers that would end one request and begin another.
+    #[action]
+    fn smuggle() -> Answer {
+        headers::smuggle()
+    }
+
+    /// Sends headers that are the host's business.
+    #[action]
+    fn impersonate() -> Answer<destinations::Reached> {
+        Ok(headers::impersonate())
+    }
+
+    /// Sends a request that is too large in one way.
+    #[action]
+    fn send_too_much(input: requests_too_large::Size) -> Answer<destinations::Reached> {
+        Ok(requests_too_large::send(&input))
+    }
+
+    /// Keeps more than it may.
+    #[action]
+    fn hoard_state(input: state::Hoard) -> Answer {
+        state::hoard(&input)
+    }
+
+    /// Keeps a word, and then perhaps breaks.
+    #[action]
+    fn keep(input: state::Keep) -> Answer {
+        state::keep(&input)
+    }
+
+    /// Says what it finds kept.
+    #[action]
+    fn recall() -> Answer {
+        state::recall()
+    }
+
+    /// Keeps a word although it said that it only reads.
+    #[action(read_only)]
+    fn keep_while_reading(input: state::Keep) -> Answer {
+        state::keep(&input)
+    }
+
+    /// Looks for everything that a program usually finds around itself.
+    #[action]
+    fn look_around(input: surroundings::Nearby) -> Answer {
+        surroundings::look(&input)
+    }
+
+    /// Looks at every clock and draws from every source of chance.
+    #[action]
+    fn observe() -> Answer {
+        time_and_chance::observe()
+    }
+}

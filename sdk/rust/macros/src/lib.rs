@@ -1,0 +1,33 @@
+//! The `#[connector]` attribute of `bulkhead-sdk`.
+//!
+//! It reads one `impl` block ([`read`]) into a plain [`model`], and writes three things from it ([`write`]): the
+//! block without our attributes, an implementation of `bulkhead_sdk::Connector`, and on WebAssembly the exports of
+//! exactly those interfaces that the block has functions for.
+//!
+//! To add an attribute: one arm in `read::function` (or `read::alias`), one field in the model, its place in `write`.
+
+mod model;
+mod read;
+mod write;
+
+use proc_macro::TokenStream;
+
+/// Makes a connector of an `impl` block: see the documentation of `bulkhead_sdk`.
+///
+/// Inside the block it knows `#[action]`, `#[check]`, `#[pull("stream")]`, `#[push("stream")]`, `#[receive]`,
+/// `#[register]`, `#[unregister]` and `#[event("name")] type Name = Data;`. Functions without any of them stay as
+/// they are.
+#[proc_macro_attribute]
+pub fn connector(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let attribute = proc_macro2::TokenStream::from(attribute);
+    let written = syn::parse::<syn::ItemImpl>(item)
+        .and_then(|block| {
+            if attribute.is_empty() {
+                read::connector(block)
+            } else {
+                Err(syn::Error::new_spanned(attribute, "`#[connector]` takes no arguments"))
+            }
+        })
+        .map(|connector| write::connector(&connector));
+    written.unwrap_or_else(syn::Error::into_compile_error).into()
+}

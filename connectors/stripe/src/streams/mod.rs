@@ -1,0 +1,3 @@
+//! What can be pulled, one file per stream.
+
+pub(crate) mod customers;

@@ -1,0 +1,225 @@
+//! Settings: the embedded default file, then the operator's file, then the environment.
+//!
+//! Invariant: the default file names every setting, so it is their documentation; a setting that is not in it is
+//! refused. What is wrong is named; its value never is, since it may be a secret.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// All settings, as `default.toml` explains them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub data_dir: PathBuf,
+    pub database_url: String,
+    pub key_file: String,
+    pub listen: String,
+    pub public_url: String,
+    pub jq_component: String,
+    pub workers: u32,
+    pub lease_seconds: u32,
+    pub sandbox_slots: u32,
+    pub development_upstreams: String,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The default file.
+pub(crate) const DEFAULTS: &str = include_str!("../default.toml");
+
+/// Names from other platforms' habits.
+const ALSO: &[(&str, &str)] = &[("DATABASE_URL", "database_url")];
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("{} cannot be read: {problem}", path.display())]
+    Unreadable { path: PathBuf, problem: std::io::Error },
+    #[error("{}: line {line}: {problem}", path.display())]
+    NotToml { path: PathBuf, line: usize, problem: String },
+    #[error("{from}: there is no setting {name:?}; `bulkhead serve --print-config` lists them all")]
+    Unknown { from: String, name: String },
+    #[error("{from}: {name} has to be {expected}")]
+    WrongKind { from: String, name: String, expected: &'static str },
+    #[error("{name} does not have a form that can be used; `bulkhead serve --print-config` says what it may be")]
+    WrongForm { name: String },
+    #[error("both {0} and {0}_FILE are set: keep one")]
+    Twice(String),
+    #[error("PORT has to be a number from 0 to 65535")]
+    BadPort,
+    #[error("the settings do not work together: {0}")]
+    Unusable(String),
+}
+
+impl Config {
+    /// Reads the settings. `environment` is the process's own, passed in.
+    pub(crate) fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let defaults: Table =
+            DEFAULTS.parse().map_err(|e: toml::de::Error| ConfigError::Unusable(e.message().to_owned()))?;
+        let mut settings = defaults.clone();
+        if let Some(path) = file {
+            merge(&mut settings, &defaults, path)?;
+        }
+        for (name, default) in &defaults {
+            let variable = format!("BULKHEAD_{}", name.to_uppercase());
+            let also = ALSO.iter().filter(|(_, setting)| setting == name).map(|(variable, _)| (*variable).to_owned());
+            for variable in also.chain([variable]) {
+                if let Some(text) = from_environment(environment, &variable)? {
+                    settings.insert(name.clone(), converted(&variable, default, text)?);
+                }
+            }
+        }
+        if let Some(port) = from_environment(environment, "PORT")? {
+            replace_port(&mut settings, &port)?;
+        }
+        // The parser's own message may quote the value; where it stands is enough.
+        serde_path_to_error::deserialize(Value::Table(settings))
+            .map_err(|error| ConfigError::WrongForm { name: error.path().to_string() })
+    }
+
+    pub(crate) fn database_url(&self) -> String {
+        if self.database_url.is_empty() {
+            format!("sqlite:{}", self.data_dir.join("bulkhead.db").display())
+        } else {
+            self.database_url.clone()
+        }
+    }
+
+    pub(crate) fn key_file(&self) -> PathBuf {
+        if self.key_file.is_empty() { self.data_dir.join("keys.json") } else { PathBuf::from(&self.key_file) }
+    }
+
+    /// The jq component, where there is one.
+    pub(crate) fn jq_component(&self) -> Option<PathBuf> {
+        if !self.jq_component.is_empty() {
+            return Some(PathBuf::from(&self.jq_component));
+        }
+        Some(self.data_dir.join("jq.wasm")).filter(|path| path.exists())
+    }
+}
+
+fn merge(settings: &mut Table, defaults: &Table, path: &Path) -> Result<(), ConfigError> {
+    let read = std::fs::read_to_string(path);
+    let text = read.map_err(|problem| ConfigError::Unreadable { path: path.to_owned(), problem })?;
+    let given: Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        ConfigError::NotToml {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            problem: error.message().to_owned(),
+        }
+    })?;
+    let from = path.display().to_string();
+    for (name, value) in given {
+        let Some(default) = defaults.get(&name) else { return Err(ConfigError::Unknown { from, name }) };
+        if !default.same_type(&value) {
+            return Err(ConfigError::WrongKind { from, name, expected: kind(default) });
+        }
+        settings.insert(name, value);
+    }
+    Ok(())
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        _ => "text",
+    }
+}
+
+fn converted(variable: &str, default: &Value, text: String) -> Result<Value, ConfigError> {
+    let wrong = || ConfigError::WrongKind {
+        from: "the environment".to_owned(),
+        name: variable.to_owned(),
+        expected: kind(default),
+    };
+    match default {
+        Value::Integer(_) => text.trim().parse().map(Value::Integer).map_err(|_| wrong()),
+        Value::Boolean(_) => text.trim().parse().map(Value::Boolean).map_err(|_| wrong()),
+        _ => Ok(Value::String(text)),
+    }
+}
+
+fn from_environment(environment: &BTreeMap<String, String>, variable: &str) -> Result<Option<String>, ConfigError> {
+    let file = format!("{variable}_FILE");
+    match (environment.get(variable), environment.get(&file)) {
+        (Some(_), Some(_)) => Err(ConfigError::Twice(variable.to_owned())),
+        (Some(text), None) => Ok(Some(text.clone())),
+        (None, None) => Ok(None),
+        (None, Some(path)) => {
+            let path = PathBuf::from(path);
+            let read = std::fs::read_to_string(&path);
+            read.map(|text| Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+                .map_err(|problem| ConfigError::Unreadable { path, problem })
+        }
+    }
+}
+
+fn replace_port(settings: &mut Table, port: &str) -> Result<(), ConfigError> {
+    let port: u16 = port.trim().parse().map_err(|_| ConfigError::BadPort)?;
+    let listen = settings.get("listen").and_then(Value::as_str).unwrap_or_default();
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host).to_owned();
+    settings.insert("listen".to_owned(), Value::String(format!("{host}:{port}")));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_default_file_names_every_setting() {
+        let config = Config::load(None, &BTreeMap::new()).unwrap();
+        assert_eq!(config.database_url(), "sqlite:./bulkhead-data/bulkhead.db");
+        assert_eq!(config.log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_a_file_may_hold_a_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, secret) = (folder.path().join("b.toml"), folder.path().join("url"));
+        std::fs::write(&file, "workers = 3\nlisten = \"0.0.0.0:1\"\n").unwrap();
+        std::fs::write(&secret, "postgres://u:p@h/d\n").unwrap();
+        let set =
+            environment(&[("BULKHEAD_WORKERS", "5"), ("PORT", "9"), ("DATABASE_URL_FILE", secret.to_str().unwrap())]);
+        let config = Config::load(Some(&file), &set).unwrap();
+        assert_eq!((config.workers, config.listen.as_str()), (5, "0.0.0.0:9"));
+        assert_eq!(config.database_url(), "postgres://u:p@h/d");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_its_value_is_not() {
+        let refused = |set: &[(&str, &str)]| Config::load(None, &environment(set)).err().unwrap().to_string();
+        let text = refused(&[("BULKHEAD_WORKERS", "s3cret")]);
+        assert!(text.contains("BULKHEAD_WORKERS") && !text.contains("s3cret"), "{text}");
+        let text = refused(&[("DATABASE_URL", "a"), ("DATABASE_URL_FILE", "b")]);
+        assert!(text.contains("DATABASE_URL_FILE"), "{text}");
+        let text = refused(&[("BULKHEAD_LOG_FORMAT", "s3cret")]);
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("b.toml");
+        std::fs::write(&file, "wrokers = 3\n").unwrap();
+        let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
+        assert!(text.contains("wrokers"), "{text}");
+    }
+}

@@ -1,0 +1,28 @@
+//! `bulkhead publish FILE`.
+
+use std::path::PathBuf;
+
+use crate::client::Server;
+
+/// Uploads a component that `bulkhead build` made.
+#[derive(clap::Args)]
+pub(crate) struct Publish {
+    /// The component: target/connectors/NAME.wasm.
+    file: PathBuf,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Publish {
+    #[allow(clippy::print_stdout, reason = "this is the command's answer")]
+    pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let read = std::fs::read(&self.file);
+        let wasm = read.map_err(|error| format!("{} cannot be read: {error}", self.file.display()))?;
+        let published = self.server.post_bytes("/v1/connectors", wasm).await?;
+        let text = |name: &str| published.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        let already = published.get("already").and_then(serde_json::Value::as_bool).unwrap_or_default();
+        let what = if already { "was there already" } else { "is published" };
+        println!("{} {} {what} ({}, sha256 {})", text("name"), text("version_text"), text("version"), text("digest"));
+        Ok(())
+    }
+}

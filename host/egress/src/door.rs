@@ -1,0 +1,215 @@
+//! The door: one request, step by step.
+//!
+//! Invariant: the order. What can be refused without trace is refused first; what is durable comes
+//! before what leaves; the credential comes last.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use tokio::time::Instant;
+
+use crate::budget::Budget;
+use crate::config::{DoorConfig, DoorSetupError};
+use crate::dial::{Dialler, Line, Sockets, SystemSockets};
+use crate::effect::{self, Draft};
+use crate::error::{ConnectFailure, DoorError, InvalidRequest, Large};
+use crate::exchange::{Bounds, exchange};
+use crate::inject::{self, Injection};
+use crate::intents::{Intent, Intents, Point};
+use crate::normalise::normalise;
+use crate::pool::{Pool, PoolKey};
+use crate::redact::redact;
+use crate::request::{Answer, Outgoing, Pass, Sent};
+use crate::resolve::{Resolve, SystemResolver, addresses};
+use crate::route::{Route, route};
+use crate::strip::strip;
+
+/// The only way out. Cheap to clone.
+#[derive(Clone)]
+pub struct Door {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: DoorConfig,
+    resolver: Arc<dyn Resolve>,
+    dialler: Dialler,
+    pool: Pool,
+    budget: Arc<Budget>,
+}
+
+/// A request that is allowed, with everything the host will add to it.
+struct Cleared<'a> {
+    route: Route<'a>,
+    draft: Draft,
+    injection: Injection,
+    effect_key: Option<String>,
+    keyed: bool,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    total: Duration,
+    answer_bytes: usize,
+}
+
+impl Door {
+    /// A door that resolves names as this machine does.
+    ///
+    /// # Errors
+    /// Where the configuration cannot be carried out.
+    pub fn new(config: DoorConfig) -> Result<Self, DoorSetupError> {
+        Self::with_resolver(config, Arc::new(SystemResolver::new()))
+    }
+
+    /// A door with a resolver of your own. Its answers are checked like any other's.
+    ///
+    /// # Errors
+    /// Where the configuration cannot be carried out.
+    pub fn with_resolver(config: DoorConfig, resolver: Arc<dyn Resolve>) -> Result<Self, DoorSetupError> {
+        Self::assemble(config, resolver, Arc::new(SystemSockets))
+    }
+
+    fn assemble(
+        config: DoorConfig,
+        resolver: Arc<dyn Resolve>,
+        sockets: Arc<dyn Sockets>,
+    ) -> Result<Self, DoorSetupError> {
+        for upstream in &config.development {
+            let to = &upstream.to;
+            let bare = matches!(to.scheme(), "http" | "https")
+                && to.host().is_some()
+                && to.path() == "/"
+                && to.query().is_none();
+            if !bare {
+                return Err(DoorSetupError::Development { host: upstream.host.clone() });
+            }
+        }
+        let dialler = Dialler::new(&config, sockets)?;
+        let pool = Pool::new(config.idle_connections, Duration::from_millis(config.idle_timeout_ms));
+        Ok(Self { shared: Arc::new(Shared { config, resolver, dialler, pool, budget: Arc::default() }) })
+    }
+
+    /// Sends one request, if it may go. Any status is an answer; redirects are answers too.
+    ///
+    /// # Errors
+    /// Says why there is no answer and, by [`DoorError::request_sent`], whether any byte may have left.
+    pub async fn send(&self, pass: &Pass<'_>, request: Outgoing, intents: &dyn Intents) -> Result<Sent, DoorError> {
+        let cleared = self.clear(pass, request)?;
+        let config = &self.shared.config;
+        let places = pass.concurrency.unwrap_or(usize::MAX).min(config.per_connection_concurrency);
+        let wait = Duration::from_millis(config.budget_wait_ms);
+        let _place = self.shared.budget.acquire(pass.concurrency_key, places, wait).await?;
+
+        if let Some(effect_key) = &cleared.effect_key {
+            intents.intent(&cleared.intent(effect_key)).await?;
+            intents.reached(Point::IntentCommitted).await;
+        }
+        let mut answer = self.deliver(&cleared, pass.concurrency_key, intents).await?;
+        intents.reached(Point::AnswerReceived).await;
+
+        redact(&mut answer, &cleared.injection.secrets);
+        Ok(Sent {
+            credential_rejected: answer.status == 401 && cleared.injection.has_credential,
+            answer,
+            rule: cleared.route.index,
+            safe: cleared.route.safe,
+            effect_key: cleared.effect_key,
+            keyed: cleared.keyed,
+        })
+    }
+
+    /// Everything that is decided without waiting for anybody.
+    fn clear<'a>(&self, pass: &Pass<'a>, request: Outgoing) -> Result<Cleared<'a>, DoorError> {
+        let config = &self.shared.config;
+        let url = normalise(&request.url)?;
+        let route = route(config, pass.rules, &request.method, &url)?;
+        if request.body.len() > config.max_request_bytes {
+            return Err(DoorError::TooLarge { what: Large::Request, limit: config.max_request_bytes });
+        }
+        let headers = strip(&request.headers, route.rule, config)?;
+        let injection = inject::prepare(route.rule, pass, &route.destination.name)?;
+        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| InvalidRequest::Method)?;
+        let mut draft = Draft { method, url, headers, body: request.body };
+        let effect_key = if route.safe { None } else { Some(effect::key(&pass.effect, route.rule)?) };
+        let keyed = match &effect_key {
+            Some(key) => effect::place(key, route.rule, &mut draft)?,
+            None => false,
+        };
+        let asked = request.timeout_ms.map_or(u64::MAX, u64::from);
+        let limits = Limits {
+            total: Duration::from_millis(asked.min(config.total_timeout_ms).max(1)),
+            answer_bytes: request.max_response_bytes.min(config.max_response_bytes),
+        };
+        Ok(Cleared { route, draft, injection, effect_key, keyed, limits })
+    }
+
+    /// Resolve, check, dial, inject, send, read.
+    async fn deliver(&self, cleared: &Cleared<'_>, owner: &str, intents: &dyn Intents) -> Result<Answer, DoorError> {
+        let destination = &cleared.route.destination;
+        let key = PoolKey { owner: owner.to_owned(), destination: destination.clone() };
+        let bounds =
+            Bounds { deadline: Instant::now() + cleared.limits.total, answer_bytes: cleared.limits.answer_bytes };
+        let mut draft = cleared.draft.clone();
+        cleared.injection.apply(&mut draft);
+
+        let repeatable = cleared.route.safe || cleared.keyed;
+        if let Some(line) = self.shared.pool.take(&key, repeatable) {
+            match exchange(line, &draft, destination, bounds, intents).await {
+                Ok((answer, line)) => {
+                    self.shared.pool.put(key, line);
+                    return Ok(answer);
+                }
+                // The connection had been closed while it waited. Never for an unsafe request of which
+                // a byte may have left: that is for the engine to decide, or for a person.
+                Err(DoorError::Broken { sent }) if !sent || cleared.route.safe => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let line = self.connect(cleared, bounds.deadline).await?;
+        let (answer, line) = exchange(line, &draft, destination, bounds, intents).await?;
+        self.shared.pool.put(key, line);
+        Ok(answer)
+    }
+
+    async fn connect(&self, cleared: &Cleared<'_>, deadline: Instant) -> Result<Line, DoorError> {
+        let destination = &cleared.route.destination;
+        let within = Duration::from_millis(self.shared.config.connect_timeout_ms);
+        let connecting = async {
+            let found = addresses(self.shared.resolver.as_ref(), destination).await?;
+            let tls_name = destination.tls.then_some(destination.name.as_str());
+            let line = self.shared.dialler.connect(&found, tls_name, within).await;
+            line.map_err(|reason| DoorError::Connect { host: destination.name.clone(), reason })
+        };
+        let timed_out = || DoorError::Connect { host: destination.name.clone(), reason: ConnectFailure::Timeout };
+        match tokio::time::timeout_at(deadline, tokio::time::timeout(within, connecting)).await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(_)) => Err(timed_out()),
+            Err(_) => Err(DoorError::Timeout { sent: false }),
+        }
+    }
+}
+
+impl Cleared<'_> {
+    fn intent(&self, effect_key: &str) -> Intent {
+        Intent {
+            method: self.draft.method.to_string(),
+            url: self.draft.url.to_string(),
+            effect_key: effect_key.to_owned(),
+            keyed: self.keyed,
+            window_ms: self.route.rule.idempotency.window_ms(),
+        }
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! Why a request was not answered, and whether any byte of it may have left.
+//!
+//! Invariant: no message here tells an address, a secret or anything else of the host's inside: guests
+//! read them.
+
+use std::net::IpAddr;
+
+use bulkhead_manifest::egress_match::Miss;
+
+use crate::intents::Refused;
+use crate::resolve::ResolveError;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// It may not go there.
+    #[error("{0}")]
+    Denied(Denial),
+    /// The rule needs something that this connection does not have.
+    #[error("the connection has no {missing}, which requests to this host carry; connect it again")]
+    NoCredential {
+        /// What: a field of the credential, or of the account.
+        missing: String,
+    },
+    /// The connection has its hands full.
+    #[error(
+        "too many requests of this connection are under way; send fewer at once or try again in {retry_after_ms} ms"
+    )]
+    RateLimited {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// No provider could make sense of it.
+    #[error("{0}")]
+    InvalidRequest(InvalidRequest),
+    /// It, or the answer, is too large.
+    #[error("{what} larger than the {limit} bytes that are allowed")]
+    TooLarge {
+        /// Which.
+        what: Large,
+        /// How much is allowed.
+        limit: usize,
+    },
+    /// It took too long.
+    #[error("no answer in time{}", maybe_sent(*.sent))]
+    Timeout {
+        /// Whether any byte may have left.
+        sent: bool,
+    },
+    /// No connection could be made; nothing left.
+    #[error("no connection to {host}: {reason}")]
+    Connect {
+        /// The name.
+        host: String,
+        /// Why not.
+        reason: ConnectFailure,
+    },
+    /// The connection broke, or what came back was not HTTP, or its headers were beyond all limits.
+    #[error("the connection broke before the answer was complete{}", maybe_sent(*.sent))]
+    Broken {
+        /// Whether any byte may have left.
+        sent: bool,
+    },
+    /// The journal did not let it go.
+    #[error("{0}")]
+    Refused(#[from] Refused),
+}
+
+fn maybe_sent(sent: bool) -> &'static str {
+    if sent { "; the request may have been received" } else { "; the request was not sent" }
+}
+
+impl DoorError {
+    /// Whether any byte of the request may have reached the provider. In doubt, yes.
+    pub fn request_sent(&self) -> bool {
+        match self {
+            Self::Timeout { sent } | Self::Broken { sent } => *sent,
+            Self::TooLarge { what, .. } => matches!(what, Large::Answer { .. }),
+            Self::Denied(_)
+            | Self::NoCredential { .. }
+            | Self::RateLimited { .. }
+            | Self::InvalidRequest(_)
+            | Self::Connect { .. }
+            | Self::Refused(_) => false,
+        }
+    }
+
+    /// Whether it may have happened and nobody can tell: bytes may have left and no status came back.
+    pub fn ambiguous(&self) -> bool {
+        self.request_sent() && !matches!(self, Self::TooLarge { .. })
+    }
+
+    /// Whether the same request may fare better later.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::RateLimited { .. } | Self::Timeout { .. } | Self::Connect { .. } | Self::Broken { .. })
+    }
+}
+
+impl From<Denial> for DoorError {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<InvalidRequest> for DoorError {
+    fn from(invalid: InvalidRequest) -> Self {
+        Self::InvalidRequest(invalid)
+    }
+}
+
+impl From<UrlProblem> for DoorError {
+    fn from(problem: UrlProblem) -> Self {
+        Self::InvalidRequest(InvalidRequest::Url(problem))
+    }
+}
+
+/// Why a request may not go where it wants.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No egress rule allows it.
+    #[error("denied: {0}. The manifest's [[egress]] rules decide")]
+    Rule(Miss),
+    /// A method that no rule can allow.
+    #[error("denied: {method} is never sent")]
+    Method {
+        /// Which.
+        method: String,
+    },
+    /// The name leads to an address inside somebody's network.
+    #[error("denied: {host} does not resolve to public addresses only")]
+    Address {
+        /// The name.
+        host: String,
+        /// The address, for operators.
+        address: IpAddr,
+        /// Which block it is in, for operators.
+        block: &'static str,
+    },
+    /// The rule would carry the credential beyond what its app is pinned to.
+    #[error("denied: the app's credential may not be sent to {host}; the operator pins its audiences")]
+    OutsidePin {
+        /// The name.
+        host: String,
+    },
+    /// The rule places the credential in a way the door does not know yet.
+    #[error("denied: the credential placement {placement} is not supported yet")]
+    Placement {
+        /// Which.
+        placement: &'static str,
+    },
+}
+
+/// What makes a request none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    /// Its URL.
+    #[error("the URL is not usable: {0}")]
+    Url(UrlProblem),
+    /// Its method.
+    #[error("the method must be a word in upper case, such as GET")]
+    Method,
+    /// A header's name, or a character in its value.
+    #[error("the header {name:?} cannot be sent: names are tokens, values have no control characters")]
+    Header {
+        /// The name as given.
+        name: String,
+    },
+    /// More headers than are allowed.
+    #[error("{found} headers; at most {limit} are allowed")]
+    TooManyHeaders {
+        /// How many.
+        found: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// A header that makes some servers treat the request as another one.
+    #[error("the header {name} asks the server to treat this as another request; send that one")]
+    Override {
+        /// The name.
+        name: String,
+    },
+    /// A value of the rule's own headers cannot stand in a header.
+    #[error("the value for the header {name} has characters that no header can carry")]
+    Value {
+        /// The header's name.
+        name: String,
+    },
+    /// The effect key goes into the JSON body, and there is no JSON object to take it.
+    #[error("the body must be JSON with an object at {parent:?}: the idempotency key goes to {pointer}")]
+    NoPlaceForKey {
+        /// Where the key goes.
+        pointer: String,
+        /// What must be an object.
+        parent: String,
+    },
+    /// The rule's keys are too short to tell effects apart.
+    #[error("the egress rule allows idempotency keys of {max_length} characters; 32 are needed")]
+    KeyTooShort {
+        /// The longest that the rule allows.
+        max_length: u32,
+    },
+}
+
+/// What is wrong with a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UrlProblem {
+    /// It is longer than anybody needs.
+    #[error("it is longer than 8192 bytes")]
+    TooLong,
+    /// A blank, a control character or a backslash, which parsers repair in different ways.
+    #[error("it has a blank, a backslash or a control character in it")]
+    Character,
+    /// It does not start with `https://` and a host.
+    #[error("it must start with https:// and a host")]
+    NotAbsolute,
+    /// Characters in the host or port that do not belong there.
+    #[error("its host must be lower-case ASCII (punycode) without user information")]
+    Authority,
+    /// It cannot be parsed.
+    #[error("it cannot be parsed")]
+    Malformed,
+}
+
+/// What was too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Large {
+    /// The request's body; nothing left.
+    Request,
+    /// The request's headers; nothing left.
+    RequestHeaders,
+    /// The answer's body. The provider did answer.
+    Answer {
+        /// With this status.
+        status: u16,
+    },
+}
+
+impl std::fmt::Display for Large {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Request => "the request's body is",
+            Self::RequestHeaders => "the request's headers are",
+            Self::Answer { .. } => "the answer's body is",
+        })
+    }
+}
+
+/// Why no connection could be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectFailure {
+    /// The name leads nowhere.
+    #[error("{0}")]
+    Resolve(#[from] ResolveError),
+    /// Nobody answers there.
+    #[error("it is not reachable")]
+    Unreachable,
+    /// The certificate is not for this name, has expired, or nobody trusted signed it.
+    #[error("its TLS certificate or handshake was refused")]
+    Tls,
+    /// It took too long.
+    #[error("it took too long")]
+    Timeout,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_left_is_said_and_in_doubt_it_has() {
+        assert!(DoorError::Timeout { sent: true }.ambiguous());
+        assert!(DoorError::Broken { sent: true }.ambiguous());
+        assert!(!DoorError::Timeout { sent: false }.request_sent());
+        let large = DoorError::TooLarge { what: Large::Answer { status: 200 }, limit: 1 };
+        assert!(large.request_sent() && !large.ambiguous() && !large.retryable());
+        assert!(!DoorError::TooLarge { what: Large::Request, limit: 1 }.request_sent());
+    }
+
+    #[test]
+    fn a_refused_address_is_not_told_to_guests() {
+        let denial =
+            Denial::Address { host: "api.example.com".into(), address: [10, 1, 2, 3].into(), block: "private" };
+        assert!(!DoorError::from(denial).to_string().contains("10.1"));
+    }
+}

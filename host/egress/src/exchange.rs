@@ -1,0 +1,85 @@
+//! Step 9: one request on one connection.
+//!
+//! Invariant: a request goes out a second time only where it is known that no byte of the first left, or
+//! where it only reads and the connection had been waiting in the pool.
+
+use hyper::Request;
+use hyper::header::{ACCEPT_ENCODING, HOST, HeaderValue, USER_AGENT};
+use tokio::time::Instant;
+
+use crate::dial::Line;
+use crate::effect::Draft;
+use crate::error::{DoorError, InvalidRequest, UrlProblem};
+use crate::intents::{Intents, Point};
+use crate::read::read;
+use crate::request::Answer;
+use crate::route::Destination;
+use crate::wire::Metered;
+
+/// What bounds an exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) deadline: Instant,
+    pub(crate) answer_bytes: usize,
+}
+
+/// Sends the request and reads the whole answer. The connection comes back if it can be used again.
+pub(crate) async fn exchange(
+    mut line: Line,
+    draft: &Draft,
+    destination: &Destination,
+    bounds: Bounds,
+    intents: &dyn Intents,
+) -> Result<(Answer, Line), DoorError> {
+    line.meter.begin();
+    let request = build(draft, destination, Metered::new(draft.body.clone(), line.meter.clone()))?;
+    let meter = line.meter.clone();
+    let conversation = async {
+        let response = line.sender.try_send_request(request);
+        tokio::pin!(response);
+        let response = tokio::select! {
+            biased;
+            () = meter.all_sent() => {
+                intents.reached(Point::BytesSent).await;
+                response.await
+            }
+            // An answer that came before the request was all sent.
+            early = &mut response => early,
+        };
+        let response = response.map_err(|mut error| {
+            // A request that is handed back was never begun. Otherwise the meter knows.
+            let sent = error.take_message().is_none() && meter.any_sent();
+            DoorError::Broken { sent }
+        })?;
+        read(response, bounds.answer_bytes).await
+    };
+    match tokio::time::timeout_at(bounds.deadline, conversation).await {
+        Ok(Ok(answer)) => Ok((answer, line)),
+        Ok(Err(error)) => Err(error),
+        // The connection's own task may be writing at this instant: in doubt it was sent.
+        Err(_) => Err(DoorError::Timeout { sent: true }),
+    }
+}
+
+/// The request in origin form: the name stands in `Host` and nowhere in the request line.
+fn build(draft: &Draft, destination: &Destination, body: Metered) -> Result<Request<Metered>, DoorError> {
+    let target = match draft.url.query() {
+        Some(query) => format!("{}?{query}", draft.url.path()),
+        None => draft.url.path().to_owned(),
+    };
+    let host = match destination.shown_port {
+        Some(port) => format!("{}:{port}", destination.name),
+        None => destination.name.clone(),
+    };
+    let malformed = |_| DoorError::from(InvalidRequest::Url(UrlProblem::Malformed));
+    let mut request = Request::new(body);
+    *request.method_mut() = draft.method.clone();
+    *request.uri_mut() = target.parse().map_err(|_| DoorError::from(UrlProblem::Malformed))?;
+    *request.headers_mut() = draft.headers.clone();
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_str(&host).map_err(malformed)?);
+    // What is counted and handed on is what was sent; nothing unpacks to a thousand times its size here.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("bulkhead"));
+    Ok(request)
+}

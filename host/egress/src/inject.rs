@@ -1,0 +1,289 @@
+//! Step 8: the credential, and the rule's own headers.
+//!
+//! It is prepared early, so that a request that cannot be authenticated fails before its intent is
+//! written, and added last, when the connection to the checked address stands.
+//!
+//! Invariant: a credential goes only to a host that the rule names *and* the app's pin allows, over
+//! https or to an upstream that the operator opened.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bulkhead_manifest::{EgressRule, HostPattern, Placement};
+use bulkhead_vault::Secret;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::effect::{Draft, set_query};
+use crate::error::{Denial, DoorError, InvalidRequest};
+use crate::request::{AppPins, Pass};
+
+/// What the host adds to a request.
+#[derive(Default)]
+pub(crate) struct Injection {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    query: Option<(String, Secret)>,
+    /// Whether a credential is among it.
+    pub(crate) has_credential: bool,
+    /// The texts that must not come back to the guest in an answer.
+    pub(crate) secrets: Vec<Secret>,
+}
+
+/// Prepares what the rule wants added to requests to `host`.
+pub(crate) fn prepare(rule: &EgressRule, pass: &Pass<'_>, host: &str) -> Result<Injection, DoorError> {
+    let mut injection = Injection::default();
+    for (name, template) in &rule.headers {
+        let value = template
+            .render(|name| fact(name, pass))
+            .map_err(|unknown| DoorError::NoCredential { missing: unknown.name })?;
+        injection.add_header(name, &value, false)?;
+    }
+    if let Some(placement) = &rule.credential {
+        check_pin(pass.pins, host)?;
+        injection.add_credential(placement, pass)?;
+        injection.has_credential = true;
+    }
+    Ok(injection)
+}
+
+/// The pin is asked about the name that the certificate is checked for.
+fn check_pin(pins: &AppPins, host: &str) -> Result<(), Denial> {
+    let allows = |audience: &String| HostPattern::parse(audience.as_str()).is_ok_and(|pattern| pattern.matches(host));
+    match pins {
+        AppPins::Unpinned => Ok(()),
+        AppPins::Audiences(audiences) if audiences.iter().any(allows) => Ok(()),
+        AppPins::Audiences(_) => Err(Denial::OutsidePin { host: host.to_owned() }),
+    }
+}
+
+/// What `{account.id}` or `{settings.region}` stands for.
+fn fact(name: &str, pass: &Pass<'_>) -> Option<String> {
+    let (document, path) = match name.split_once('.')? {
+        ("account", path) => (pass.account, path),
+        ("settings", path) => (pass.settings, path),
+        _ => return None,
+    };
+    match path.split('.').try_fold(document, |value, step| value.get(step))? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(yes) => Some(yes.to_string()),
+        _ => None,
+    }
+}
+
+impl Injection {
+    /// Adds it, in place of whatever the request had there.
+    pub(crate) fn apply(&self, draft: &mut Draft) {
+        for (name, value) in &self.headers {
+            draft.headers.insert(name.clone(), value.clone());
+        }
+        if let Some((name, secret)) = &self.query {
+            set_query(&mut draft.url, name, secret.expose_str().ok());
+        }
+    }
+
+    fn add_credential(&mut self, placement: &Placement, pass: &Pass<'_>) -> Result<(), DoorError> {
+        match placement {
+            Placement::Bearer { field } => {
+                let value = Zeroizing::new(format!("Bearer {}", *self.text(field, pass)?));
+                self.add_header(AUTHORIZATION.as_str(), &value, true)
+            }
+            Placement::Header { name, template } => {
+                for field in template.placeholders() {
+                    self.text(field, pass)?;
+                }
+                let field = |field: &str| pass.credential?.get(field)?.expose_str().ok().map(str::to_owned);
+                let value =
+                    template.render(field).map_err(|unknown| DoorError::NoCredential { missing: unknown.name })?;
+                self.add_header(name, &Zeroizing::new(value), true)
+            }
+            Placement::Basic { username_field, password_field } => {
+                // Beside a password the username is a name, which answers may well repeat.
+                let (username, password) = match password_field {
+                    Some(field) => (text(username_field, pass)?, self.text(field, pass)?),
+                    None => (self.text(username_field, pass)?, Zeroizing::new(String::new())),
+                };
+                let pair = Zeroizing::new(format!("{}:{}", *username, *password));
+                let encoded = Zeroizing::new(BASE64.encode(pair.as_bytes()));
+                self.secrets.push(Secret::from_string(encoded.to_string()));
+                self.add_header(AUTHORIZATION.as_str(), &Zeroizing::new(format!("Basic {}", *encoded)), true)
+            }
+            Placement::Query { name, field } => {
+                let value = self.text(field, pass)?;
+                self.query = Some((name.clone(), Secret::from_string(value.to_string())));
+                Ok(())
+            }
+            Placement::Sigv4 { .. } => Err(Denial::Placement { placement: "sigv4" }.into()),
+            Placement::HmacTemplate { .. } => Err(Denial::Placement { placement: "hmac_template" }.into()),
+        }
+    }
+
+    /// A field's text, remembered as one that must not come back.
+    fn text(&mut self, field: &str, pass: &Pass<'_>) -> Result<Zeroizing<String>, DoorError> {
+        let text = text(field, pass)?;
+        // The one field that every provider prints on its own pages.
+        if field != "client_id" {
+            self.secrets.push(Secret::from_string(text.to_string()));
+        }
+        Ok(text)
+    }
+
+    fn add_header(&mut self, name: &str, value: &str, sensitive: bool) -> Result<(), DoorError> {
+        let invalid = || InvalidRequest::Value { name: name.to_owned() };
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+        // A secret that was pasted with a line break ends here, not as a header of somebody's choice.
+        let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
+        value.set_sensitive(sensitive);
+        self.headers.push((header, value));
+        Ok(())
+    }
+}
+
+/// A field's text; an empty one is as good as none.
+fn text(field: &str, pass: &Pass<'_>) -> Result<Zeroizing<String>, DoorError> {
+    let secret = pass.credential.and_then(|fields| fields.get(field));
+    let text = secret.and_then(|secret| secret.expose_str().ok()).filter(|text| !text.is_empty());
+    text.map(|text| Zeroizing::new(text.to_owned()))
+        .ok_or_else(|| DoorError::NoCredential { missing: field.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bulkhead_manifest::Template;
+    use bulkhead_vault::CredentialFields;
+    use http::header::HeaderMap;
+    use serde_json::json;
+    use url::Url;
+
+    use super::*;
+    use crate::request::EffectPlan;
+
+    fn rule(credential: Placement) -> EgressRule {
+        EgressRule {
+            host: HostPattern::parse("api.example.com").unwrap(),
+            methods: Vec::new(),
+            paths: Vec::new(),
+            read_only_posts: Vec::new(),
+            credential: Some(credential),
+            headers: Default::default(),
+            idempotency: Default::default(),
+            capture: Vec::new(),
+        }
+    }
+
+    fn bearer() -> EgressRule {
+        rule(Placement::Bearer { field: "access_token".into() })
+    }
+
+    fn inject(rule: &EgressRule, pins: &AppPins, fields: &[(&str, &str)]) -> Result<Draft, DoorError> {
+        let fields: CredentialFields =
+            fields.iter().map(|(name, value)| ((*name).to_owned(), Secret::from_string((*value).into()))).collect();
+        let key = Secret::from_string("key".into());
+        let (account, settings) = (json!({"id": "acct_1", "n": {"realm": 42}}), json!({"region": "eu"}));
+        let pass = Pass {
+            rules: &[],
+            pins,
+            credential: Some(&fields),
+            account: &account,
+            settings: &settings,
+            concurrency_key: "c",
+            concurrency: None,
+            effect: EffectPlan { key: &key, root: "", name: None, ordinal: 0 },
+        };
+        let mut draft = Draft {
+            method: http::Method::GET,
+            url: Url::parse("https://api.example.com/a?x=1&api_key=own").unwrap(),
+            headers: HeaderMap::new(),
+            body: Default::default(),
+        };
+        prepare(rule, &pass, "api.example.com")?.apply(&mut draft);
+        Ok(draft)
+    }
+
+    fn header(draft: &Draft, name: &str) -> String {
+        draft.headers.get(name).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn each_placement_puts_the_secret_in_its_place() {
+        let fields = [("access_token", "tok"), ("u", "user"), ("p", "pass")];
+        let authorization =
+            |placement| header(&inject(&rule(placement), &AppPins::Unpinned, &fields).unwrap(), "authorization");
+        assert_eq!(authorization(Placement::Bearer { field: "access_token".into() }), "Bearer tok");
+        // RFC 7617 writes it this way.
+        assert_eq!(
+            authorization(Placement::Basic { username_field: "u".into(), password_field: Some("p".into()) }),
+            "Basic dXNlcjpwYXNz"
+        );
+        assert_eq!(
+            authorization(Placement::Basic { username_field: "u".into(), password_field: None }),
+            "Basic dXNlcjo="
+        );
+        let template = Template::parse("Client {access_token}").unwrap();
+        assert_eq!(authorization(Placement::Header { name: "Authorization".into(), template }), "Client tok");
+        let draft = inject(
+            &rule(Placement::Query { name: "api_key".into(), field: "access_token".into() }),
+            &AppPins::Unpinned,
+            &fields,
+        );
+        assert_eq!(draft.unwrap().url.query(), Some("x=1&api_key=tok"));
+    }
+
+    /// With `check_pin` removed this fails: an uploaded manifest would decide where the app's token goes.
+    #[test]
+    fn a_credential_goes_only_to_its_pinned_audience() {
+        let attempt = |audiences: &[&str]| {
+            let pins = AppPins::Audiences(audiences.iter().map(|audience| (*audience).to_owned()).collect());
+            inject(&bearer(), &pins, &[("access_token", "tok")])
+        };
+        for audiences in [&["api.example.com"][..], &["other.example.com", "*.example.com"]] {
+            assert!(attempt(audiences).is_ok(), "{audiences:?}");
+        }
+        for audiences in [
+            &[][..],
+            &["example.com"],
+            &["*.api.example.com"],
+            &["api.example.com.evil.example"],
+            &["*"],
+            &["*.com"],
+            &[""],
+        ] {
+            let result = attempt(audiences);
+            assert!(matches!(result, Err(DoorError::Denied(Denial::OutsidePin { .. }))), "{audiences:?}");
+        }
+    }
+
+    #[test]
+    fn without_the_secret_nothing_is_sent() {
+        for fields in [&[][..], &[("access_token", "")], &[("refresh_token", "x")]] {
+            let result = inject(&bearer(), &AppPins::Unpinned, fields);
+            assert!(
+                matches!(&result, Err(DoorError::NoCredential { missing }) if missing == "access_token"),
+                "{fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_with_a_line_break_in_it_is_refused_and_not_quoted() {
+        let error = inject(&bearer(), &AppPins::Unpinned, &[("access_token", "tok\r\nX-Admin: 1")]).unwrap_err();
+        assert!(matches!(error, DoorError::InvalidRequest(InvalidRequest::Value { .. })));
+        assert!(!error.to_string().contains("tok"), "{error}");
+    }
+
+    #[test]
+    fn the_rules_own_headers_come_from_the_account_and_the_settings_or_nothing_is_sent() {
+        let mut rule = bearer();
+        rule.headers = [
+            ("Stripe-Account".to_owned(), Template::parse("{account.id}").unwrap()),
+            ("X-Realm".to_owned(), Template::parse("r{account.n.realm}-{settings.region}").unwrap()),
+        ]
+        .into();
+        let draft = inject(&rule, &AppPins::Unpinned, &[("access_token", "tok")]).unwrap();
+        assert_eq!((header(&draft, "stripe-account"), header(&draft, "x-realm")), ("acct_1".into(), "r42-eu".into()));
+        rule.headers = [("Stripe-Account".to_owned(), Template::parse("{account.missing}").unwrap())].into();
+        let result = inject(&rule, &AppPins::Unpinned, &[("access_token", "tok")]);
+        assert!(matches!(&result, Err(DoorError::NoCredential { missing }) if missing == "account.missing"));
+    }
+}

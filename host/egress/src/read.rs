@@ -1,0 +1,42 @@
+//! Step 10: the answer, and no more of it than is allowed.
+//!
+//! Invariant: memory grows with what was allowed, not with what a length header promises or a chunked
+//! body goes on to send.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::Response;
+use hyper::body::{Body as _, Incoming};
+
+use crate::error::{DoorError, Large};
+use crate::request::Answer;
+
+/// Of this hop alone; a guest that saw them could make nothing of them.
+const CONNECTION_HEADERS: &[&str] =
+    &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
+/// Reads the whole answer.
+pub(crate) async fn read(response: Response<Incoming>, limit: usize) -> Result<Answer, DoorError> {
+    let (head, mut body) = response.into_parts();
+    let status = head.status.as_u16();
+    let too_large = || DoorError::TooLarge { what: Large::Answer { status }, limit };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| DoorError::Broken { sent: true })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        read.extend_from_slice(&data);
+    }
+    let headers = head.headers.iter().filter(|(name, _)| !CONNECTION_HEADERS.contains(&name.as_str()));
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    Ok(Answer {
+        status,
+        headers: headers.map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body: Bytes::from(read),
+    })
+}

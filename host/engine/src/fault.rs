@@ -1,0 +1,48 @@
+//! What went wrong inside the host. Logged once where it is handled; its text never reaches a guest or a client.
+
+use bulkhead_store::StoreError;
+use bulkhead_vault::VaultError;
+
+/// A fault of the host itself.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineFault {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Something in our own store does not have the shape that we gave it.
+    #[error("{what} is damaged: {problem}")]
+    Damaged { what: &'static str, problem: String },
+    /// A fresh token could not be had; the old one has ended.
+    #[error("no token: {problem}")]
+    NoToken { problem: String },
+    /// jq cannot be evaluated on this node.
+    #[error("mappings cannot be evaluated: {problem}")]
+    NoMapping { problem: String },
+    /// An artifact could neither be loaded nor compiled again.
+    #[error("component {digest} cannot be loaded: {problem}")]
+    Unloadable { digest: String, problem: String },
+}
+
+impl EngineFault {
+    /// For what we stored ourselves and can no longer read.
+    pub(crate) fn damaged(what: &'static str, problem: impl std::fmt::Display) -> Self {
+        Self::Damaged { what, problem: problem.to_string() }
+    }
+
+    /// Whether it is only that the thing does not exist, for this tenant.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_not_found())
+    }
+}
+
+/// Reads JSON that we stored ourselves.
+pub(crate) fn stored<T: serde::de::DeserializeOwned>(what: &'static str, json: &str) -> Result<T, EngineFault> {
+    serde_json::from_str(json).map_err(|error| EngineFault::damaged(what, error))
+}
+
+/// Writes JSON of our own. Our types have text keys and finite numbers, so this cannot fail; an empty document stands
+/// in rather than a panic.
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}

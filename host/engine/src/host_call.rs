@@ -1,0 +1,87 @@
+//! Requests that the host makes for itself (tokens, revocations, account look-ups): through the same door as a guest's.
+//!
+//! Invariant: a host call goes to one origin, which an app or a manifest pinned, and follows no redirect.
+
+use bulkhead_egress::{Answer, AppPins, CredentialFields, DoorError, EffectPlan, NoIntents, Outgoing, Pass};
+use bulkhead_manifest::{EgressRule, HostPattern, Idempotency, PathPattern, Placement, Template};
+use bulkhead_vault::Secret;
+use bytes::Bytes;
+use serde_json::Value;
+use url::Url;
+
+use crate::Engine;
+
+/// Answers of token endpoints and account look-ups are small.
+const LARGEST_ANSWER: usize = 1 << 20;
+/// The one name under which a host call's own `Authorization` travels to the door.
+const AUTHORIZATION: &str = "authorization";
+
+/// Why a host call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostCallError {
+    #[error("the address {url:?} cannot be called by the host")]
+    BadAddress { url: String },
+    #[error(transparent)]
+    Door(#[from] DoorError),
+}
+
+impl Engine {
+    /// Sends one request to exactly `request`'s own origin and path. What stands in its `Authorization` header is
+    /// treated as the credential that it is.
+    pub(crate) async fn host_call(
+        &self,
+        concurrency_key: &str,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<Answer, HostCallError> {
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string();
+        let (rule, audience) = own_rule(&url, parts.method.as_str())?;
+        let mut credential = CredentialFields::new();
+        let mut headers = Vec::new();
+        for (name, value) in &parts.headers {
+            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            if name == http::header::AUTHORIZATION {
+                credential.insert(AUTHORIZATION, Secret::from_string(text));
+            } else {
+                headers.push((name.as_str().to_owned(), text));
+            }
+        }
+        let rule = if credential.is_empty() { EgressRule { credential: None, ..rule } } else { rule };
+        let (rules, pins) = ([rule], AppPins::Audiences(vec![audience]));
+        let effect = EffectPlan { key: &self.inner.effect_key, root: "host-call", name: None, ordinal: 0 };
+        let pass = Pass {
+            rules: &rules,
+            pins: &pins,
+            credential: Some(&credential),
+            account: &Value::Null,
+            settings: &Value::Null,
+            concurrency_key,
+            concurrency: None,
+            effect,
+        };
+        let method = parts.method.as_str().to_owned();
+        let body = Bytes::from(body);
+        let outgoing = Outgoing { method, url, headers, body, timeout_ms: None, max_response_bytes: LARGEST_ANSWER };
+        Ok(self.inner.door.send(&pass, outgoing, &NoIntents).await?.answer)
+    }
+}
+
+/// A rule for this one place. Its POSTs are the host's own business: nothing about them is journaled.
+fn own_rule(url: &str, method: &str) -> Result<(EgressRule, String), HostCallError> {
+    let bad = || HostCallError::BadAddress { url: url.to_owned() };
+    let parsed = Url::parse(url).map_err(|_| bad())?;
+    let host = parsed.host_str().ok_or_else(bad)?.to_owned();
+    let path = PathPattern::parse(parsed.path()).map_err(|_| bad())?;
+    let template = Template::parse(format!("{{{AUTHORIZATION}}}")).map_err(|_| bad())?;
+    let rule = EgressRule {
+        host: HostPattern::parse(host.clone()).map_err(|_| bad())?,
+        methods: vec![method.to_owned()],
+        paths: vec![path.clone()],
+        read_only_posts: vec![path],
+        credential: Some(Placement::Header { name: "Authorization".to_owned(), template }),
+        headers: Default::default(),
+        idempotency: Idempotency::None,
+        capture: Vec::new(),
+    };
+    Ok((rule, host))
+}

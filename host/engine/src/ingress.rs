@@ -1,0 +1,315 @@
+//! Inbound webhooks, before any guest sees them: verify → split → route by account → one commit → 2xx.
+//!
+//! Invariants:
+//! - Signatures are checked over the raw bytes, by the scheme that the manifest declares.
+//! - What does not verify leaves nothing but a count. What verifies is on disk before the provider hears 2xx.
+//! - A guest gets only its own connection's part.
+
+use bulkhead_manifest::{AppId, DeliveryId, Handshake, Manifest, Reply as Replies, Scheme, SecretOwner, TokenValue};
+use bulkhead_store::{Accepted, Connection, DeliveryStatus, NewDelivery, NewRun, Owner, Priority, Scope};
+use bulkhead_vault::{Secret, webhook};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::Engine;
+use crate::attempt::Request;
+use crate::credentials::WEBHOOK_SECRET;
+use crate::fault::EngineFault;
+use crate::split::{Item, split};
+
+/// Where a request came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A connection's own address.
+    Endpoint(String),
+    /// The one address of an app.
+    App(AppId),
+}
+
+/// One inbound request, as it came.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    pub method: String,
+    pub path: String,
+    /// Without the question mark.
+    pub query: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+}
+
+/// What the provider is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Reply {
+    fn ok() -> Self {
+        Self { status: 200, headers: Vec::new(), body: String::new() }
+    }
+
+    fn text(body: String) -> Self {
+        let plain = ("content-type".to_owned(), "text/plain; charset=utf-8".to_owned());
+        let nosniff = ("x-content-type-options".to_owned(), "nosniff".to_owned());
+        Self { status: 200, headers: vec![plain, nosniff], body }
+    }
+}
+
+/// A request that is on disk.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    pub reply: Reply,
+    pub new: Vec<DeliveryId>,
+    pub duplicates: usize,
+}
+
+/// A request that is not taken. Nothing of it is kept but a count.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("nothing listens at this address")]
+    Unknown,
+    #[error("{reason}")]
+    Unverified { status: u16, reason: String },
+    #[error("the body is not UTF-8")]
+    NotText { status: u16 },
+    #[error(transparent)]
+    Fault(#[from] EngineFault),
+}
+
+impl From<bulkhead_store::StoreError> for Refused {
+    fn from(error: bulkhead_store::StoreError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// Who listens at an address.
+struct Listener {
+    manifest: Manifest,
+    scope: Scope,
+    /// Of a connection's own address.
+    connection: Option<Connection>,
+    secret: Option<Secret>,
+    client_id: Option<Secret>,
+    /// The address as the provider knows it.
+    url: String,
+}
+
+impl Engine {
+    /// Takes one request in, or says why not.
+    pub async fn deliver(&self, to: Target, inbound: Inbound) -> Result<Delivered, Refused> {
+        let listener = self.listener(&to).await?;
+        let Some(declared) = &listener.manifest.webhook else { return Err(Refused::Unknown) };
+        if let Some(reply) = echoed_query(&declared.handshake, &inbound) {
+            return Ok(Delivered { reply, new: Vec::new(), duplicates: 0 });
+        }
+        if let Err(refusal) = self.verified(&listener, &inbound) {
+            self.refused(&refusal.to_string()).await?;
+            return Err(Refused::Unverified { status: declared.refusal_status, reason: refusal.to_string() });
+        }
+        let body =
+            std::str::from_utf8(&inbound.body).map_err(|_| Refused::NotText { status: declared.refusal_status })?;
+        if let Some(reply) = echoed_body(&declared.handshake, body) {
+            return Ok(Delivered { reply, new: Vec::new(), duplicates: 0 });
+        }
+        let header = |name: &str| header(&inbound.headers, name);
+        let mut new = Vec::new();
+        for item in split(declared, body, header) {
+            self.parts(&listener, &inbound, item, &mut new).await?;
+        }
+        let accepted = if new.is_empty() { Vec::new() } else { self.inner.store.accept_deliveries(&new).await? };
+        self.inner.wake.notify_one();
+        let mut delivered = Delivered { reply: reply(&listener.manifest, &inbound), new: Vec::new(), duplicates: 0 };
+        for part in accepted {
+            match part {
+                Accepted::New { delivery, .. } => delivered.new.push(delivery),
+                Accepted::Duplicate { .. } => delivered.duplicates += 1,
+            }
+        }
+        Ok(delivered)
+    }
+
+    async fn listener(&self, to: &Target) -> Result<Listener, Refused> {
+        match to {
+            Target::Endpoint(endpoint) => {
+                let found = self.inner.store.system_read().await?.connection_by_endpoint(endpoint).await?;
+                let connection = found.ok_or(Refused::Unknown)?;
+                let known = self.version(connection.version).await?;
+                let owner = Owner::Connection(connection.id);
+                let app_wide = known.manifest.webhook.as_ref().is_some_and(|w| w.secret == SecretOwner::App);
+                let secret = match connection.app.filter(|_| app_wide) {
+                    Some(app) => self.app_secret(app).await?,
+                    None => self.secret(Some(connection.tenant), owner, WEBHOOK_SECRET).await?,
+                };
+                Ok(Listener {
+                    manifest: known.manifest.clone(),
+                    scope: Scope::Endpoint(connection.id),
+                    url: self.webhook_url(endpoint).to_string(),
+                    connection: Some(connection),
+                    secret,
+                    client_id: None,
+                })
+            }
+            Target::App(id) => {
+                let mut read = self.inner.store.system_read().await?;
+                let app = read
+                    .app(*id)
+                    .await
+                    .map_err(|error| if error.is_not_found() { Refused::Unknown } else { error.into() })?;
+                let manifest = self.manifest_of_app(&mut read, &app).await?;
+                drop(read);
+                let mut url = self.inner.config.public_url.clone();
+                url.set_path(&format!("/hooks/app/{id}"));
+                Ok(Listener {
+                    manifest,
+                    scope: Scope::App(*id),
+                    connection: None,
+                    secret: self.secret(app.tenant, Owner::App(*id), WEBHOOK_SECRET).await?,
+                    client_id: app.client_id.map(Secret::from_string),
+                    url: url.to_string(),
+                })
+            }
+        }
+    }
+
+    async fn app_secret(&self, app: AppId) -> Result<Option<Secret>, Refused> {
+        let row = self.inner.store.system_read().await?.app(app).await?;
+        Ok(self.secret(row.tenant, Owner::App(app), WEBHOOK_SECRET).await?)
+    }
+
+    /// The newest version of the connector that the app pinned.
+    async fn manifest_of_app(
+        &self,
+        read: &mut bulkhead_store::SystemRead,
+        app: &bulkhead_store::App,
+    ) -> Result<Manifest, Refused> {
+        let pins: crate::apps::Pins = crate::fault::stored("an app's pins", &app.pins)?;
+        let lineage = pins.lineages.first().and_then(|id| id.parse().ok()).ok_or(Refused::Unknown)?;
+        let version = read.version_of(lineage, None).await?;
+        Ok(self.version(version.id).await?.manifest.clone())
+    }
+
+    fn verified(&self, listener: &Listener, inbound: &Inbound) -> Result<(), webhook::Refusal> {
+        let Some(declared) = &listener.manifest.webhook else { return Err(webhook::Refusal::NoKey) };
+        let expected = match &declared.scheme {
+            Scheme::Token { expects: TokenValue::ClientId, .. } => &listener.client_id,
+            _ => &listener.secret,
+        };
+        let keys: Vec<&Secret> = expected.iter().collect();
+        let request = webhook::Inbound {
+            headers: &inbound.headers,
+            url: &listener.url,
+            query: &inbound.query,
+            body: &inbound.body,
+        };
+        webhook::verify(&declared.scheme, &keys, &request, self.now_ms()).map(|_| ())
+    }
+
+    /// One delivery for each connection that the item belongs to; one that belongs to nobody where there is none.
+    async fn parts(
+        &self,
+        listener: &Listener,
+        inbound: &Inbound,
+        item: Item,
+        into: &mut Vec<NewDelivery>,
+    ) -> Result<(), Refused> {
+        let receivers = match (&listener.connection, &listener.scope, &item.account) {
+            (Some(own), _, _) => vec![own.clone()],
+            (None, Scope::App(app), Some(account)) => {
+                self.inner.store.system_read().await?.connections_by_account(*app, account).await?
+            }
+            _ => Vec::new(),
+        };
+        if receivers.is_empty() {
+            into.push(self.delivery(listener, inbound, &item, None));
+        }
+        for connection in receivers {
+            into.push(self.delivery(listener, inbound, &item, Some(&connection)));
+        }
+        Ok(())
+    }
+
+    fn delivery(&self, listener: &Listener, inbound: &Inbound, item: &Item, to: Option<&Connection>) -> NewDelivery {
+        let now_ms = self.now_ms();
+        let id = DeliveryId::new(now_ms);
+        let runs = to
+            .filter(|_| item.recognised)
+            .map(|connection| self.receive_run(connection, id, item))
+            .into_iter()
+            .collect();
+        let dedupe_key = match (to, &listener.connection) {
+            // One app-wide item may reach several connections, once each.
+            (Some(connection), None) => format!("{}:{}", connection.id, item.dedupe_key),
+            _ => item.dedupe_key.clone(),
+        };
+        NewDelivery {
+            id,
+            scope: listener.scope.clone(),
+            dedupe_key: Some(dedupe_key),
+            to: to.map(|connection| (connection.tenant, connection.id)),
+            status: match to {
+                None => DeliveryStatus::Unrouted,
+                Some(_) if item.recognised => DeliveryStatus::Accepted,
+                Some(_) => DeliveryStatus::Ignored,
+            },
+            method: inbound.method.clone(),
+            path: inbound.path.clone(),
+            query: inbound.query.clone(),
+            headers: headers_for_a_guest(&inbound.headers).to_string(),
+            body: item.body.clone().into_bytes(),
+            received_ms: now_ms,
+            runs,
+        }
+    }
+
+    fn receive_run(&self, connection: &Connection, delivery: DeliveryId, item: &Item) -> NewRun {
+        let lane = item.ordering_key.as_ref().map(|key| format!("hook/{key}"));
+        NewRun {
+            root: delivery.to_string(),
+            cause: json!({ "delivery": delivery }).to_string(),
+            priority: Priority::Webhook,
+            ..self.new_run(connection, Request::Receive { delivery }, None, lane, false)
+        }
+    }
+}
+
+fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+/// What a guest may see of the request's headers: nothing that proves something to us.
+fn headers_for_a_guest(headers: &[(String, String)]) -> Value {
+    let hidden = ["authorization", "cookie", "proxy-authorization"];
+    let shown = headers.iter().filter(|(name, _)| !hidden.contains(&name.to_ascii_lowercase().as_str()));
+    Value::Array(shown.map(|(name, value)| json!([name, value])).collect())
+}
+
+fn echoed_query(handshake: &Handshake, inbound: &Inbound) -> Option<Reply> {
+    let Handshake::EchoQuery { param } = handshake else { return None };
+    let found = url::form_urlencoded::parse(inbound.query.as_bytes()).find(|(name, _)| name == param);
+    found.map(|(_, value)| Reply::text(value.into_owned()))
+}
+
+fn echoed_body(handshake: &Handshake, body: &str) -> Option<Reply> {
+    let Handshake::EchoJson { pointer, when } = handshake else { return None };
+    let document: Value = serde_json::from_str(body).ok()?;
+    if !when.as_ref().is_none_or(|when| when.holds(&document)) {
+        return None;
+    }
+    pointer.lookup(&document)?.as_str().map(|text| Reply::text(text.to_owned()))
+}
+
+fn reply(manifest: &Manifest, inbound: &Inbound) -> Reply {
+    let mut reply = Reply::ok();
+    let Some(declared) = &manifest.webhook else { return reply };
+    if let Replies::Run { fallback, .. } = &declared.reply {
+        reply.body.clone_from(fallback);
+    }
+    if let Handshake::EchoHeader { name } = &declared.handshake
+        && let Some(value) = header(&inbound.headers, name)
+    {
+        reply.headers.push((name.clone(), value.to_owned()));
+    }
+    reply
+}

@@ -1,0 +1,163 @@
+//! Routes: when this connection reports that event, that connection is asked for this action.
+//!
+//! Invariant: a route that can be stored can run: its event and actions exist, and its mappings compile.
+
+use bulkhead_manifest::{ConnectionId, RouteId, TenantId};
+use bulkhead_store::{Page, Route};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Engine;
+use crate::connections::ConnectionError;
+use crate::fault::{EngineFault, json, stored};
+
+/// A route to be made.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRoute {
+    pub name: String,
+    /// Whose events.
+    pub from: ConnectionId,
+    /// Which of its events, by name.
+    pub event: String,
+    pub steps: Vec<NewStep>,
+}
+
+/// One thing that a route does.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewStep {
+    pub connection: ConnectionId,
+    pub action: String,
+    /// jq over `{id, name, subject, connection, time_ms, data, refs}`; its one output is the action's input.
+    pub mapping: String,
+}
+
+/// A step as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub connection: ConnectionId,
+    pub action: String,
+    pub mapping: String,
+}
+
+/// A route as its tenant sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct RouteView {
+    pub id: RouteId,
+    pub name: String,
+    pub from: ConnectionId,
+    pub event: String,
+    pub steps: Value,
+    pub enabled: bool,
+    pub created_ms: u64,
+}
+
+/// Why a route cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    #[error("there is no such {what}")]
+    NotFound { what: &'static str },
+    #[error("a route needs at least one step")]
+    NoSteps,
+    #[error("{connector} reports no event {event:?}: it reports {}", .known.join(", "))]
+    UnknownEvent { connector: String, event: String, known: Vec<String> },
+    #[error("step {step}: {connector} has no action {action:?}: it has {}", .known.join(", "))]
+    UnknownAction { step: usize, connector: String, action: String, known: Vec<String> },
+    #[error("step {step}: the mapping is no jq that works: {message}")]
+    Mapping { step: usize, message: String },
+    #[error(transparent)]
+    Fault(#[from] EngineFault),
+}
+
+impl From<ConnectionError> for RouteError {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::Fault(fault) => Self::Fault(fault),
+            _ => Self::NotFound { what: "connection" },
+        }
+    }
+}
+
+impl From<bulkhead_store::StoreError> for RouteError {
+    fn from(error: bulkhead_store::StoreError) -> Self {
+        match error {
+            bulkhead_store::StoreError::NotFound { what } => Self::NotFound { what },
+            other => Self::Fault(other.into()),
+        }
+    }
+}
+
+impl Engine {
+    /// Makes a route.
+    pub async fn create_route(&self, tenant: TenantId, new: NewRoute) -> Result<RouteView, RouteError> {
+        let source = self.connection_row(tenant, new.from).await?;
+        let known = self.version(source.version).await?;
+        if known.event(&new.event).is_none() {
+            let names = known.descriptor.events.iter().map(|event| event.name.clone()).collect();
+            let connector = known.manifest.connector.title.clone();
+            return Err(RouteError::UnknownEvent { connector, event: new.event, known: names });
+        }
+        if new.steps.is_empty() {
+            return Err(RouteError::NoSteps);
+        }
+        let mut steps = Vec::with_capacity(new.steps.len());
+        for (index, step) in new.steps.into_iter().enumerate() {
+            steps.push(self.usable_step(tenant, index + 1, step).await?);
+        }
+        let id = RouteId::new(self.now_ms());
+        let row = bulkhead_store::NewRoute {
+            id,
+            name: new.name,
+            source: new.from,
+            event_name: new.event,
+            steps: json(&steps),
+            created_ms: self.now_ms(),
+        };
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        tx.create_route(&row).await?;
+        let made = tx.route(id).await?;
+        tx.commit().await?;
+        view(made)
+    }
+
+    async fn usable_step(&self, tenant: TenantId, step: usize, new: NewStep) -> Result<Step, RouteError> {
+        let row = self.connection_row(tenant, new.connection).await?;
+        let known = self.version(row.version).await?;
+        if known.action(&new.action).is_none() {
+            let names = known.descriptor.actions.iter().map(|action| action.name.clone()).collect();
+            let connector = known.manifest.connector.title.clone();
+            return Err(RouteError::UnknownAction { step, connector, action: new.action, known: names });
+        }
+        // Defined but never called: it has to compile, and no event is needed to try it.
+        let probe = format!("def mapping: (\n{}\n); null", new.mapping);
+        if let Err(failure) = self.map(&probe, &Value::Null, self.now_ms()).await? {
+            return Err(RouteError::Mapping { step, message: failure.message });
+        }
+        Ok(Step { connection: new.connection, action: new.action, mapping: new.mapping })
+    }
+
+    /// The tenant's routes, newest first.
+    pub async fn routes(&self, tenant: TenantId, page: Page<RouteId>) -> Result<Vec<RouteView>, RouteError> {
+        self.inner.store.tenant_read(tenant).await?.routes(page).await?.into_iter().map(view).collect()
+    }
+
+    /// Removes a route. Runs that it asked for already go on.
+    pub async fn delete_route(&self, tenant: TenantId, route: RouteId) -> Result<(), RouteError> {
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        tx.delete_route(route).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+fn view(route: Route) -> Result<RouteView, RouteError> {
+    Ok(RouteView {
+        id: route.id,
+        name: route.name,
+        from: route.source,
+        event: route.event_name,
+        steps: stored("a route's steps", &route.steps)?,
+        enabled: route.enabled,
+        created_ms: route.created_ms,
+    })
+}

@@ -1,0 +1,147 @@
+//! JSON Schema at the edges: what a connector declared, checked before it is asked.
+//!
+//! Invariant: schemas come from strangers. References stay inside the document (no resolver is built in), patterns
+//! run on the linear-time engine, and an error names every failing place at once.
+
+use jsonschema::{PatternOptions, Validator};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::schema_cost;
+
+/// One place of an input that its schema refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InvalidField {
+    /// JSON pointer into the input; empty for the whole of it.
+    pub pointer: String,
+    pub message: String,
+}
+
+/// The schema itself cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the schema at {pointer:?} cannot be used: {message}")]
+pub struct SchemaError {
+    pub pointer: String,
+    pub message: String,
+}
+
+/// A compiled pattern may take this many bytes, so that a schema cannot eat the host's memory.
+const PATTERN_BYTES: usize = 64 << 10;
+
+/// More failing places than this help nobody, and could fill the memory.
+const MOST_NAMED: usize = 100;
+
+/// Questions that one check may ask: subschemas for one place, times places.
+const MOST_ASKED: u64 = 2_000_000;
+/// Questions up to which every failing place is looked for; beyond, it is only said that the input does not fit. The
+/// validator holds the failures of all branches in memory at once.
+const MOST_LISTED: u64 = 50_000;
+
+/// A schema that can be checked against.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    validator: Validator,
+    /// How often it asks one place of an input, at most.
+    questions: u64,
+}
+
+impl Schema {
+    /// Compiles `schema` (JSON Schema 2020-12 unless it says otherwise).
+    pub(crate) fn compile(schema: &Value) -> Result<Self, SchemaError> {
+        let refused = |message: String| SchemaError { pointer: String::new(), message };
+        let questions = schema_cost::check(schema).map_err(|error| refused(error.to_string()))?;
+        jsonschema::options()
+            .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES))
+            .should_validate_formats(true)
+            .build(schema)
+            .map(|validator| Self { validator, questions })
+            .map_err(|error| SchemaError { pointer: error.instance_path().to_string(), message: error.to_string() })
+    }
+
+    /// Failing places of `input`, in document order, at most [`MOST_NAMED`]; empty when it is valid.
+    pub(crate) fn check(&self, input: &Value) -> Vec<InvalidField> {
+        let whole = |message: &str| vec![InvalidField { pointer: String::new(), message: message.to_owned() }];
+        let asked = self.questions.saturating_mul(places(input));
+        if asked > MOST_ASKED {
+            return whole("this is too large to be checked against its schema");
+        }
+        if self.validator.is_valid(input) {
+            return Vec::new();
+        }
+        if asked > MOST_LISTED {
+            return whole("this does not fit its schema, and is too large for every failing place to be named");
+        }
+        self.validator.iter_errors(input).take(MOST_NAMED).map(|error| invalid_field(&error)).collect()
+    }
+}
+
+/// Places that a document has: every value in it.
+fn places(document: &Value) -> u64 {
+    let (mut count, mut open) = (0, vec![document]);
+    while let Some(value) = open.pop() {
+        count += 1;
+        match value {
+            Value::Array(items) => open.extend(items),
+            Value::Object(fields) => open.extend(fields.values()),
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Missing properties are reported where they belong, not at the object that lacks them.
+fn invalid_field(error: &jsonschema::ValidationError<'_>) -> InvalidField {
+    let at = error.instance_path().to_string();
+    let pointer = match error.kind() {
+        jsonschema::error::ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default().replace('~', "~0").replace('/', "~1");
+            format!("{at}/{name}")
+        }
+        _ => at,
+    };
+    // The masked form does not repeat the value, which may be a secret that was put into the wrong field.
+    InvalidField { pointer, message: error.masked_with("this value").to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_failing_field_is_named_at_once() {
+        let schema = Schema::compile(&json!({
+            "type": "object",
+            "required": ["customer", "amount"],
+            "properties": {"customer": {"type": "string"}, "amount": {"type": "string", "pattern": "^[0-9]+\\.[0-9]{2}$"}, "lines": {"type": "array", "items": {"type": "integer"}}}
+        }))
+        .unwrap();
+        let found = schema.check(&json!({"amount": "1", "lines": [1, "x"]}));
+        let pointers: Vec<_> = found.iter().map(|f| f.pointer.as_str()).collect();
+        assert!(
+            pointers.contains(&"/customer") && pointers.contains(&"/amount") && pointers.contains(&"/lines/1"),
+            "{pointers:?}"
+        );
+        assert_eq!(pointers.len(), 3);
+    }
+
+    #[test]
+    fn a_refused_value_is_not_repeated() {
+        let schema = Schema::compile(&json!({"type": "integer"})).unwrap();
+        let found = schema.check(&json!("sk_live_secret"));
+        assert!(!found.iter().any(|f| f.message.contains("sk_live_secret")), "{found:?}");
+    }
+
+    #[test]
+    fn a_reference_outside_the_document_is_refused() {
+        assert!(Schema::compile(&json!({"$ref": "http://127.0.0.1/x.json"})).is_err());
+        assert!(Schema::compile(&json!({"$ref": "file:///etc/passwd"})).is_err());
+    }
+
+    #[test]
+    fn a_pattern_that_needs_backtracking_is_refused() {
+        assert!(Schema::compile(&json!({"pattern": "(a)\\1"})).is_err());
+    }
+}

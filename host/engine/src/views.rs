@@ -1,0 +1,138 @@
+//! Runs as people and programs see them: what the store holds, without what is sealed.
+
+use bulkhead_manifest::{ConnectionId, EventId, Failure, RunId};
+use bulkhead_store::{Attempt, Entry, Run, RunState};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::fault::{EngineFault, stored};
+use crate::journal::Answered;
+
+/// One run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunView {
+    pub id: RunId,
+    pub connection: ConnectionId,
+    pub operation: String,
+    /// The action or stream, where the operation has one.
+    pub target: String,
+    pub state: RunState,
+    /// Attempts begun so far.
+    pub attempt: u32,
+    /// `null` until a route's mapping has been evaluated.
+    pub input: Value,
+    pub output: Option<Value>,
+    pub failure: Option<Failure>,
+    /// What asked for it: an API call, a delivery, an event and its route.
+    pub cause: Value,
+    pub created_ms: u64,
+    pub started_ms: Option<u64>,
+    pub finished_ms: Option<u64>,
+    /// When it is tried next, while it waits.
+    pub next_attempt_ms: Option<u64>,
+    /// Only where one run is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<RunDetail>,
+}
+
+/// What else there is to see of one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunDetail {
+    pub attempts: Vec<AttemptView>,
+    pub journal: Vec<JournalView>,
+    pub events: Vec<EventId>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptView {
+    pub number: u32,
+    pub started_ms: u64,
+    pub ended_ms: u64,
+    pub outcome: String,
+    pub failure: Option<Failure>,
+    pub log: Value,
+    pub logs_dropped: u64,
+    pub usage: Value,
+}
+
+/// One request that the run made.
+#[derive(Debug, Clone, Serialize)]
+pub struct JournalView {
+    pub seq: u32,
+    pub sub: u32,
+    pub attempt: u32,
+    /// Method and URL, and what else may be shown.
+    pub request: Value,
+    pub unsafe_request: bool,
+    pub effect_key: Option<String>,
+    /// How often it was sent under that key.
+    pub sends: u32,
+    pub intent_ms: u64,
+    pub answer_ms: Option<u64>,
+    /// HTTP status of the answer, or the name of the error.
+    pub answer: Option<Value>,
+    /// The attempt that asked again.
+    pub superseded_by: Option<u32>,
+}
+
+impl RunView {
+    pub(crate) fn of(run: Run) -> Result<Self, EngineFault> {
+        let waits = matches!(run.state, RunState::Queued | RunState::Parked);
+        Ok(Self {
+            id: run.id,
+            connection: run.connection,
+            operation: run.operation,
+            target: run.target,
+            state: run.state,
+            attempt: run.attempt,
+            input: if run.input.is_empty() { Value::Null } else { stored("a run's input", &run.input)? },
+            output: run.output.as_deref().map(|json| stored("a run's output", json)).transpose()?,
+            failure: run.failure.as_deref().map(|json| stored("a run's failure", json)).transpose()?,
+            cause: stored("a run's cause", &run.cause)?,
+            created_ms: run.created_ms,
+            started_ms: run.started_ms,
+            finished_ms: run.finished_ms,
+            next_attempt_ms: waits.then_some(run.run_at_ms),
+            detail: None,
+        })
+    }
+}
+
+impl AttemptView {
+    pub(crate) fn of(attempt: Attempt) -> Result<Self, EngineFault> {
+        Ok(Self {
+            number: attempt.number,
+            started_ms: attempt.started_ms,
+            ended_ms: attempt.ended_ms,
+            outcome: attempt.outcome,
+            failure: attempt.failure.as_deref().map(|json| stored("an attempt's failure", json)).transpose()?,
+            log: stored("an attempt's log", &attempt.log)?,
+            logs_dropped: attempt.logs_dropped,
+            usage: stored("an attempt's usage", &attempt.usage)?,
+        })
+    }
+}
+
+impl JournalView {
+    /// `answer` is the entry's answer, opened.
+    pub(crate) fn of(entry: Entry, answer: Option<Answered>) -> Result<Self, EngineFault> {
+        let shown = answer.map(|answer| match answer.result {
+            Ok(response) => Value::from(response.status),
+            Err(error) => Value::from(error.message),
+        });
+        Ok(Self {
+            seq: entry.seq,
+            sub: entry.sub,
+            attempt: entry.attempt,
+            request: stored("a journal entry", &entry.request)?,
+            unsafe_request: entry.unsafe_request,
+            effect_key: entry.effect_key,
+            sends: entry.sends,
+            intent_ms: entry.intent_ms,
+            answer_ms: entry.answer_ms,
+            answer: shown,
+            superseded_by: entry.superseded_by,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! The workers of this node: claim what is due, carry it, claim again.
+//!
+//! Invariant: never more runs at once than permits; draining waits for what runs and claims nothing new.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkhead_store::{ClaimOrder, Priority, Run};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Engine;
+use crate::fault::EngineFault;
+
+/// The claim loop and what it started.
+pub struct Workers {
+    stop: CancellationToken,
+    runs: TaskTracker,
+    claiming: JoinHandle<()>,
+}
+
+/// How often is looked without being told: another node may have queued something.
+const LOOK_AGAIN_MS: u64 = 1_000;
+/// Expired leases given back at a time.
+const REAP: u32 = 100;
+/// After a fault of the store, before it is asked again.
+const BREATHE: Duration = Duration::from_millis(200);
+
+impl Workers {
+    /// Claims nothing more, and returns when what runs has ended.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        let _ = self.claiming.await;
+        self.runs.close();
+        self.runs.wait().await;
+    }
+}
+
+impl Engine {
+    /// Starts working.
+    pub fn work(&self) -> Workers {
+        let (stop, runs) = (CancellationToken::new(), TaskTracker::new());
+        let claiming = tokio::spawn(claim_loop(self.clone(), stop.clone(), runs.clone()));
+        Workers { stop, runs, claiming }
+    }
+
+    async fn carry(&self, run: Run) {
+        let (id, attempt) = (run.id, run.attempt);
+        match self.attempt(run).await {
+            Ok(()) => {}
+            // The lease runs out and the run is claimed again: nothing is lost.
+            Err(fault) => {
+                tracing::error!(run.id = %id, run.attempt = attempt, error = %fault, "an attempt met a fault of the host")
+            }
+        }
+    }
+
+    async fn claim(&self, free: usize) -> Result<(Vec<Run>, bool), EngineFault> {
+        let order = ClaimOrder {
+            now_ms: self.now_ms(),
+            lease_ms: self.inner.config.lease_ms,
+            holder: self.inner.holder.clone(),
+            limit: u32::try_from(free).unwrap_or(u32::MAX),
+            least_urgent: Priority::Sync,
+            per_tenant: u32::try_from(share(self.inner.config.workers)).unwrap_or(u32::MAX),
+        };
+        let claims = self.inner.store.claim(&order).await?;
+        Ok((claims.runs, claims.more))
+    }
+
+    /// How long until something is due by the clock.
+    async fn nap(&self) -> Duration {
+        let due = self.inner.store.next_due_ms().await.ok().flatten();
+        let until = due.map_or(LOOK_AGAIN_MS, |due| due.saturating_sub(self.now_ms()));
+        Duration::from_millis(until.clamp(1, LOOK_AGAIN_MS))
+    }
+}
+
+/// What one tenant may have of the workers: a quarter is always for the others.
+fn share(workers: usize) -> usize {
+    (workers - workers / 4).max(1)
+}
+
+async fn claim_loop(engine: Engine, stop: CancellationToken, runs: TaskTracker) {
+    let permits = Arc::new(Semaphore::new(engine.inner.config.workers));
+    if let Err(error) = engine.inner.store.end_earlier_leases(engine.now_ms()).await {
+        tracing::error!(%error, "leases of an earlier process have to run out by themselves");
+    }
+    let mut reap_after_ms = 0;
+    while !stop.is_cancelled() {
+        if engine.now_ms() >= reap_after_ms {
+            reap_after_ms = engine.now_ms() + engine.inner.config.lease_ms / 2;
+            if let Err(error) = engine.inner.store.reap(engine.now_ms(), REAP).await {
+                tracing::error!(%error, "expired leases could not be given back");
+            }
+            if let Err(error) = engine.flush_refusals().await {
+                tracing::error!(%error, "counts could not be kept");
+            }
+        }
+        let Ok(first) = permits.clone().acquire_owned().await else { return };
+        let free = 1 + permits.available_permits();
+        let (claimed, more) = match engine.claim(free).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                tracing::error!(%error, "nothing could be claimed");
+                drop(first);
+                tokio::time::sleep(BREATHE).await;
+                continue;
+            }
+        };
+        drop(first);
+        let idle = claimed.is_empty();
+        for run in claimed {
+            let (engine, permits) = (engine.clone(), permits.clone());
+            let Ok(permit) = permits.acquire_owned().await else { return };
+            runs.spawn(async move {
+                engine.carry(run).await;
+                drop(permit);
+            });
+        }
+        if idle && !more {
+            let nap = engine.nap().await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = engine.inner.wake.notified() => {}
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! `[auth]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::environments::known;
+use super::names::{HEADER_HINT, IDENTIFIER_HINT, is_header, is_identifier, is_reserved_header};
+use super::{Report, at};
+use crate::egress_match;
+use crate::model::{AccountCall, AccountSource, Auth, AuthField, Manifest, OAuth2, Refresh};
+
+/// Query parameters of an authorize URL that the host alone writes.
+const OURS: &[&str] =
+    &["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
+const MAX_PATTERN: usize = 256;
+
+pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
+    match &manifest.auth {
+        Auth::ApiKey { fields } => check_fields(fields, report),
+        Auth::OAuth2(oauth) => {
+            check_scopes(&oauth.scopes, report);
+            check_params(&oauth.extra_params, report);
+            check_oauth2(oauth, report);
+            check_account(manifest, oauth, report);
+        }
+        Auth::OAuth2ClientCredentials(grant) => check_scopes(&grant.scopes, report),
+        Auth::OAuth2JwtBearer(grant) => check_scopes(&grant.scopes, report),
+        Auth::None | Auth::Basic { .. } | Auth::AwsSigv4(_) => {}
+    }
+}
+
+fn check_fields(fields: &[AuthField], report: &mut Report<'_>) {
+    if fields.is_empty() {
+        report.say(
+            at!["auth", "fields"],
+            "there is nothing to fill in",
+            "name at least one field, or say `kind = \"none\"`",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for (index, field) in fields.iter().enumerate() {
+        let place = at!["auth", "fields", index, "name"];
+        if !is_identifier(&field.name) {
+            report.say(place, format!("`{}` cannot be the name of a field", field.name), IDENTIFIER_HINT);
+        }
+        if !seen.insert(field.name.as_str()) {
+            report.say(place, format!("there are two fields `{}`", field.name), "give one of them another name");
+        }
+        if field.pattern.as_ref().is_some_and(|pattern| pattern.len() > MAX_PATTERN) {
+            report.say(
+                at!["auth", "fields", index, "pattern"],
+                "this pattern is too long",
+                format!("at most {MAX_PATTERN} bytes"),
+            );
+        }
+    }
+}
+
+fn check_scopes(scopes: &[String], report: &mut Report<'_>) {
+    let mut seen = BTreeSet::new();
+    for (index, scope) in scopes.iter().enumerate() {
+        let place = at!["auth", "scopes", index];
+        if scope.is_empty() || !scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+            report.say(place, format!("`{scope}` is not a scope"), "one scope for each entry, without spaces");
+        }
+        if !seen.insert(scope) {
+            report.say(place, format!("the scope `{scope}` stands here twice"), "once is enough");
+        }
+    }
+}
+
+fn check_params(params: &BTreeMap<String, String>, report: &mut Report<'_>) {
+    for name in params.keys().filter(|name| OURS.contains(&name.as_str())) {
+        report.say(
+            at!["auth", "extra_params", name],
+            format!("`{name}` is written by the host"),
+            "leave it out: the app, the state and the challenge are not the connector's business",
+        );
+    }
+}
+
+fn check_oauth2(oauth: &OAuth2, report: &mut Report<'_>) {
+    if oauth.revoke_url.is_none() && report.says(at!["auth", "revoke_style"]) {
+        report.say(at!["auth", "revoke_style"], "there is nothing to revoke at", "add `revoke_url`");
+    }
+    if oauth.refresh == Refresh::None && oauth.refresh_expires_field.is_some() {
+        report.say(
+            at!["auth", "refresh_expires_field"],
+            "there is no refresh token that could expire",
+            "leave it out, or say `refresh = \"rotates\"`",
+        );
+    }
+    for name in oauth.token_headers.keys() {
+        let place = at!["auth", "token_headers", name];
+        let ours = ["authorization", "content-type"].iter().any(|ours| name.eq_ignore_ascii_case(ours));
+        if !is_header(name) {
+            report.say(place, format!("`{name}` cannot be the name of a header"), HEADER_HINT);
+        } else if ours || is_reserved_header(name) {
+            report.say(place, format!("`{name}` is written by the host"), "leave it out; `client_auth` decides it");
+        }
+    }
+    for (index, name) in oauth.callback_params.iter().enumerate() {
+        let place = at!["auth", "callback_params", index];
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            report.say(place, format!("`{name}` cannot be kept"), "letters, digits and `_`");
+        } else if OURS.contains(&name.as_str()) || ["code", "error"].contains(&name.as_str()) {
+            report.say(place, format!("`{name}` is the host's own"), "keep only what the provider adds");
+        }
+    }
+}
+
+/// An account's id decides whose webhooks somebody gets: it comes from what the host itself asked the provider.
+fn check_account(manifest: &Manifest, oauth: &OAuth2, report: &mut Report<'_>) {
+    let from_callback = match oauth.account_source() {
+        Some(AccountSource::Callback(name)) => Some(name),
+        Some(AccountSource::Token(_)) | None => None,
+    };
+    if oauth.account_param.is_some() && oauth.account_source().is_none() {
+        report.say(
+            at!["auth", "account_param"],
+            "this is nothing that the provider says",
+            "one of `callback_params`, a field of the token response, or a JSON pointer into it",
+        );
+    }
+    let Some(call) = &oauth.account_call else {
+        if let Some(name) = from_callback {
+            report.say(
+                at!["auth", "account_param"],
+                format!("`{name}` comes from the redirect alone, which anybody can write"),
+                "add `account_call`, a GET that only works for that account",
+            );
+        }
+        return;
+    };
+    let proves = call.pointer.is_some() || from_callback.is_some_and(|id| call.url.placeholders().any(|p| p == id));
+    if !proves {
+        report.say(
+            at!["auth", "account_call"],
+            "this call says nothing about the account",
+            "say where the id stands in the answer with `pointer`, or put the callback's id in the `url`",
+        );
+    }
+    check_account_call(manifest, oauth, call, report);
+}
+
+fn check_account_call(manifest: &Manifest, oauth: &OAuth2, call: &AccountCall, report: &mut Report<'_>) {
+    let place = at!["auth", "account_call", "url"];
+    let kept = |name: &str| oauth.callback_params.iter().any(|kept| kept == name);
+    if !call.url.placeholders().filter(|name| !kept(name)).all(|name| known(manifest, name, place, report)) {
+        return;
+    }
+    let environments = manifest.environments.keys().map(String::as_str);
+    let unnamed = manifest.environments.is_empty().then_some("production");
+    for env in environments.chain(unnamed) {
+        let variables = manifest.environment(env).unwrap_or_default();
+        let value = |name: &str| if kept(name) { Some("x".to_owned()) } else { variables.get(name).cloned() };
+        let url = call.url.bind(value).ok().and_then(|url| url.url());
+        let allowed = url.is_some_and(|url| egress_match::find(&manifest.effective_egress(env), "GET", &url).is_ok());
+        if !allowed {
+            report.say(
+                place,
+                format!("in the environment `{env}` no egress rule allows this call"),
+                "add an `[[egress]]` rule with its host, its path and GET",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::problems;
+
+    fn api_key(fields: &str) -> Vec<String> {
+        problems(&format!("[auth]\nkind = \"api_key\"\nfields = [{fields}]\n"))
+    }
+
+    fn oauth2(more: &str) -> Vec<String> {
+        let urls = "authorize_url = \"https://a.example/a\"\ntoken_url = \"https://a.example/t\"";
+        problems(&format!("[auth]\nkind = \"oauth2\"\n{urls}\n{more}\n"))
+    }
+
+    #[test]
+    fn an_api_key_is_at_least_one_field() {
+        assert_eq!(
+            api_key(""),
+            ["8:10: there is nothing to fill in (name at least one field, or say `kind = \"none\"`)"]
+        );
+    }
+
+    #[test]
+    fn fields_have_names_of_their_own() {
+        assert_eq!(
+            api_key("{ name = \"Key\", title = \"Key\" }"),
+            ["8:20: `Key` cannot be the name of a field \
+              (a lower-case letter, then lower-case letters, digits and `_`)"]
+        );
+        assert_eq!(
+            api_key("{ name = \"a\", title = \"\" }, { name = \"a\", title = \"\" }"),
+            ["8:48: there are two fields `a` (give one of them another name)"]
+        );
+        let long = "x".repeat(257);
+        assert_eq!(
+            api_key(&format!("{{ name = \"a\", title = \"\", pattern = \"{long}\" }}")),
+            ["8:47: this pattern is too long (at most 256 bytes)"]
+        );
+    }
+
+    #[test]
+    fn scopes_stand_alone_and_once() {
+        assert_eq!(
+            oauth2("scopes = [\"a b\", \"c\", \"c\"]"),
+            [
+                "10:11: `a b` is not a scope (one scope for each entry, without spaces)",
+                "10:23: the scope `c` stands here twice (once is enough)",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_host_s_own_parameters_are_the_host_s() {
+        assert_eq!(
+            oauth2("extra_params = { redirect_uri = \"https://evil.example\" }"),
+            ["10:33: `redirect_uri` is written by the host \
+              (leave it out: the app, the state and the challenge are not the connector's business)"]
+        );
+        assert_eq!(
+            oauth2("callback_params = [\"state\", \"a b\"]"),
+            [
+                "10:20: `state` is the host's own (keep only what the provider adds)",
+                "10:29: `a b` cannot be kept (letters, digits and `_`)",
+            ]
+        );
+        assert_eq!(
+            oauth2("token_headers = { Authorization = \"x\", \"a:b\" = \"x\" }"),
+            [
+                "10:35: `Authorization` is written by the host (leave it out; `client_auth` decides it)",
+                "10:48: `a:b` cannot be the name of a header (letters, digits and `-`, without a colon)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_said_has_something_to_be_about() {
+        assert_eq!(
+            oauth2("revoke_style = \"basic_json\""),
+            ["10:16: there is nothing to revoke at (add `revoke_url`)"]
+        );
+        assert_eq!(
+            oauth2("refresh = \"none\"\nrefresh_expires_field = \"x\""),
+            ["11:25: there is no refresh token that could expire \
+              (leave it out, or say `refresh = \"rotates\"`)"]
+        );
+    }
+
+    #[test]
+    fn a_redirect_alone_names_no_account() {
+        let account = "callback_params = [\"realmId\"]\naccount_param = \"realmId\"";
+        assert_eq!(
+            oauth2(account),
+            ["11:17: `realmId` comes from the redirect alone, which anybody can write \
+              (add `account_call`, a GET that only works for that account)"]
+        );
+        assert_eq!(oauth2("account_param = \"stripe_user_id\""), [""; 0]);
+        assert_eq!(oauth2("account_param = \"/team/id\""), [""; 0]);
+        assert_eq!(
+            oauth2("account_param = \"~\""),
+            ["10:17: this is nothing that the provider says \
+              (one of `callback_params`, a field of the token response, or a JSON pointer into it)"]
+        );
+    }
+
+    #[test]
+    fn an_account_call_proves_the_account_and_is_allowed() {
+        let account = "callback_params = [\"realmId\"]\naccount_param = \"realmId\"";
+        let call = "account_call = { url = \"https://api.example/companies\" }";
+        let rule = "[[egress]]\nhost = \"api.example\"\nmethods = [\"GET\"]\npaths = [\"/companies/{id}\"]";
+        assert_eq!(
+            oauth2(&format!("{account}\n{call}\n{rule}")),
+            [
+                "12:16: this call says nothing about the account (say where the id stands in the answer with \
+                 `pointer`, or put the callback's id in the `url`)",
+                "12:24: in the environment `production` no egress rule allows this call \
+                 (add an `[[egress]]` rule with its host, its path and GET)",
+            ]
+        );
+        let good = call.replace("companies", "companies/{realmId}");
+        assert_eq!(oauth2(&format!("{account}\n{good}\n{rule}")), [""; 0]);
+    }
+}

@@ -1,0 +1,36 @@
+//! What may be a name of what.
+
+/// Lower-case letters, digits and `_`, a letter first: variables, fields, captured secrets.
+pub(super) fn is_identifier(name: &str) -> bool {
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    (1..=63).contains(&name.len()) && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(known)
+}
+
+pub(super) const IDENTIFIER_HINT: &str = "a lower-case letter, then lower-case letters, digits and `_`";
+
+/// A token of RFC 9110: what a header may be called.
+pub(super) fn is_header(name: &str) -> bool {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    (1..=128).contains(&name.len()) && name.bytes().all(known)
+}
+
+pub(super) const HEADER_HINT: &str = "letters, digits and `-`, without a colon";
+
+/// Headers that the host alone writes: who is meant, where a message ends, how the connection is kept.
+const OURS: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+pub(super) fn is_reserved_header(name: &str) -> bool {
+    OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+}

@@ -1,0 +1,71 @@
+//! `[[rate]]`.
+
+use super::names::{HEADER_HINT, is_header};
+use super::{Report, at};
+use crate::model::Manifest;
+
+pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
+    for (index, rule) in manifest.rate.iter().enumerate() {
+        let numbers = [
+            ("requests", Some(rule.requests)),
+            ("per_seconds", Some(rule.per_seconds)),
+            ("burst", rule.burst),
+            ("concurrency", rule.concurrency),
+        ];
+        for (key, _) in numbers.iter().filter(|(_, number)| *number == Some(0)) {
+            report.say(at!["rate", index, *key], "nothing could ever be sent", "at least 1");
+        }
+        if rule.burst.is_some_and(|burst| burst > rule.requests) {
+            report.say(
+                at!["rate", index, "burst"],
+                "more at once than there are at all",
+                format!("at most {}, which is `requests`", rule.requests),
+            );
+        }
+        let headers = [("remaining_header", &rule.remaining_header), ("wait_header", &rule.wait_header)];
+        for (key, name) in headers.iter().filter_map(|(key, name)| Some((*key, name.as_deref()?))) {
+            if !is_header(name) {
+                let message = format!("`{name}` cannot be the name of a header");
+                report.say(at!["rate", index, key], message, HEADER_HINT);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::problems;
+
+    #[test]
+    fn a_budget_lets_something_through() {
+        let rule = "[[rate]]\nscope = \"connection\"\nrequests = 0\nper_seconds = 0\nconcurrency = 0\n";
+        assert_eq!(
+            problems(rule),
+            [
+                "8:12: nothing could ever be sent (at least 1)",
+                "9:15: nothing could ever be sent (at least 1)",
+                "10:15: nothing could ever be sent (at least 1)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_burst_is_part_of_the_budget_and_headers_have_names() {
+        let rule = "[[rate]]\nscope = \"app\"\nrequests = 10\nper_seconds = 1\nburst = 11\nwait_header = \"a b\"\n";
+        assert_eq!(
+            problems(rule),
+            [
+                "10:9: more at once than there are at all (at most 10, which is `requests`)",
+                "11:15: `a b` cannot be the name of a header (letters, digits and `-`, without a colon)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_scope_is_known() {
+        assert_eq!(
+            problems("[[rate]]\nscope = \"conection\"\nrequests = 1\nper_seconds = 1\n"),
+            ["7:9: `conection` is not known here (did you mean `connection`?)"]
+        );
+    }
+}

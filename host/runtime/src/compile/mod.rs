@@ -1,0 +1,195 @@
+//! Compiling, in a process of its own.
+//!
+//! A component may be built to make its compiler slow, hungry or worse; wasmtime does not call that a vulnerability. So the
+//! parent starts [`compile_main`] with nothing but pipes, watches the clock and the size of what comes out, and kills it
+//! the moment nobody waits for it any more. The child confines itself before it reads a byte (`confine.rs`). Only the
+//! parent knows the key that makes an artifact loadable.
+
+mod async_builtins;
+mod child;
+mod confine;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use crate::artifact::{ArtifactFault, Artifacts, Unfinished};
+use crate::config::RuntimeConfig;
+use crate::digest::Digest;
+use crate::run_log::clean;
+
+pub use child::compile_main;
+
+/// How the parent tells the child its limits. Nothing else of the environment goes over.
+pub(crate) const MEMORY_VARIABLE: &str = "BULKHEAD_COMPILE_MEMORY_BYTES";
+pub(crate) const CPU_VARIABLE: &str = "BULKHEAD_COMPILE_CPU_SECONDS";
+pub(crate) const INPUT_VARIABLE: &str = "BULKHEAD_COMPILE_INPUT_BYTES";
+
+/// What the child exits with when the component, not the child, is at fault.
+pub(crate) const REJECTED: u8 = 65;
+
+const CHUNK: usize = 256 * 1024;
+/// A reason for a person; more of it helps nobody.
+const MAX_REASON: u64 = 8 * 1024;
+
+/// Why a component was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The component is over the size limit.
+    #[error(
+        "the component has {found} bytes; at most {limit} are allowed: build it in release mode, strip it, or leave dependencies out"
+    )]
+    TooLarge {
+        /// Its size.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The compiler does not accept it.
+    #[error("the component does not compile: {reason}")]
+    Rejected {
+        /// In the compiler's words, cleaned.
+        reason: String,
+    },
+    /// It took too long.
+    #[error("compiling took longer than {limit_ms} ms: make the component smaller or simpler")]
+    TookTooLong {
+        /// The limit.
+        limit_ms: u64,
+    },
+    /// It took too much memory.
+    #[error("compiling took more than {limit_bytes} bytes of memory: make the component smaller or simpler")]
+    TookTooMuchMemory {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// What came out is too large.
+    #[error("the compiled component is larger than {limit_bytes} bytes: make the component smaller")]
+    ArtifactTooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The compiling process died.
+    #[error("the compiler died ({how}): the component is not accepted; if it is harmless, report it")]
+    Died {
+        /// A signal or an exit code.
+        how: String,
+    },
+    /// The compiling process could not be started or spoken with.
+    #[error("the compiler cannot be run: {0}")]
+    Unavailable(#[source] std::io::Error),
+    /// The artifact could not be kept.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactFault),
+}
+
+/// Compiles `wasm` and puts the artifact in its place.
+pub(crate) async fn compile(
+    settings: &RuntimeConfig,
+    artifacts: &Arc<Artifacts>,
+    digest: Digest,
+    wasm: &[u8],
+) -> Result<(), CompileError> {
+    if wasm.len() > settings.component_bytes {
+        return Err(CompileError::TooLarge { found: wasm.len() as u64, limit: settings.component_bytes as u64 });
+    }
+    let limit = Duration::from_millis(settings.compile_timeout_ms);
+    // The child lives inside: when the time is over, it is dropped, and dropping kills it.
+    let converse = converse(settings, artifacts, digest, wasm);
+    let unfinished = tokio::time::timeout(limit, converse)
+        .await
+        .map_err(|_| CompileError::TookTooLong { limit_ms: settings.compile_timeout_ms })??;
+    // Waiting for the disk is not for a thread that serves requests.
+    let artifacts = Arc::clone(artifacts);
+    let finished = tokio::task::spawn_blocking(move || artifacts.finish(unfinished)).await;
+    finished.unwrap_or_else(|fault| Err(std::io::Error::other(fault))).map_err(|fault| ArtifactFault::Io(fault).into())
+}
+
+async fn converse(
+    settings: &RuntimeConfig,
+    artifacts: &Artifacts,
+    digest: Digest,
+    wasm: &[u8],
+) -> Result<Unfinished, CompileError> {
+    let (mut child, input, output, reason) = start(settings).map_err(CompileError::Unavailable)?;
+    let unfinished = artifacts.begin(digest).map_err(ArtifactFault::Io)?;
+    // All three at once: a child that talks before it has read everything must not make both sides wait.
+    let (_, unfinished, reason) =
+        tokio::join!(feed(input, wasm), collect(output, unfinished, settings.artifact_bytes), explain(reason));
+    let unfinished = unfinished?;
+    let status = child.wait().await.map_err(CompileError::Unavailable)?;
+    judge(settings, status, reason)?;
+    Ok(unfinished)
+}
+
+fn start(settings: &RuntimeConfig) -> std::io::Result<(Child, ChildStdin, ChildStdout, ChildStderr)> {
+    let mut child = Command::new(&settings.compiler.program)
+        .args(&settings.compiler.args)
+        .env_clear()
+        .env(MEMORY_VARIABLE, settings.compile_memory_bytes.to_string())
+        .env(CPU_VARIABLE, settings.compile_timeout_ms.div_ceil(1_000).to_string())
+        .env(INPUT_VARIABLE, settings.component_bytes.to_string())
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let pipe = || std::io::Error::other("a pipe is missing");
+    let input = child.stdin.take().ok_or_else(pipe)?;
+    let output = child.stdout.take().ok_or_else(pipe)?;
+    let reason = child.stderr.take().ok_or_else(pipe)?;
+    Ok((child, input, output, reason))
+}
+
+/// A child that stops reading has its reason; how it ends says more than a broken pipe.
+async fn feed(mut input: ChildStdin, wasm: &[u8]) {
+    if input.write_all(wasm).await.is_ok() {
+        let _ = input.shutdown().await;
+    }
+}
+
+async fn collect(mut output: ChildStdout, mut unfinished: Unfinished, limit: u64) -> Result<Unfinished, CompileError> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let read = output.read(&mut buffer).await.map_err(CompileError::Unavailable)?;
+        let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
+            return Ok(unfinished);
+        };
+        if unfinished.length() + chunk.len() as u64 > limit {
+            return Err(CompileError::ArtifactTooLarge { limit_bytes: limit });
+        }
+        // To the page cache, a chunk at a time: short enough not to be moved to another thread.
+        unfinished.push(chunk).map_err(ArtifactFault::Io)?;
+    }
+}
+
+/// The start of what it says; the rest is read and thrown away so that it never blocks on us.
+async fn explain(mut reason: ChildStderr) -> String {
+    let mut text = Vec::new();
+    let _ = (&mut reason).take(MAX_REASON).read_to_end(&mut text).await;
+    let _ = tokio::io::copy(&mut reason, &mut tokio::io::sink()).await;
+    clean(String::from_utf8_lossy(&text).trim(), MAX_REASON as usize)
+}
+
+fn judge(settings: &RuntimeConfig, status: ExitStatus, reason: String) -> Result<(), CompileError> {
+    if status.success() {
+        return Ok(());
+    }
+    if status.code() == Some(i32::from(REJECTED)) {
+        return Err(CompileError::Rejected { reason });
+    }
+    match status.signal() {
+        Some(libc::SIGXCPU) => Err(CompileError::TookTooLong { limit_ms: settings.compile_timeout_ms }),
+        // What Rust does when an allocation fails.
+        Some(libc::SIGABRT) if reason.contains("memory allocation") => {
+            Err(CompileError::TookTooMuchMemory { limit_bytes: settings.compile_memory_bytes })
+        }
+        Some(signal) => Err(CompileError::Died { how: format!("signal {signal}") }),
+        None => Err(CompileError::Died { how: status.to_string() }),
+    }
+}

@@ -1,0 +1,78 @@
+//! How a [`Runtime`](crate::Runtime) is set up.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Everything a runtime needs to know. Has no `Debug`: it holds a key.
+#[derive(Clone)]
+pub struct RuntimeConfig {
+    /// Guests in the sandbox at once. Each reserves about 16 GiB of address space, not memory.
+    pub slots: u32,
+    /// OS threads that run guests.
+    pub threads: usize,
+    /// How long an invocation waits for a slot before it is told to come back. Milliseconds.
+    pub admission_wait_ms: u64,
+    /// Where compiled artifacts are kept.
+    pub artifact_dir: PathBuf,
+    /// Authenticates artifacts. Whoever can upload a component must not be able to learn it.
+    pub artifact_key: [u8; 32],
+    /// How a compiling process is started.
+    pub compiler: CompilerCommand,
+    /// Wall and CPU time of one compilation. Milliseconds.
+    pub compile_timeout_ms: u64,
+    /// Address space of the compiling process. Bytes.
+    pub compile_memory_bytes: u64,
+    /// Compilations at once.
+    pub compile_at_once: usize,
+    /// The largest component. Bytes.
+    pub component_bytes: usize,
+    /// The largest artifact. Bytes.
+    pub artifact_bytes: u64,
+    /// The most linear memory of any run, whatever its limits say. Bytes.
+    pub memory_bytes: u64,
+    /// Artifacts kept mapped and linked, least recently used out first. Bytes.
+    pub loaded_bytes: u64,
+}
+
+impl RuntimeConfig {
+    /// The defaults, around what has none.
+    #[must_use]
+    pub fn new(artifact_dir: impl Into<PathBuf>, artifact_key: [u8; 32], compiler: CompilerCommand) -> Self {
+        Self {
+            slots: 64,
+            threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            admission_wait_ms: 10_000,
+            artifact_dir: artifact_dir.into(),
+            artifact_key,
+            compiler,
+            compile_timeout_ms: 60_000,
+            compile_memory_bytes: 2_048 * MIB,
+            compile_at_once: 1,
+            component_bytes: 32 << 20,
+            artifact_bytes: 512 * MIB,
+            memory_bytes: 512 * MIB,
+            loaded_bytes: 512 * MIB,
+        }
+    }
+}
+
+/// The program that ends in [`compile_main`](crate::compile_main).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompilerCommand {
+    /// An absolute path.
+    pub program: PathBuf,
+    /// What makes it compile: the hidden subcommand.
+    pub args: Vec<OsString>,
+}
+
+impl CompilerCommand {
+    /// This executable again, with these arguments.
+    ///
+    /// # Errors
+    /// The operating system does not tell where this executable is.
+    pub fn this_executable<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> std::io::Result<Self> {
+        Ok(Self { program: std::env::current_exe()?, args: args.into_iter().map(Into::into).collect() })
+    }
+}

@@ -1,0 +1,97 @@
+//! From what wasmtime reports to a [`Stop`].
+//!
+//! Our own reasons travel through wasmtime as typed errors and come out as they went in. The rest is a trap, or a value
+//! that could not be copied out of the guest; both are the guest's. Where wasmtime has no type for a limit of its own, its
+//! text is compared, and a test of that limit notices when the text changes.
+
+use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use crate::guest::{GuestFault, Halted, PortsFailed};
+use crate::limiter::Exceeded;
+use crate::limits::Limits;
+use crate::run_log::clean;
+use crate::sandbox::{CORE_INSTANCES_PER_COMPONENT, STACK_BYTES};
+use crate::stop::{Frame, LimitKind, Stop, TrapCode};
+
+const MAX_MESSAGE: usize = 500;
+const MAX_FRAMES: usize = 20;
+const MAX_SYMBOL: usize = 200;
+/// When the pool is full although the semaphore said otherwise.
+const POOL_RETRY_MS: u64 = 1_000;
+
+/// Why the call ended.
+pub(crate) fn stop_for(fault: &wasmtime::Error, limits: &Limits) -> Stop {
+    if let Some(exceeded) = fault.downcast_ref::<Exceeded>() {
+        return Stop::Limit { kind: exceeded.kind, allowed: exceeded.allowed };
+    }
+    if let Some(Halted(halt)) = fault.downcast_ref::<Halted>() {
+        return Stop::Halted(halt.clone());
+    }
+    if let Some(failed) = fault.downcast_ref::<PortsFailed>() {
+        return Stop::Host { message: failed.to_string() };
+    }
+    if fault.is::<PoolConcurrencyLimitError>() {
+        tracing::error!(%fault, "the pool is full behind its semaphore");
+        return Stop::Busy { retry_after_ms: POOL_RETRY_MS };
+    }
+    if let Some(stop) = limit_of_wasmtime(fault, limits) {
+        return stop;
+    }
+    let (code, message) = match (fault.downcast_ref::<GuestFault>(), fault.downcast_ref::<Trap>()) {
+        (Some(own), _) => (own.code, own.message.clone()),
+        (None, Some(trap)) => (trap_code(*trap), trap.to_string()),
+        // A string that is not UTF-8, a list outside its memory, a handle that does not exist.
+        (None, None) => (TrapCode::InvalidValue, fault.root_cause().to_string()),
+    };
+    Stop::Trapped { code, message: clean(&message, MAX_MESSAGE), frames: frames(fault) }
+}
+
+fn limit_of_wasmtime(fault: &wasmtime::Error, limits: &Limits) -> Option<Stop> {
+    let limit = |kind, allowed| Some(Stop::Limit { kind, allowed });
+    match fault.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => return limit(LimitKind::Stack, STACK_BYTES as u64),
+        Some(Trap::Interrupt) => return limit(LimitKind::Cpu, limits.cpu_ms),
+        _ => {}
+    }
+    if matches!(fault.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+        return limit(LimitKind::Handles, u64::from(limits.handles));
+    }
+    let text = fault.root_cause().to_string();
+    if text.contains("fuel allocated for hostcalls has been exhausted") {
+        return limit(LimitKind::HostCallData, limits.host_call_bytes);
+    }
+    if text.contains("store handle limit exceeded") {
+        return limit(LimitKind::Handles, u64::from(limits.handles));
+    }
+    if text.contains("resource limit exceeded") {
+        return limit(LimitKind::Instances, u64::from(CORE_INSTANCES_PER_COMPONENT));
+    }
+    None
+}
+
+fn trap_code(trap: Trap) -> TrapCode {
+    match trap {
+        Trap::UnreachableCodeReached => TrapCode::Unreachable,
+        Trap::MemoryOutOfBounds | Trap::HeapMisaligned => TrapCode::MemoryOutOfBounds,
+        Trap::TableOutOfBounds => TrapCode::TableOutOfBounds,
+        Trap::IndirectCallToNull | Trap::BadSignature => TrapCode::BadIndirectCall,
+        Trap::IntegerOverflow | Trap::IntegerDivisionByZero | Trap::BadConversionToInteger => TrapCode::Arithmetic,
+        Trap::InvalidChar
+        | Trap::StringOutOfBounds
+        | Trap::ListOutOfBounds
+        | Trap::InvalidDiscriminant
+        | Trap::UnalignedPointer => TrapCode::InvalidValue,
+        _ => TrapCode::Other,
+    }
+}
+
+/// The guest's frames alone; the host's own chain is nobody's business out there.
+fn frames(fault: &wasmtime::Error) -> Vec<Frame> {
+    let Some(trace) = fault.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let frame = |found: &wasmtime::FrameInfo| Frame {
+        function: found.func_name().map(|name| clean(name, MAX_SYMBOL)),
+        offset: found.module_offset().map(|offset| offset as u64),
+    };
+    trace.frames().iter().take(MAX_FRAMES).map(frame).collect()
+}

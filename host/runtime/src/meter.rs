@@ -1,0 +1,129 @@
+//! What a run uses, measured while it runs.
+//!
+//! CPU time is the thread's own clock around every poll of the run, so that waiting costs nothing and work the host does
+//! for the guest (copying, checking, tearing down) counts. The epoch callback reads the same meter in the middle of a
+//! poll: that is what ends an endless loop.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// What one run used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time. Milliseconds, rounded up.
+    pub cpu_ms: u64,
+    /// From admission to the answer. Milliseconds, rounded up.
+    pub wall_ms: u64,
+    /// The most linear memory at any time. Bytes.
+    pub peak_memory: u64,
+    /// HTTP requests made.
+    pub requests: u32,
+    /// Calls from the guest into the contract's host interfaces.
+    pub host_calls: u64,
+}
+
+/// One run's meter. Written on one thread at a time; read by the caller at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    /// CPU time of the polls that are over.
+    spent_ns: AtomicU64,
+    /// The thread's CPU clock when the current poll began.
+    began_ns: AtomicU64,
+    memory: AtomicU64,
+    requests: AtomicU32,
+    host_calls: AtomicU64,
+}
+
+impl Meter {
+    /// CPU time so far. To be called within a poll of the run.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        let now = thread_cpu_ns();
+        self.spent_ns.load(Ordering::Relaxed) + now.saturating_sub(self.began_ns.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn memory_is(&self, bytes: u64) {
+        self.memory.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn requests_are(&self, count: u32) {
+        self.requests.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn host_called(&self) {
+        self.host_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everything, once the run is over.
+    pub(crate) fn usage(&self, wall: std::time::Duration) -> Usage {
+        Usage {
+            cpu_ms: self.spent_ns.load(Ordering::Relaxed).div_ceil(NS_PER_MS),
+            wall_ms: u64::try_from(wall.as_nanos().div_ceil(u128::from(NS_PER_MS))).unwrap_or(u64::MAX),
+            peak_memory: self.memory.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            host_calls: self.host_calls.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A run whose polls are on the meter.
+pub(crate) struct Metered<F> {
+    run: Pin<Box<F>>,
+    meter: Arc<Meter>,
+}
+
+impl<F: Future> Metered<F> {
+    pub(crate) fn new(run: F, meter: Arc<Meter>) -> Self {
+        Self { run: Box::pin(run), meter }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let began = thread_cpu_ns();
+        self.meter.began_ns.store(began, Ordering::Relaxed);
+        let outcome = self.run.as_mut().poll(context);
+        let spent = thread_cpu_ns().saturating_sub(began);
+        self.meter.spent_ns.fetch_add(spent, Ordering::Relaxed);
+        outcome
+    }
+}
+
+fn thread_cpu_ns() -> u64 {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    let whole = u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
+    whole.saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_counts_and_waiting_does_not() {
+        let meter = Arc::new(Meter::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let Ok(runtime) = runtime else { return };
+        let measured = Arc::clone(&meter);
+        runtime.block_on(Metered::new(
+            async move {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                while measured.cpu_ns() < 5 * NS_PER_MS {
+                    std::hint::spin_loop();
+                }
+            },
+            Arc::clone(&meter),
+        ));
+        let usage = meter.usage(std::time::Duration::from_millis(55));
+        assert!((5..50).contains(&usage.cpu_ms), "{usage:?}");
+    }
+}

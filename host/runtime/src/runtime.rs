@@ -1,0 +1,250 @@
+//! The runtime: one engine, its guests' threads, the artifacts and the cache of what is loaded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+use crate::artifact::{ArtifactFault, Artifacts};
+use crate::capabilities;
+use crate::compile::{self, CompileError};
+use crate::config::RuntimeConfig;
+use crate::digest::Digest;
+use crate::executor::Executor;
+use crate::guest::GuestState;
+use crate::inspect::{Inspection, UploadError, UploadLimits, inspect_component};
+use crate::invoke::{self, Admitted, Facts, Finished, Invocation};
+use crate::limits::Limits;
+use crate::loaded::{Linked, LoadError, Loaded};
+use crate::operation::Operation;
+use crate::ports::NoPorts;
+use crate::produced::Produced;
+use crate::sandbox;
+use crate::stop::Stop;
+use crate::ticker::Ticker;
+
+/// What to tell whoever waited for a slot in vain.
+const BUSY_RETRY_MS: u64 = 1_000;
+
+/// Why a runtime cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine or its pool. Mostly: less address space than the slots reserve.
+    #[error("the sandbox engine cannot start: {reason}; if address space is limited here, lower the number of slots")]
+    Engine {
+        /// In wasmtime's words.
+        reason: String,
+    },
+    /// The artifact directory.
+    #[error("the artifact directory cannot be used: {0}")]
+    Artifacts(#[source] std::io::Error),
+    /// The guests' threads or the ticker.
+    #[error("the sandbox threads cannot start: {0}")]
+    Threads(#[source] std::io::Error),
+}
+
+/// The sandbox. Cheap to clone; the last clone dropped ends it.
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: RuntimeConfig,
+    engine: Engine,
+    linker: Linker<GuestState>,
+    artifacts: Arc<Artifacts>,
+    loaded: Cache<Digest, Loaded>,
+    slots: Arc<Semaphore>,
+    compilations: Semaphore,
+    ticker: Ticker,
+    executor: Executor,
+}
+
+/// A look at the sandbox, for health pages and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Slots in all.
+    pub slots: u32,
+    /// Slots nobody is in.
+    pub free_slots: usize,
+    /// Components in the cache.
+    pub loaded: u64,
+    /// Core instances alive.
+    pub core_instances: u64,
+    /// Linear memories alive.
+    pub memories: usize,
+}
+
+impl Runtime {
+    /// Starts the sandbox: engine, pool, threads. Nothing is compiled or loaded yet.
+    ///
+    /// # Errors
+    /// The machine lacks what it takes; see [`StartError`].
+    pub fn start(settings: RuntimeConfig) -> Result<Self, StartError> {
+        let engine_fault = |fault: wasmtime::Error| StartError::Engine { reason: format!("{fault:#}") };
+        let engine = sandbox::serving(&settings).map_err(engine_fault)?;
+        let linker = capabilities::linker(&engine).map_err(engine_fault)?;
+        let compatibility = sandbox::compatibility(&engine);
+        let (dir, key) = (settings.artifact_dir.clone(), settings.artifact_key);
+        let artifacts =
+            Artifacts::open(dir, key, compatibility, settings.artifact_bytes).map_err(StartError::Artifacts)?;
+        let loaded = Cache::builder()
+            // In KiB: the weight is 32 bits.
+            .weigher(|_: &Digest, loaded: &Loaded| u32::try_from(loaded.0.bytes / 1024 + 1).unwrap_or(u32::MAX))
+            .max_capacity(settings.loaded_bytes / 1024)
+            .build();
+        let inner = Inner {
+            linker,
+            artifacts: Arc::new(artifacts),
+            loaded,
+            slots: Arc::new(Semaphore::new(settings.slots as usize)),
+            compilations: Semaphore::new(settings.compile_at_once.max(1)),
+            ticker: Ticker::start(&engine).map_err(StartError::Threads)?,
+            executor: Executor::start(settings.threads).map_err(StartError::Threads)?,
+            engine,
+            settings,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Looks at an upload without running or compiling it.
+    ///
+    /// # Errors
+    /// Whatever keeps it from running here.
+    pub async fn inspect(&self, wasm: &[u8]) -> Result<Inspection, UploadError> {
+        let limits = UploadLimits { component_bytes: self.inner.settings.component_bytes, ..UploadLimits::default() };
+        if wasm.len() > limits.component_bytes {
+            return inspect_component(wasm, &limits);
+        }
+        // Parsing takes as long as the file is big: not on a thread that serves requests.
+        let bytes = wasm.to_vec();
+        let parsed = tokio::task::spawn_blocking(move || inspect_component(&bytes, &limits)).await;
+        // Only a panic or a shutdown ends the thread; to the uploader both are a file that could not be read.
+        parsed.unwrap_or_else(|fault| {
+            tracing::error!(%fault, "an upload could not be inspected");
+            Err(UploadError::Damaged { offset: 0, reason: "it could not be read".into() })
+        })
+    }
+
+    /// Compiles a component in a process of its own, unless there is a good artifact of it already.
+    ///
+    /// # Errors
+    /// It does not compile, or not within the limits; see [`CompileError`].
+    pub async fn compile(&self, wasm: &[u8]) -> Result<Digest, CompileError> {
+        let digest = Digest::of(wasm);
+        // Never closed.
+        let _turn = self.inner.compilations.acquire().await.ok();
+        // Whoever waited for somebody else's compilation of the same component is done.
+        if !self.is_compiled(digest).await {
+            compile::compile(&self.inner.settings, &self.inner.artifacts, digest, wasm).await?;
+        }
+        Ok(digest)
+    }
+
+    async fn is_compiled(&self, digest: Digest) -> bool {
+        let artifacts = Arc::clone(&self.inner.artifacts);
+        let verified = tokio::task::spawn_blocking(move || artifacts.verified(&digest).map(|_| ()));
+        match verified.await {
+            Ok(Ok(())) => true,
+            Ok(Err(ArtifactFault::Tampered { what, .. })) => {
+                tracing::error!(%digest, what, "an artifact is not what was written; it is compiled again");
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Makes a compiled component ready to run. The most recently used stay ready.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`] and [`LoadError::Stale`] mean: compile it, then load again.
+    pub async fn load(&self, digest: &Digest) -> Result<Loaded, LoadError> {
+        let digest = *digest;
+        let made = self.inner.loaded.try_get_with(digest, self.link(digest)).await;
+        made.map_err(Arc::unwrap_or_clone)
+    }
+
+    async fn link(&self, digest: Digest) -> Result<Loaded, LoadError> {
+        let inner = Arc::clone(&self.inner);
+        let linked = tokio::task::spawn_blocking(move || {
+            let sealed = inner.artifacts.verified(&digest).map_err(|fault| LoadError::of(&digest, fault))?;
+            Linked::link(&inner.engine, &inner.linker, digest, &sealed)
+        });
+        let linked = linked.await.map_err(|fault| LoadError::Unreadable { digest, reason: fault.to_string() })??;
+        Ok(Loaded(Arc::new(linked)))
+    }
+
+    /// Drops a component from the cache. Its artifact and the runs that have it stay.
+    pub async fn forget(&self, digest: &Digest) {
+        self.inner.loaded.invalidate(digest).await;
+    }
+
+    /// What a component says of itself, asked with nothing granted.
+    ///
+    /// # Errors
+    /// As [`Runtime::invoke`].
+    pub async fn describe(&self, loaded: &Loaded) -> Result<String, Stop> {
+        let invocation = Invocation {
+            loaded: loaded.clone(),
+            operation: Operation::Describe,
+            limits: Limits::default(),
+            seed: [0; 32],
+            clock_ms: 0,
+            ports: Arc::new(NoPorts),
+            facts: Facts::default(),
+            state_read_only: true,
+        };
+        match self.invoke(invocation).await.result? {
+            Produced::Described(text) => Ok(text),
+            _ => Err(Stop::Host { message: "describe produced something else".into() }),
+        }
+    }
+
+    /// Runs one operation. Dropping the future ends the guest.
+    pub async fn invoke(&self, invocation: Invocation) -> Finished {
+        let inner = &self.inner;
+        let clock_ms = invocation.clock_ms;
+        let never = |stop| Finished::never(stop, clock_ms);
+        let host = |message: &str| never(Stop::Host { message: message.to_owned() });
+        let Ok(caller) = Handle::try_current() else { return host("invoke was called outside a tokio runtime") };
+        let wait = Duration::from_millis(inner.settings.admission_wait_ms);
+        let slot = tokio::time::timeout(wait, Arc::clone(&inner.slots).acquire_owned()).await;
+        let Ok(Ok(slot)) = slot else { return never(Stop::Busy { retry_after_ms: BUSY_RETRY_MS }) };
+        let (ticking, memory_cap) = (inner.ticker.guest(), inner.settings.memory_bytes);
+        let admitted = Admitted { slot, ticking, caller, memory_cap };
+        let Some(running) = inner.executor.spawn(invoke::run(invocation, admitted)) else {
+            return host("the sandbox is shutting down");
+        };
+        match running.await {
+            Ok(finished) => finished,
+            Err(fault) => {
+                tracing::error!(%fault, "a run's task failed");
+                host("the run's task failed")
+            }
+        }
+    }
+
+    /// Whether guests' threads take work, for a health check. Waits a second at most.
+    pub async fn alive(&self) -> bool {
+        let Some(nothing) = self.inner.executor.spawn(async {}) else { return false };
+        tokio::time::timeout(Duration::from_secs(1), nothing).await.is_ok_and(|done| done.is_ok())
+    }
+
+    /// A look at the sandbox.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let pool = self.inner.engine.pooling_allocator_metrics();
+        Status {
+            slots: self.inner.settings.slots,
+            free_slots: self.inner.slots.available_permits(),
+            loaded: self.inner.loaded.entry_count(),
+            core_instances: pool.as_ref().map_or(0, wasmtime::PoolingAllocatorMetrics::core_instances),
+            memories: pool.as_ref().map_or(0, wasmtime::PoolingAllocatorMetrics::memories),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the sandbox is made of: one set of wasmtime settings, in two builds. The serving engine pools and cannot compile;
+//! the compiling engine compiles and never runs anything.
+//!
+//! Invariant: whatever changes the code that is generated stands in [`common`], so that the two cannot disagree; a change
+//! there that wasmtime does not notice itself raises [`REVISION`], which makes every older artifact stale.
+
+use std::hash::{Hash, Hasher};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::config::RuntimeConfig;
+
+/// Raised with every change of [`compiling`] that wasmtime's own hash does not cover.
+const REVISION: u32 = 1;
+
+/// Toolchains with many small modules (Python) need about 40.
+pub(crate) const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
+pub(crate) const MEMORIES_PER_COMPONENT: u32 = 4;
+pub(crate) const TABLES_PER_COMPONENT: u32 = 64;
+/// How deep wasm may recurse; the host's part of the stack comes on top.
+pub(crate) const STACK_BYTES: usize = 512 << 10;
+const FIBER_BYTES: usize = 2 << 20;
+const TABLE_ELEMENTS: usize = 20_000;
+const INSTANCE_BYTES: usize = 10 << 20;
+
+/// The engine that runs guests.
+pub(crate) fn serving(settings: &RuntimeConfig) -> wasmtime::Result<Engine> {
+    let mut config = common();
+    config.enable_compiler(false).allocation_strategy(pool(settings));
+    Engine::new(&config)
+}
+
+/// The engine that compiles, for a process of its own.
+pub(crate) fn compiling() -> wasmtime::Result<Engine> {
+    let mut config = common();
+    // The same floats on every machine and in every replay.
+    config.cranelift_nan_canonicalization(true);
+    Engine::new(&config)
+}
+
+fn common() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK_BYTES)
+        .async_stack_size(FIBER_BYTES)
+        // The default obeys an environment variable; parsing a guest's debug information is never for this process.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        // Registering it can be quadratic with many modules.
+        .native_unwind_info(false)
+        // Not deterministic across machines.
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .concurrency_support(false);
+    config
+}
+
+/// Every slot gets all that one component may need: the semaphore in front is the only place where anybody waits.
+fn pool(settings: &RuntimeConfig) -> PoolingAllocationConfig {
+    let slots = settings.slots;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_COMPONENT))
+        .total_tables(slots.saturating_mul(TABLES_PER_COMPONENT))
+        .total_stacks(slots)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_tables_per_module(8)
+        .max_memories_per_module(MEMORIES_PER_COMPONENT)
+        .max_memory_size(usize::try_from(settings.memory_bytes).unwrap_or(usize::MAX))
+        .max_component_instance_size(INSTANCE_BYTES)
+        .max_core_instance_size(INSTANCE_BYTES)
+        .table_elements(TABLE_ELEMENTS)
+        .linear_memory_keep_resident(2 << 20)
+        .table_keep_resident(512 << 10)
+        .max_unused_warm_slots((slots / 4).max(1));
+    pool
+}
+
+/// What an artifact has to have been compiled for to run in this engine.
+pub(crate) fn compatibility(engine: &Engine) -> [u8; 32] {
+    let mut hash = Bytewise(Sha256::new());
+    REVISION.hash(&mut hash);
+    env!("CARGO_PKG_VERSION").hash(&mut hash);
+    std::env::consts::ARCH.hash(&mut hash);
+    engine.precompile_compatibility_hash().hash(&mut hash);
+    hash.0.finalize().into()
+}
+
+/// Lets wasmtime feed its settings to SHA-256.
+struct Bytewise(Sha256);
+
+impl Hasher for Bytewise {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_compiling_and_the_serving_engine_agree() {
+        let compiled_with = compiling().unwrap();
+        // The same settings without a compiler, on demand instead of pooled: the pool itself is no part of the code.
+        let mut config = common();
+        config.enable_compiler(false);
+        let serving = Engine::new(&config).unwrap();
+        let artifact = compiled_with.precompile_component(b"\0asm\x0d\0\x01\0").unwrap();
+        // SAFETY: the line above made it.
+        let loaded = unsafe { wasmtime::component::Component::deserialize(&serving, artifact) };
+        assert!(loaded.is_ok(), "{:?}", loaded.err());
+    }
+
+    #[test]
+    fn the_serving_engine_cannot_compile() {
+        let mut config = common();
+        config.enable_compiler(false);
+        let serving = Engine::new(&config).unwrap();
+        assert!(serving.precompile_component(b"\0asm\x0d\0\x01\0").is_err());
+    }
+}

@@ -1,0 +1,108 @@
+//! Apps: registrations with a provider. Their secrets go in and never come out.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, put};
+use bulkhead_engine::NewApp;
+use bulkhead_manifest::AppId;
+use bulkhead_store::App;
+use bulkhead_vault::Secret;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Desk;
+use crate::api::{List, created, short_list};
+use crate::auth::{Access, Caller};
+use crate::body::{Json, Path, id};
+use crate::problem::Answer;
+
+pub(crate) fn routes() -> Router<Desk> {
+    Router::new().route("/apps", get(list).post(register)).route("/apps/{app}/secrets", put(set_secrets))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    /// The connector's name.
+    connector: String,
+    name: String,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    webhook_secret: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Secrets {
+    client_secret: Option<String>,
+    webhook_secret: Option<String>,
+}
+
+#[derive(Serialize)]
+struct View {
+    id: AppId,
+    connector: String,
+    name: String,
+    client_id: Option<String>,
+    /// Where its secrets may go.
+    pins: Value,
+    /// To be registered with the provider, for webhooks of all connections.
+    webhook_url: String,
+    /// To be registered with the provider as redirect URI.
+    callback_url: String,
+    created_ms: u64,
+}
+
+fn view(desk: &Desk, app: App) -> View {
+    let mut webhook_url = desk.engine.public_url().clone();
+    webhook_url.set_path(&format!("/hooks/app/{}", app.id));
+    View {
+        id: app.id,
+        connector: app.connector_name,
+        name: app.name,
+        client_id: app.client_id,
+        pins: serde_json::from_str(&app.pins).unwrap_or_default(),
+        webhook_url: webhook_url.into(),
+        callback_url: desk.engine.oauth_callback().into(),
+        created_ms: app.created_ms,
+    }
+}
+
+async fn register(caller: Caller, State(desk): State<Desk>, Json(new): Json<New>) -> Answer<Response> {
+    caller.may("apps", Access::Write)?;
+    let new = NewApp {
+        connector: new.connector,
+        name: new.name,
+        client_id: new.client_id,
+        client_secret: new.client_secret.map(Secret::from_string),
+        webhook_secret: new.webhook_secret.map(Secret::from_string),
+    };
+    let app = desk.engine.register_app(caller.tenant, new).await?;
+    let row = desk.engine.store().system_read().await?.app(app).await?;
+    Ok(created(view(&desk, row)))
+}
+
+async fn set_secrets(
+    caller: Caller,
+    State(desk): State<Desk>,
+    Path(app): Path<String>,
+    Json(secrets): Json<Secrets>,
+) -> Answer<StatusCode> {
+    caller.may("apps", Access::Write)?;
+    let (client, webhook) =
+        (secrets.client_secret.map(Secret::from_string), secrets.webhook_secret.map(Secret::from_string));
+    desk.engine.set_app_secrets(caller.tenant, id(&app, "app")?, client, webhook).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn list(caller: Caller, State(desk): State<Desk>) -> Answer<List<View>> {
+    caller.may("apps", Access::Read)?;
+    let store = desk.engine.store();
+    let rows = match caller.tenant {
+        Some(tenant) => store.tenant_read(tenant).await?.apps().await?,
+        None => store.system_read().await?.apps().await?,
+    };
+    Ok(short_list(rows.into_iter().map(|row| view(&desk, row)).collect()))
+}

@@ -1,0 +1,159 @@
+//! Connections: make, authorize, look at, end.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use bulkhead_engine::{ConnectError, ConnectionView, NewConnection, RunView};
+use bulkhead_manifest::AppId;
+use bulkhead_vault::Secret;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use crate::Desk;
+use crate::api::{List, Paging, created};
+use crate::auth::{Access, Tenant};
+use crate::body::{Json, Path, Query, id};
+use crate::problem::{Answer, Problem};
+
+pub(crate) fn routes() -> Router<Desk> {
+    Router::new()
+        .route("/connections", get(list).post(create))
+        .route("/connections/{connection}", get(read).delete(disconnect))
+        .route("/connections/{connection}/credential", put(authorize))
+        .route("/connections/{connection}/webhook-secret", put(set_webhook_secret))
+        .route("/connections/{connection}/sessions", post(open_session))
+        .route("/connections/{connection}/check", post(check))
+}
+
+fn production() -> String {
+    "production".to_owned()
+}
+
+fn empty() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    /// The connector's name.
+    connector: String,
+    /// The newest where none is given.
+    version: Option<String>,
+    app: Option<AppId>,
+    #[serde(default = "production")]
+    environment: String,
+    name: String,
+    #[serde(default = "empty")]
+    settings: Value,
+}
+
+async fn create(tenant: Tenant, State(desk): State<Desk>, Json(new): Json<New>) -> Answer<Response> {
+    let tenant = tenant.may("connections", Access::Write)?;
+    let New { connector, version, app, environment, name, settings } = new;
+    let new = NewConnection { connector, version, app, environment, name, settings };
+    Ok(created(desk.engine.connect(tenant, new).await?))
+}
+
+async fn list(tenant: Tenant, State(desk): State<Desk>, Query(paging): Query<Paging>) -> Answer<List<ConnectionView>> {
+    let tenant = tenant.may("connections", Access::Read)?;
+    let views = desk.engine.connections(tenant, paging.page()?).await?;
+    Ok(paging.list(views, |view| view.id.to_string()))
+}
+
+async fn read(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path(connection): Path<String>,
+) -> Answer<axum::Json<ConnectionView>> {
+    let tenant = tenant.may("connections", Access::Read)?;
+    Ok(axum::Json(desk.engine.connection(tenant, id(&connection, "connection")?).await?))
+}
+
+async fn disconnect(tenant: Tenant, State(desk): State<Desk>, Path(connection): Path<String>) -> Answer<StatusCode> {
+    let tenant = tenant.may("connections", Access::Write)?;
+    desk.engine.disconnect(tenant, id(&connection, "connection")?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Credential {
+    /// What the manifest's `auth` asks for, by name.
+    #[serde(default)]
+    fields: BTreeMap<String, String>,
+    webhook_secret: Option<String>,
+}
+
+async fn authorize(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path(connection): Path<String>,
+    Json(credential): Json<Credential>,
+) -> Answer<axum::Json<ConnectionView>> {
+    let tenant = tenant.may("connections", Access::Write)?;
+    let fields = credential.fields.into_iter().map(|(name, value)| (name, Secret::from_string(value))).collect();
+    let webhook_secret = credential.webhook_secret.map(Secret::from_string);
+    let connection = id(&connection, "connection")?;
+    Ok(axum::Json(desk.engine.authorize_with_fields(tenant, connection, fields, webhook_secret).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookSecret {
+    secret: String,
+}
+
+async fn set_webhook_secret(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path(connection): Path<String>,
+    Json(given): Json<WebhookSecret>,
+) -> Answer<StatusCode> {
+    let tenant = tenant.may("connections", Access::Write)?;
+    let secret = Secret::from_string(given.secret);
+    desk.engine.set_webhook_secret(tenant, id(&connection, "connection")?, secret).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewSession {
+    /// Where the person goes afterwards.
+    return_url: Option<Url>,
+}
+
+async fn open_session(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path(connection): Path<String>,
+    Json(new): Json<NewSession>,
+) -> Answer<Response> {
+    let tenant = tenant.may("connections", Access::Write)?;
+    if new.return_url.as_ref().is_some_and(|url| !matches!(url.scheme(), "https" | "http")) {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-return-url",
+            "`return_url` has to be http or https.",
+        ));
+    }
+    match desk.engine.open_session(tenant, id(&connection, "connection")?, new.return_url).await {
+        Ok(session) => Ok(created(session)),
+        Err(ConnectError::Fault(fault)) => Err(fault.into()),
+        Err(_) => Err(Problem::not_found("connection")),
+    }
+}
+
+async fn check(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path(connection): Path<String>,
+) -> Answer<axum::Json<RunView>> {
+    let tenant = tenant.may("connections", Access::Write)?;
+    Ok(axum::Json(desk.engine.check(tenant, id(&connection, "connection")?).await?))
+}

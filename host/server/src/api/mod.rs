@@ -1,0 +1,95 @@
+//! `/v1`, one file per noun.
+
+mod apps;
+mod connections;
+mod connectors;
+mod counters;
+mod events;
+mod keys;
+mod operations;
+mod records;
+mod routes;
+mod runs;
+mod tenants;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use bulkhead_store::Page;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::Desk;
+use crate::problem::{Answer, Problem};
+
+pub(crate) fn routes() -> Router<Desk> {
+    Router::new()
+        .merge(apps::routes())
+        .merge(connections::routes())
+        .merge(connectors::routes())
+        .merge(counters::routes())
+        .merge(events::routes())
+        .merge(keys::routes())
+        .merge(operations::routes())
+        .merge(records::routes())
+        .merge(self::routes::routes())
+        .merge(runs::routes())
+        .merge(tenants::routes())
+}
+
+/// Paths that take more than JSON may hold.
+pub(crate) fn uploads() -> Router<Desk> {
+    connectors::uploads()
+}
+
+/// One page of a list, newest first.
+#[derive(Serialize)]
+pub(crate) struct List<T> {
+    items: Vec<T>,
+    /// Give it as `before` to get what follows; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// How a list is asked for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Paging {
+    before: Option<String>,
+    limit: Option<u32>,
+}
+
+const USUAL_LIMIT: u32 = 50;
+const LARGEST_LIMIT: u32 = 200;
+
+impl Paging {
+    fn limit(&self) -> u32 {
+        self.limit.unwrap_or(USUAL_LIMIT).clamp(1, LARGEST_LIMIT)
+    }
+
+    pub(crate) fn page<Id: std::str::FromStr>(&self) -> Answer<Page<Id>> {
+        let bad = |_| Problem::new(StatusCode::BAD_REQUEST, "invalid-cursor", "`before` is not a cursor of this list.");
+        let before = self.before.as_deref().map(|id| id.parse().map_err(bad)).transpose()?;
+        Ok(Page { before, limit: self.limit() })
+    }
+
+    /// The list, with a cursor where it may go on.
+    pub(crate) fn list<T>(&self, items: Vec<T>, id: impl Fn(&T) -> String) -> List<T> {
+        let full = items.len() >= self.limit() as usize;
+        let next = items.last().filter(|_| full).map(id);
+        List { items, next }
+    }
+}
+
+impl<T: Serialize> IntoResponse for List<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self).into_response()
+    }
+}
+
+/// A list that is never long.
+pub(crate) fn short_list<T>(items: Vec<T>) -> List<T> {
+    List { items, next: None }
+}
+
+pub(crate) fn created<T: Serialize>(value: T) -> Response {
+    (StatusCode::CREATED, axum::Json(value)).into_response()
+}

@@ -1,0 +1,99 @@
+//! Asking a connection for something: actions and pulls, waiting or not.
+//!
+//! The answer is the run: 200 when it has ended, however it ended; 202 while it goes on.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bulkhead_engine::{ActionCall, PullMode, RunView};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Desk;
+use crate::auth::{Access, Tenant};
+use crate::body::{Json, Path, Query, id};
+use crate::problem::{Answer, Problem};
+
+pub(crate) fn routes() -> Router<Desk> {
+    Router::new()
+        .route("/connections/{connection}/actions/{action}", post(act))
+        .route("/connections/{connection}/streams/{stream}/pull", post(pull))
+}
+
+/// Nobody is kept waiting longer, milliseconds.
+const LONGEST_WAIT_MS: u64 = 60_000;
+const LONGEST_KEY: usize = 255;
+
+#[derive(Deserialize)]
+pub(crate) struct Waiting {
+    /// How long to wait for the outcome; 0 or absent: not at all.
+    pub wait_ms: Option<u64>,
+}
+
+impl Waiting {
+    pub(crate) fn wait_ms(&self) -> Option<u64> {
+        self.wait_ms.filter(|ms| *ms > 0).map(|ms| ms.min(LONGEST_WAIT_MS))
+    }
+}
+
+pub(crate) fn run_answer(run: RunView) -> Response {
+    let status = if run.state.ended() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    (status, axum::Json(run)).into_response()
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= LONGEST_KEY => Ok(Some(key.to_owned())),
+        _ => {
+            let detail = format!("`Idempotency-Key` is visible ASCII, 1 to {LONGEST_KEY} characters.");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-idempotency-key", detail))
+        }
+    }
+}
+
+async fn act(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path((connection, action)): Path<(String, String)>,
+    Query(waiting): Query<Waiting>,
+    headers: HeaderMap,
+    Json(input): Json<Value>,
+) -> Answer<Response> {
+    let tenant = tenant.may("runs", Access::Write)?;
+    let call = ActionCall { action, input, idempotency_key: idempotency_key(&headers)?, wait_ms: waiting.wait_ms() };
+    Ok(run_answer(desk.engine.call(tenant, id(&connection, "connection")?, call).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pull {
+    /// `full` or `incremental`.
+    #[serde(default)]
+    mode: Mode,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    Full,
+    #[default]
+    Incremental,
+}
+
+async fn pull(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path((connection, stream)): Path<(String, String)>,
+    Query(waiting): Query<Waiting>,
+    Json(pull): Json<Pull>,
+) -> Answer<Response> {
+    let tenant = tenant.may("runs", Access::Write)?;
+    let mode = match pull.mode {
+        Mode::Full => PullMode::Full,
+        Mode::Incremental => PullMode::Incremental,
+    };
+    Ok(run_answer(desk.engine.pull(tenant, id(&connection, "connection")?, stream, mode, waiting.wait_ms()).await?))
+}

@@ -1,0 +1,138 @@
+//! Records and links: the tenant's own side of a sync, and what the provider calls each.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, put};
+use bulkhead_store::{After, Link, Record};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Desk;
+use crate::api::operations::{Waiting, run_answer};
+use crate::api::{List, short_list};
+use crate::auth::{Access, Tenant};
+use crate::body::{Json, Path, Query, id};
+use crate::problem::{Answer, Problem};
+
+pub(crate) fn routes() -> Router<Desk> {
+    Router::new()
+        .route("/connections/{connection}/records/{stream}", get(list))
+        .route("/connections/{connection}/records/{stream}/{record}", get(read).put(store))
+        .route("/connections/{connection}/links/{stream}", get(links))
+        .route("/connections/{connection}/links/{stream}/{record}", put(link))
+}
+
+#[derive(Serialize)]
+struct View {
+    id: String,
+    data: Value,
+    deleted: bool,
+    origin: String,
+    updated_ms: u64,
+}
+
+#[derive(Serialize)]
+struct LinkView {
+    record: String,
+    external_id: String,
+    external_version: Option<String>,
+    updated_ms: u64,
+}
+
+/// Lists of records go forward by the tenant's own ids.
+#[derive(Deserialize)]
+struct Forward {
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+impl Forward {
+    fn after(self) -> After {
+        After { after: self.after, limit: self.limit.unwrap_or(50).clamp(1, 200) }
+    }
+}
+
+fn view(record: Record) -> View {
+    View {
+        id: record.id,
+        data: serde_json::from_str(&record.data).unwrap_or_default(),
+        deleted: record.deleted,
+        origin: record.origin,
+        updated_ms: record.updated_ms,
+    }
+}
+
+fn link_view(link: Link) -> LinkView {
+    LinkView {
+        record: link.record_id,
+        external_id: link.external_id,
+        external_version: link.external_version,
+        updated_ms: link.updated_ms,
+    }
+}
+
+async fn store(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path((connection, stream, record)): Path<(String, String, String)>,
+    Query(waiting): Query<Waiting>,
+    Json(data): Json<Value>,
+) -> Answer<Response> {
+    let tenant = tenant.may("records", Access::Write)?;
+    let connection = id(&connection, "connection")?;
+    Ok(run_answer(desk.engine.put_record(tenant, connection, stream, record, data, waiting.wait_ms()).await?))
+}
+
+async fn read(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path((connection, stream, record)): Path<(String, String, String)>,
+) -> Answer<axum::Json<View>> {
+    let tenant = tenant.may("records", Access::Read)?;
+    let mut read = desk.engine.store().tenant_read(tenant).await?;
+    let found = read.record(id(&connection, "connection")?, &stream, &record).await?;
+    found.map(view).map(axum::Json).ok_or_else(|| Problem::not_found("record"))
+}
+
+async fn list(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path((connection, stream)): Path<(String, String)>,
+    Query(forward): Query<Forward>,
+) -> Answer<List<View>> {
+    let tenant = tenant.may("records", Access::Read)?;
+    let mut read = desk.engine.store().tenant_read(tenant).await?;
+    let rows = read.records(id(&connection, "connection")?, &stream, &forward.after()).await?;
+    Ok(short_list(rows.into_iter().map(view).collect()))
+}
+
+async fn links(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path((connection, stream)): Path<(String, String)>,
+    Query(forward): Query<Forward>,
+) -> Answer<List<LinkView>> {
+    let tenant = tenant.may("records", Access::Read)?;
+    let mut read = desk.engine.store().tenant_read(tenant).await?;
+    let rows = read.links(id(&connection, "connection")?, &stream, &forward.after()).await?;
+    Ok(short_list(rows.into_iter().map(link_view).collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewLink {
+    external_id: String,
+}
+
+async fn link(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path((connection, stream, record)): Path<(String, String, String)>,
+    Json(new): Json<NewLink>,
+) -> Answer<StatusCode> {
+    let tenant = tenant.may("records", Access::Write)?;
+    desk.engine.put_link(tenant, id(&connection, "connection")?, stream, record, new.external_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

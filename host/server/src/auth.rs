@@ -1,0 +1,186 @@
+//! API keys: 256 random bits, kept as a peppered hash, with scopes and an expiry.
+//!
+//! An operator's key acts for a tenant by naming it in `Bulkhead-Tenant`. Whatever a key may not see does not exist.
+
+use axum::extract::FromRequestParts;
+use bulkhead_engine::Engine;
+use bulkhead_manifest::{KeyId, TenantId};
+use bulkhead_store::{Key, NewKey, StoreError};
+use bulkhead_vault::{Secret, mac, random_token};
+use http::request::Parts;
+use http::{StatusCode, header};
+
+use crate::Desk;
+use crate::problem::{Answer, Problem};
+
+/// What a key may do, as it is stored: `*`, a noun (`runs`), or a noun to read (`runs:read`).
+pub(crate) const NOUNS: &[&str] =
+    &["apps", "connections", "connectors", "deliveries", "events", "keys", "records", "routes", "runs", "tenants"];
+
+/// Whether something is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// Who asks.
+pub(crate) struct Caller {
+    /// `None`: an operator, for the installation.
+    pub tenant: Option<TenantId>,
+    operator: bool,
+    scopes: Vec<String>,
+}
+
+/// Who asks, where only a tenant will do.
+pub(crate) struct Tenant {
+    pub id: TenantId,
+    caller: Caller,
+}
+
+impl Caller {
+    /// Refuses a key that may not do this.
+    pub(crate) fn may(&self, noun: &str, access: Access) -> Answer<()> {
+        if allows(&self.scopes, noun, access) {
+            return Ok(());
+        }
+        let detail = format!("This key lacks the scope `{noun}`. Use another, or make one with it.");
+        Err(Problem::new(StatusCode::FORBIDDEN, "scope-missing", detail))
+    }
+
+    /// Refuses everybody but an operator.
+    pub(crate) fn operator(&self, access: Access) -> Answer<()> {
+        if self.operator {
+            self.may("tenants", access)
+        } else {
+            Err(Problem::new(StatusCode::FORBIDDEN, "operator-only", "Only an operator's key may do this."))
+        }
+    }
+
+    pub(crate) fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+}
+
+impl Tenant {
+    pub(crate) fn may(&self, noun: &str, access: Access) -> Answer<TenantId> {
+        self.caller.may(noun, access)?;
+        Ok(self.id)
+    }
+}
+
+/// Pure, so that it can be read and tested.
+pub(crate) fn allows(scopes: &[String], noun: &str, access: Access) -> bool {
+    scopes.iter().any(|scope| match scope.split_once(':') {
+        None => scope == "*" || scope == noun,
+        Some((scoped, "read")) => access == Access::Read && (scoped == "*" || scoped == noun),
+        Some(_) => false,
+    })
+}
+
+pub(crate) fn pepper(engine: &Engine) -> Secret {
+    engine.vault().derive("api-key-pepper")
+}
+
+pub(crate) fn hash(pepper: &Secret, token: &str) -> [u8; 32] {
+    mac::hmac_sha256_framed(pepper, &[token.as_bytes()])
+}
+
+/// A new key: its row, and the token that is shown once.
+pub(crate) fn new_key(
+    pepper: &Secret,
+    now_ms: u64,
+    name: String,
+    scopes: &[String],
+    expires_ms: Option<u64>,
+) -> (NewKey, String) {
+    let token = random_token("bk");
+    let prefix: String = token.chars().take(9).collect();
+    let row = NewKey {
+        id: KeyId::new(now_ms),
+        name,
+        prefix,
+        hash: hash(pepper, &token),
+        scopes: serde_json::to_string(scopes).unwrap_or_default(),
+        expires_ms,
+        created_ms: now_ms,
+    };
+    (row, token)
+}
+
+/// Makes the first operator's key where there is no key at all; shown once, by whoever calls this.
+pub async fn first_operator_key(engine: &Engine) -> Result<Option<String>, StoreError> {
+    let mut tx = engine.store().system().await?;
+    if tx.has_keys().await? {
+        return Ok(None);
+    }
+    let (row, token) =
+        new_key(&pepper(engine), engine.clock().now_ms(), "first operator key".to_owned(), &["*".to_owned()], None);
+    tx.create_key(None, &row).await?;
+    tx.commit().await?;
+    Ok(Some(token))
+}
+
+fn unauthorized(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+}
+
+async fn authenticated(parts: &Parts, desk: &Desk) -> Answer<Key> {
+    let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = given.and_then(|value| value.strip_prefix("Bearer "));
+    let token = token.ok_or_else(|| unauthorized("Give an API key: `Authorization: Bearer bk_…`."))?;
+    let now_ms = desk.engine.clock().now_ms();
+    let found = desk.engine.store().system_read().await?.key_by_hash(&hash(&desk.pepper, token)).await?;
+    found
+        .filter(|key| key.revoked_ms.is_none() && key.expires_ms.is_none_or(|end| end > now_ms))
+        .ok_or_else(|| unauthorized("This API key is not known, has expired or was revoked."))
+}
+
+impl FromRequestParts<Desk> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Answer<Self> {
+        let key = authenticated(parts, desk).await?;
+        let scopes = serde_json::from_str(&key.scopes).unwrap_or_default();
+        let named = parts.headers.get("bulkhead-tenant").map(|value| value.to_str().unwrap_or_default());
+        let tenant = match (key.tenant, named) {
+            (own, None) => own,
+            (None, Some(named)) => {
+                let id = named.parse().map_err(|_| Problem::not_found("tenant"))?;
+                desk.engine.store().system_read().await?.tenant(id).await?;
+                Some(id)
+            }
+            (Some(own), Some(named)) if named.parse() == Ok(own) => Some(own),
+            (Some(_), Some(_)) => return Err(Problem::not_found("tenant")),
+        };
+        Ok(Self { tenant, operator: key.tenant.is_none(), scopes })
+    }
+}
+
+impl FromRequestParts<Desk> for Tenant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Answer<Self> {
+        let caller = Caller::from_request_parts(parts, desk).await?;
+        let detail = "An operator's key acts for a tenant: name it in the header `Bulkhead-Tenant`.";
+        let id = caller.tenant.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "tenant-needed", detail))?;
+        Ok(Self { id, caller })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_to_read_does_not_let_write() {
+        let scopes = |list: &[&str]| list.iter().map(|scope| (*scope).to_owned()).collect::<Vec<_>>();
+        assert!(allows(&scopes(&["runs:read"]), "runs", Access::Read));
+        assert!(!allows(&scopes(&["runs:read"]), "runs", Access::Write));
+        assert!(allows(&scopes(&["*:read"]), "runs", Access::Read));
+        assert!(!allows(&scopes(&["*:read"]), "runs", Access::Write));
+        assert!(allows(&scopes(&["*"]), "runs", Access::Write));
+        assert!(!allows(&scopes(&["routes"]), "runs", Access::Read));
+        assert!(!allows(&scopes(&["runs:write:x", "runs:"]), "runs", Access::Read));
+    }
+}

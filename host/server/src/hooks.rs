@@ -1,0 +1,84 @@
+//! Where providers POST. Raw bytes go to the engine; its reply goes back.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use bulkhead_engine::{Inbound, Refused, Reply, Target};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::body::Path;
+use crate::problem::Problem;
+use crate::{Desk, LARGEST_WEBHOOK};
+
+pub(crate) fn routes() -> Router<Desk> {
+    Router::new().route("/{endpoint}", any(endpoint)).route("/app/{app}", any(app))
+}
+
+async fn endpoint(State(desk): State<Desk>, Path(endpoint): Path<String>, request: Request) -> Response {
+    deliver(desk, Target::Endpoint(endpoint), request).await
+}
+
+async fn app(State(desk): State<Desk>, Path(app): Path<String>, request: Request) -> Response {
+    match app.parse() {
+        Ok(app) => deliver(desk, Target::App(app), request).await,
+        Err(_) => Problem::not_found("address").into_response(),
+    }
+}
+
+async fn deliver(desk: Desk, to: Target, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body: Bytes = match axum::body::to_bytes(body, LARGEST_WEBHOOK).await {
+        Ok(body) => body,
+        Err(_) => {
+            let detail = format!("A webhook's body may have at most {LARGEST_WEBHOOK} bytes.");
+            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail).into_response();
+        }
+    };
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let inbound = Inbound {
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+        body,
+    };
+    match desk.engine.deliver(to, inbound).await {
+        Ok(delivered) => {
+            tracing::info!(
+                webhook.new = delivered.new.len(),
+                webhook.duplicates = delivered.duplicates,
+                "webhook taken"
+            );
+            answer(delivered.reply)
+        }
+        Err(refused) => refuse(refused),
+    }
+}
+
+fn answer(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
+    for (name, value) in reply.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn refuse(refused: Refused) -> Response {
+    let with = |status: u16, code: &str, detail: String| {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+        Problem::new(status, code, detail).into_response()
+    };
+    match refused {
+        Refused::Unknown => Problem::not_found("address").into_response(),
+        // The reason stays with us: it would tell a forger how close he is.
+        Refused::Unverified { status, .. } => with(status, "not-verified", "The signature does not verify.".to_owned()),
+        Refused::NotText { status } => with(status, "not-text", "The body is not UTF-8.".to_owned()),
+        Refused::Fault(fault) => Problem::from(fault).into_response(),
+    }
+}

@@ -1,0 +1,233 @@
+//! RFC 9457 problem documents: the one place where an error becomes an answer.
+//!
+//! Invariant: `code` is stable; `detail` says what to do; nothing internal is in either.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use bulkhead_engine::{
+    AppError, CallError, ConnectionError, EngineFault, InvalidField, LinkError, PublishError, RouteError,
+};
+use bulkhead_store::StoreError;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// One problem.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    /// Stable, kebab-case.
+    code: String,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<InvalidField>,
+    #[serde(skip)]
+    retry_after_s: Option<u64>,
+}
+
+pub(crate) type Answer<T> = Result<T, Problem>;
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
+        let code = code.into();
+        Self {
+            kind: format!("urn:bulkhead:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_s: None,
+        }
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", format!("There is no such {what}."))
+    }
+
+    /// Every failing field at once.
+    pub(crate) fn invalid(errors: Vec<InvalidField>) -> Self {
+        let detail = "Some fields are not valid; see `errors`.";
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-input", detail) }
+    }
+
+    fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let wait = self.retry_after_s;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = wait {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<EngineFault> for Problem {
+    fn from(fault: EngineFault) -> Self {
+        match &fault {
+            EngineFault::Store(StoreError::NotFound { what }) => return Self::not_found(what),
+            EngineFault::Store(error) if error.is_retryable() => {
+                tracing::warn!(%error, "the store is busy");
+                let detail = "The store is busy. Try again in a moment.";
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(1);
+            }
+            EngineFault::NoMapping { .. } => {
+                tracing::error!(error = %fault, "a mapping could not be evaluated");
+                let detail = "This installation cannot evaluate mappings. Ask its operator to set the jq component.";
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-mapping", detail);
+            }
+            _ => {}
+        }
+        tracing::error!(error = %fault, "a request met a fault of the host");
+        let detail = "The host could not do this. Give its operator the request id.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Taken { what } => {
+                Self::new(StatusCode::CONFLICT, "taken", format!("A {what} like this exists already."))
+            }
+            other => EngineFault::from(other).into(),
+        }
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CallError::NotFound { what } => Self::not_found(what),
+            CallError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, "unknown-operation", detail),
+            CallError::Invalid(errors) => Self::invalid(errors),
+            CallError::NotActive { .. } => Self::new(StatusCode::CONFLICT, "connection-not-active", detail),
+            CallError::KeyReused => Self::new(StatusCode::CONFLICT, "idempotency-key-reused", detail),
+            CallError::WrongState { .. } => Self::new(StatusCode::CONFLICT, "wrong-state", detail),
+            CallError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Conflict(_) => Self::new(StatusCode::CONFLICT, "linked-already", error.to_string()),
+            LinkError::Call(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConnectionError> for Problem {
+    fn from(error: ConnectionError) -> Self {
+        let detail = error.to_string();
+        let unprocessable = |code: &str| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
+        match error {
+            ConnectionError::NotFound => Self::not_found("connection"),
+            ConnectionError::UnknownConnector { .. } => unprocessable("unknown-connector"),
+            ConnectionError::UnknownVersion { .. } => unprocessable("unknown-version"),
+            ConnectionError::UnknownApp => unprocessable("unknown-app"),
+            ConnectionError::NeedsApp { .. } => unprocessable("app-needed"),
+            ConnectionError::UnknownEnvironment { .. } => unprocessable("unknown-environment"),
+            ConnectionError::Invalid(errors) => Self::invalid(errors),
+            ConnectionError::NotByFields { .. } => Self::new(StatusCode::CONFLICT, "not-by-fields", detail),
+            ConnectionError::NotAccepted(_) => unprocessable("credential-not-accepted"),
+            ConnectionError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<AppError> for Problem {
+    fn from(error: AppError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AppError::NotFound => Self::not_found("app"),
+            AppError::UnknownConnector { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-connector", detail)
+            }
+            AppError::NameTaken => Self::new(StatusCode::CONFLICT, "taken", detail),
+            AppError::NeedsClient { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "client-needed", detail),
+            AppError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<RouteError> for Problem {
+    fn from(error: RouteError) -> Self {
+        let detail = error.to_string();
+        let unprocessable = |code: &str| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
+        match error {
+            RouteError::NotFound { what } => Self::not_found(what),
+            RouteError::NoSteps => unprocessable("no-steps"),
+            RouteError::UnknownEvent { .. } => unprocessable("unknown-event"),
+            RouteError::UnknownAction { .. } => unprocessable("unknown-action"),
+            RouteError::Mapping { .. } => unprocessable("mapping"),
+            RouteError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        let detail = error.to_string();
+        let unprocessable = |code: &str| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
+        match error {
+            PublishError::Upload(error) if error.code() == "component-too-large" => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.code(), detail)
+            }
+            PublishError::Upload(error) => unprocessable(error.code()),
+            PublishError::Manifest(error) => {
+                let field = |problem: &bulkhead_manifest::Problem| InvalidField {
+                    pointer: format!("connector.toml:{}:{}", problem.line, problem.column),
+                    message: problem.message.clone(),
+                };
+                let errors = error.problems().map(field).collect();
+                Self { errors, ..unprocessable("invalid-manifest") }
+            }
+            PublishError::Compile(_) => unprocessable("does-not-compile"),
+            PublishError::Describe(stop) => unprocessable(&format!("describe-{}", stop.code())),
+            PublishError::Descriptor(_) => unprocessable("invalid-descriptor"),
+            PublishError::Schema { .. } => unprocessable("invalid-schema"),
+            PublishError::VersionExists { .. } => Self::new(StatusCode::CONFLICT, "version-exists", detail),
+            PublishError::Unsupported { .. } => unprocessable("unsupported"),
+            PublishError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+pub(crate) async fn no_such_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no-such-path", "Nothing is at this path.")
+}
+
+pub(crate) async fn no_such_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "This path does not take this method; see `Allow`.")
+}
+
+/// A handler broke. What it said is ours alone.
+pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let said =
+        panic.downcast_ref::<&str>().copied().map(str::to_owned).or_else(|| panic.downcast_ref::<String>().cloned());
+    tracing::error!(panic = said.as_deref().unwrap_or("without words"), "a handler broke");
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "The host could not do this. Give its operator the request id.",
+    )
+    .into_response()
+}

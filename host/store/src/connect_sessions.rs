@@ -1,0 +1,136 @@
+//! Connect sessions: one visit to the hosted page. Tokens and states are kept as hashes; each is used once.
+
+use bulkhead_manifest::{ConnectionId, SessionId, TenantId};
+
+use crate::catalogue::catalogue;
+use crate::error::{Result, StoreError};
+use crate::row::row;
+use crate::tx::{SystemRead, SystemTx, TenantTx};
+use crate::value::bind;
+
+macro_rules! session_columns {
+    () => {
+        "id, tenant_id, connection_id, token_hash, state_hash, browser_hash, pkce, return_url, created_ms, expires_ms, \
+         used_ms"
+    };
+}
+
+catalogue! { "connect_sessions";
+    INSERT = "INSERT INTO connect_sessions (tenant_id, id, connection_id, token_hash, return_url, created_ms, expires_ms)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    BEGIN = "UPDATE connect_sessions SET state_hash = $2, browser_hash = $3, pkce = $4
+            WHERE id = $1 AND used_ms IS NULL";
+    USE = "UPDATE connect_sessions SET used_ms = $2 WHERE id = $1 AND used_ms IS NULL AND expires_ms > $2";
+    BY_TOKEN = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE token_hash = $1");
+    BY_STATE = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE state_hash = $1");
+}
+
+/// A visit that may begin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// What is to be connected.
+    pub connection: ConnectionId,
+    /// Of the token in the link.
+    pub token_hash: [u8; 32],
+    /// Where to go when it is done.
+    pub return_url: Option<String>,
+    /// Now.
+    pub created_ms: u64,
+    /// Until when.
+    pub expires_ms: u64,
+}
+
+row! {
+    /// One visit to the connect page.
+    pub struct Session {
+        /// Its id.
+        pub id: SessionId;
+        /// Whose.
+        pub tenant: TenantId, in "tenant_id";
+        /// What is to be connected.
+        pub connection: ConnectionId, in "connection_id";
+        /// Of the token in the link.
+        pub token_hash: [u8; 32];
+        /// Of the state that the provider is to give back.
+        pub state_hash: Option<[u8; 32]>;
+        /// Of what the browser holds that began.
+        pub browser_hash: Option<[u8; 32]>;
+        /// The sealed verifier.
+        pub pkce: Option<Vec<u8>>;
+        /// Where to go when it is done.
+        pub return_url: Option<String>;
+        /// When it was made.
+        pub created_ms: u64;
+        /// Until when.
+        pub expires_ms: u64;
+        /// When it was used up.
+        pub used_ms: Option<u64>;
+    }
+}
+
+impl TenantTx {
+    /// Makes a session.
+    ///
+    /// # Errors
+    /// `NotFound` where this tenant has no such connection.
+    pub async fn create_session(&mut self, session: &NewSession) -> Result<()> {
+        let values = bind![
+            self.tenant(),
+            session.id,
+            session.connection,
+            &session.token_hash,
+            &session.return_url,
+            session.created_ms,
+            session.expires_ms
+        ];
+        let inserted = self.unit.run(&INSERT, values).await;
+        inserted.map(drop).map_err(|error| error.or_not_found("connection").or_taken("session"))
+    }
+}
+
+impl SystemTx {
+    /// Binds a session to a state and a browser, again where it was before.
+    ///
+    /// # Errors
+    /// `NotFound` where it does not exist or is used up.
+    pub async fn begin_session(
+        &mut self,
+        session: SessionId,
+        state_hash: &[u8; 32],
+        browser_hash: &[u8; 32],
+        pkce: Option<&[u8]>,
+    ) -> Result<()> {
+        match self.unit.run(&BEGIN, bind![session, state_hash, browser_hash, pkce]).await? {
+            0 => Err(StoreError::NotFound { what: "session" }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Uses a session up. Answers false where it was used or has expired: whoever gets true is the only one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn use_session(&mut self, session: SessionId, now_ms: u64) -> Result<bool> {
+        Ok(self.unit.run(&USE, bind![session, now_ms]).await? > 0)
+    }
+}
+
+impl SystemRead {
+    /// The session with this token, used up or not.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn session_by_token(&mut self, token_hash: &[u8; 32]) -> Result<Option<Session>> {
+        self.unit.one(&BY_TOKEN, bind![token_hash]).await
+    }
+
+    /// The session with this state, used up or not.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn session_by_state(&mut self, state_hash: &[u8; 32]) -> Result<Option<Session>> {
+        self.unit.one(&BY_STATE, bind![state_hash]).await
+    }
+}

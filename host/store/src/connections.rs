@@ -1,0 +1,306 @@
+//! Connections: a tenant's configured, authorised uses of connectors.
+//!
+//! A connection that is paused or needs reauthorization keeps its lanes, and none of them is claimed; any other status
+//! releases them. The claim puts lanes to rest when it meets them (`claim.rs`), so pausing costs nothing.
+
+use bulkhead_manifest::{AppId, ConnectionId, ConnectorId, TenantId, VersionId};
+
+use crate::Json;
+use crate::catalogue::catalogue;
+use crate::error::{Result, StoreError};
+use crate::paging::Page;
+use crate::row::{row, words};
+use crate::tx::{SystemRead, TenantRead, TenantTx};
+use crate::value::bind;
+
+macro_rules! connection_columns {
+    () => {
+        "id, tenant_id, connector_id, version_id, app_id, environment, name, status, settings, account, account_key, \
+         approved, endpoint, concurrency, not_before_ms, created_ms, updated_ms"
+    };
+}
+
+catalogue! { "connections";
+    INSERT = "INSERT INTO connections (tenant_id, id, connector_id, version_id, app_id, environment, name, status, settings,
+                approved, endpoint, concurrency, not_before_ms, created_ms, updated_ms)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, 0, $12, $12)";
+    SET_STATUS = "UPDATE connections SET status = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
+    SET_SETTINGS = "UPDATE connections SET settings = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
+    SET_ACCOUNT = "UPDATE connections SET account = $3, account_key = $4, updated_ms = $5
+            WHERE tenant_id = $1 AND id = $2";
+    SET_VERSION = "UPDATE connections SET version_id = $3, approved = $4, updated_ms = $5
+            WHERE tenant_id = $1 AND id = $2";
+    SET_APP = "UPDATE connections SET app_id = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
+    SET_CONCURRENCY = "UPDATE connections SET concurrency = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
+    DELAY = "UPDATE connections SET not_before_ms = $3, updated_ms = $4
+            WHERE tenant_id = $1 AND id = $2 AND not_before_ms < $3";
+    /// Lanes that were put to rest are due when their heads are. Those that still have to rest are put back when met.
+    RELEASE_LANES = "UPDATE lanes SET ready_at_ms = due_ms
+            WHERE tenant_id = $1 AND connection_id = $2 AND state = 'waiting' AND ready_at_ms > due_ms";
+    ONE = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2");
+    LIST = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id < $2
+            ORDER BY id DESC LIMIT $3");
+    BY_ENDPOINT = concat!("SELECT ", connection_columns!(), " FROM connections WHERE endpoint = $1");
+    BY_ACCOUNT = concat!("SELECT ", connection_columns!(), " FROM connections
+            WHERE app_id = $1 AND account_key = $2 AND account_key IS NOT NULL AND status <> 'disconnected'
+            ORDER BY tenant_id, id");
+}
+
+words! {
+    /// Whether a connection works.
+    pub enum ConnectionStatus {
+        /// Not authorised yet.
+        Pending = "pending",
+        /// It works, as far as we know.
+        Active = "active",
+        /// The provider no longer accepts the credential: a person has to come.
+        NeedsReauthorization = "needs_reauthorization",
+        /// Somebody wants it to rest.
+        Paused = "paused",
+        /// Over; its credential is destroyed.
+        Disconnected = "disconnected",
+    }
+}
+
+impl ConnectionStatus {
+    /// Whether its lanes are claimed.
+    #[must_use]
+    pub const fn runs(self) -> bool {
+        !matches!(self, Self::NeedsReauthorization | Self::Paused)
+    }
+}
+
+/// A connection to be made. It is pending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewConnection {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Of which connector.
+    pub connector: ConnectorId,
+    /// Of which version.
+    pub version: VersionId,
+    /// Through which app.
+    pub app: Option<AppId>,
+    /// Which of the manifest's environments.
+    pub environment: String,
+    /// What people call it.
+    pub name: String,
+    /// The tenant's settings.
+    pub settings: Json,
+    /// What was approved of what the version asks for.
+    pub approved: Json,
+    /// The random, unique end of its own webhook address.
+    pub endpoint: String,
+    /// How many of its lanes may run at once.
+    pub concurrency: u32,
+    /// Now.
+    pub created_ms: u64,
+}
+
+row! {
+    /// A tenant's configured, authorised use of a connector.
+    pub struct Connection {
+        /// Its id.
+        pub id: ConnectionId;
+        /// Whose.
+        pub tenant: TenantId, in "tenant_id";
+        /// Of which connector.
+        pub connector: ConnectorId, in "connector_id";
+        /// Of which version.
+        pub version: VersionId, in "version_id";
+        /// Through which app.
+        pub app: Option<AppId>, in "app_id";
+        /// Which of the manifest's environments.
+        pub environment: String;
+        /// What people call it.
+        pub name: String;
+        /// Whether it works.
+        pub status: ConnectionStatus;
+        /// The tenant's settings.
+        pub settings: Json;
+        /// What authorization said of the account.
+        pub account: Option<Json>;
+        /// By which an app's webhooks find it.
+        pub account_key: Option<String>;
+        /// What was approved.
+        pub approved: Json;
+        /// The end of its own webhook address.
+        pub endpoint: String;
+        /// How many of its lanes may run at once.
+        pub concurrency: u32;
+        /// No lane is claimed before.
+        pub not_before_ms: u64;
+        /// Since when it is there.
+        pub created_ms: u64;
+        /// When it last changed.
+        pub updated_ms: u64;
+    }
+}
+
+fn found(rows: u64) -> Result<()> {
+    if rows == 0 { Err(StoreError::NotFound { what: "connection" }) } else { Ok(()) }
+}
+
+impl TenantTx {
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// `NotFound` where the connector, version or app does not exist, `Taken` where the endpoint is in use.
+    pub async fn create_connection(&mut self, new: &NewConnection) -> Result<()> {
+        let values = bind![
+            self.tenant(),
+            new.id,
+            new.connector,
+            new.version,
+            new.app,
+            &new.environment,
+            &new.name,
+            &new.settings,
+            &new.approved,
+            &new.endpoint,
+            new.concurrency,
+            new.created_ms
+        ];
+        let inserted = self.unit.run(&INSERT, values).await;
+        inserted.map(drop).map_err(|error| error.or_not_found("connector, version or app").or_taken("endpoint"))
+    }
+
+    /// Sets whether a connection works, and releases its lanes if they may run now.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_connection_status(
+        &mut self,
+        connection: ConnectionId,
+        status: ConnectionStatus,
+        now_ms: u64,
+    ) -> Result<()> {
+        let tenant = self.tenant();
+        found(self.unit.run(&SET_STATUS, bind![tenant, connection, status, now_ms]).await?)?;
+        if status.runs() {
+            self.unit.run(&RELEASE_LANES, bind![tenant, connection]).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the tenant's settings.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_connection_settings(
+        &mut self,
+        connection: ConnectionId,
+        settings: &str,
+        now_ms: u64,
+    ) -> Result<()> {
+        let values = bind![self.tenant(), connection, settings, now_ms];
+        found(self.unit.run(&SET_SETTINGS, values).await?)
+    }
+
+    /// Sets what authorization said of the account, and the key by which webhooks find it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_connection_account(
+        &mut self,
+        connection: ConnectionId,
+        account: Option<&str>,
+        account_key: Option<&str>,
+        now_ms: u64,
+    ) -> Result<()> {
+        let values = bind![self.tenant(), connection, account, account_key, now_ms];
+        found(self.unit.run(&SET_ACCOUNT, values).await?)
+    }
+
+    /// Moves a connection to another version, with what was approved for it.
+    ///
+    /// # Errors
+    /// `NotFound`, also for the version.
+    pub async fn set_connection_version(
+        &mut self,
+        connection: ConnectionId,
+        version: VersionId,
+        approved: &str,
+        now_ms: u64,
+    ) -> Result<()> {
+        let values = bind![self.tenant(), connection, version, approved, now_ms];
+        found(self.unit.run(&SET_VERSION, values).await.map_err(|error| error.or_not_found("version"))?)
+    }
+
+    /// Sets through which app.
+    ///
+    /// # Errors
+    /// `NotFound`, also for the app.
+    pub async fn set_connection_app(
+        &mut self,
+        connection: ConnectionId,
+        app: Option<AppId>,
+        now_ms: u64,
+    ) -> Result<()> {
+        let values = bind![self.tenant(), connection, app, now_ms];
+        found(self.unit.run(&SET_APP, values).await.map_err(|error| error.or_not_found("app"))?)
+    }
+
+    /// Sets how many of its lanes may run at once.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_connection_concurrency(
+        &mut self,
+        connection: ConnectionId,
+        concurrency: u32,
+        now_ms: u64,
+    ) -> Result<()> {
+        let values = bind![self.tenant(), connection, concurrency, now_ms];
+        found(self.unit.run(&SET_CONCURRENCY, values).await?)
+    }
+
+    /// Lets a connection rest: no lane of it is claimed before this time. An earlier time than the one set changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delay_connection(&mut self, connection: ConnectionId, until_ms: u64, now_ms: u64) -> Result<()> {
+        let values = bind![self.tenant(), connection, until_ms, now_ms];
+        self.unit.run(&DELAY, values).await.map(drop)
+    }
+}
+
+impl TenantRead {
+    /// One connection.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn connection(&mut self, connection: ConnectionId) -> Result<Connection> {
+        let tenant = self.tenant();
+        self.unit.one(&ONE, bind![tenant, connection]).await?.ok_or(StoreError::NotFound { what: "connection" })
+    }
+
+    /// Connections, newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn connections(&mut self, page: Page<ConnectionId>) -> Result<Vec<Connection>> {
+        let tenant = self.tenant();
+        let before = page.start();
+        self.unit.all(&LIST, bind![tenant, before, page.rows()]).await
+    }
+}
+
+impl SystemRead {
+    /// The connection whose webhook address ends like this.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn connection_by_endpoint(&mut self, endpoint: &str) -> Result<Option<Connection>> {
+        self.unit.one(&BY_ENDPOINT, bind![endpoint]).await
+    }
+
+    /// The connections of an app to one account, of whatever tenants. Disconnected ones are left out.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn connections_by_account(&mut self, app: AppId, account_key: &str) -> Result<Vec<Connection>> {
+        self.unit.all(&BY_ACCOUNT, bind![app, account_key]).await
+    }
+}

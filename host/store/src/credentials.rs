@@ -1,0 +1,322 @@
+//! Credentials: sealed secrets of apps and connections. What is sealed is opaque here.
+//!
+//! Every write names the generation it replaces, so of two that refresh at once one finds out. The generation is also
+//! the version that a secret is sealed for: seal for `expected + 1`. The refresh lease keeps it from coming to that:
+//! who holds it makes the call, everybody else waits for the new generation. No lock is held across a network call.
+
+use std::fmt;
+
+use bulkhead_manifest::{AppId, ConnectionId, TenantId};
+
+use crate::Json;
+use crate::catalogue::catalogue;
+use crate::error::{Result, StoreError};
+use crate::row::{Cell, Column, row, word};
+use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
+use crate::unit::Unit;
+use crate::value::bind;
+
+macro_rules! credential_columns {
+    () => {
+        "owner, name, tenant_id, generation, sealed, meta, lease_until_ms, lease_holder, updated_ms"
+    };
+}
+
+catalogue! { "credentials";
+    INSERT = "INSERT INTO credentials (tenant_id, owner, name, generation, sealed, meta, lease_until_ms, updated_ms)
+            VALUES ($1, $2, $3, 1, $4, $5, 0, $6) ON CONFLICT (owner, name) DO NOTHING";
+    REPLACE = "UPDATE credentials SET generation = generation + 1, sealed = $5, meta = $6, updated_ms = $7,
+                lease_until_ms = 0, lease_holder = NULL
+            WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3 AND generation = $4";
+    LEASE = concat!("UPDATE credentials SET lease_until_ms = $6, lease_holder = $4
+            WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3
+            AND (lease_until_ms <= $5 OR lease_holder = $4)
+            RETURNING ", credential_columns!());
+    FREE = "UPDATE credentials SET lease_until_ms = 0, lease_holder = NULL
+            WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3 AND lease_holder = $4";
+    /// Once, when a database is opened that is ours alone.
+    END_LEASES = "UPDATE credentials SET lease_until_ms = 0, lease_holder = NULL WHERE lease_until_ms > $1";
+    DELETE = "DELETE FROM credentials WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2";
+    ONE = concat!("SELECT ", credential_columns!(), " FROM credentials
+            WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3");
+    LIST = concat!("SELECT ", credential_columns!(), " FROM credentials
+            WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 ORDER BY name");
+}
+
+/// Whose secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// An app's.
+    App(AppId),
+    /// A connection's.
+    Connection(ConnectionId),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(app) => app.fmt(f),
+            Self::Connection(connection) => connection.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for Owner {
+    type Err = bulkhead_manifest::IdError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        text.parse().map(Self::App).or_else(|_| text.parse().map(Self::Connection))
+    }
+}
+
+impl Column for Owner {
+    fn read(cell: Cell<'_>) -> Result<Option<Self>> {
+        word(cell)
+    }
+}
+
+/// A secret to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewCredential {
+    /// Whose.
+    pub owner: Owner,
+    /// Which of theirs.
+    pub name: String,
+    /// The generation that this replaces; 0 where there is none.
+    pub expected: u64,
+    /// Sealed for version `expected + 1`.
+    pub sealed: Vec<u8>,
+    /// What is not secret about it: expiry, scopes.
+    pub meta: Json,
+    /// Now.
+    pub now_ms: u64,
+}
+
+row! {
+    /// A sealed secret.
+    pub struct Credential {
+        /// Whose.
+        pub owner: Owner;
+        /// Which of theirs.
+        pub name: String;
+        /// Of which tenant; none for an app of the operator's.
+        pub tenant: Option<TenantId>, in "tenant_id";
+        /// Counted up by every write; the version that it is sealed for.
+        pub generation: u64;
+        /// Opaque here.
+        pub sealed: Vec<u8>;
+        /// What is not secret about it.
+        pub meta: Json;
+        /// Until when somebody is refreshing it; 0 for nobody.
+        pub lease_until_ms: u64;
+        /// Who.
+        pub lease_holder: Option<String>;
+        /// When it was last written.
+        pub updated_ms: u64;
+    }
+}
+
+/// What became of the wish to refresh.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RefreshLease {
+    /// It is the caller's; this is what to refresh.
+    Taken(Box<Credential>),
+    /// Somebody else is at it, until this time at the latest.
+    Held {
+        /// When to look again.
+        until_ms: u64,
+    },
+    /// There is no such credential.
+    Missing,
+}
+
+async fn put(unit: &mut Unit, tenant: Option<TenantId>, new: &NewCredential) -> Result<u64> {
+    let owner = new.owner.to_string();
+    let written = if new.expected == 0 {
+        let values = bind![tenant, &owner, &new.name, &new.sealed, &new.meta, new.now_ms];
+        unit.run(&INSERT, values).await.map_err(|error| error.or_not_found("tenant"))?
+    } else {
+        let values = bind![tenant, &owner, &new.name, new.expected, &new.sealed, &new.meta, new.now_ms];
+        unit.run(&REPLACE, values).await?
+    };
+    if written > 0 {
+        return Ok(new.expected + 1);
+    }
+    let there = one(unit, tenant, new.owner, &new.name).await?;
+    Err(StoreError::Stale { expected: new.expected, found: there.map(|there| there.generation) })
+}
+
+async fn one(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner, name: &str) -> Result<Option<Credential>> {
+    unit.one(&ONE, bind![tenant, &owner.to_string(), name]).await
+}
+
+async fn list(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner) -> Result<Vec<Credential>> {
+    unit.all(&LIST, bind![tenant, &owner.to_string()]).await
+}
+
+/// Ends every refresh lease: those who held one are gone.
+pub(crate) async fn end_leases(unit: &mut Unit, now_ms: u64) -> Result<()> {
+    unit.run(&END_LEASES, bind![now_ms]).await.map(drop)
+}
+
+async fn lease(
+    unit: &mut Unit,
+    tenant: Option<TenantId>,
+    owner: Owner,
+    name: &str,
+    holder: &str,
+    now_ms: u64,
+    until_ms: u64,
+) -> Result<RefreshLease> {
+    let text = owner.to_string();
+    let taken: Option<Credential> = unit.one(&LEASE, bind![tenant, &text, name, holder, now_ms, until_ms]).await?;
+    if let Some(credential) = taken {
+        return Ok(RefreshLease::Taken(Box::new(credential)));
+    }
+    let there = one(unit, tenant, owner, name).await?;
+    Ok(there.map_or(RefreshLease::Missing, |there| RefreshLease::Held { until_ms: there.lease_until_ms }))
+}
+
+async fn free(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner, name: &str, holder: &str) -> Result<()> {
+    unit.run(&FREE, bind![tenant, &owner.to_string(), name, holder]).await.map(drop)
+}
+
+async fn delete(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner) -> Result<u64> {
+    unit.run(&DELETE, bind![tenant, &owner.to_string()]).await
+}
+
+impl TenantTx {
+    /// Writes a secret of this tenant's and ends its refresh lease. Answers the new generation.
+    ///
+    /// # Errors
+    /// `Stale` where another generation is there than was expected; the unit stays usable.
+    pub async fn put_credential(&mut self, new: &NewCredential) -> Result<u64> {
+        let tenant = self.tenant();
+        put(&mut self.unit, Some(tenant), new).await
+    }
+
+    /// Asks to be the one who refreshes. A holder that asks again prolongs.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn take_refresh_lease(
+        &mut self,
+        owner: Owner,
+        name: &str,
+        holder: &str,
+        now_ms: u64,
+        until_ms: u64,
+    ) -> Result<RefreshLease> {
+        let tenant = self.tenant();
+        lease(&mut self.unit, Some(tenant), owner, name, holder, now_ms, until_ms).await
+    }
+
+    /// Lets go of the lease without a new secret.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn free_refresh_lease(&mut self, owner: Owner, name: &str, holder: &str) -> Result<()> {
+        let tenant = self.tenant();
+        free(&mut self.unit, Some(tenant), owner, name, holder).await
+    }
+
+    /// Destroys all secrets of an owner. Answers how many.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_credentials(&mut self, owner: Owner) -> Result<u64> {
+        let tenant = self.tenant();
+        delete(&mut self.unit, Some(tenant), owner).await
+    }
+}
+
+impl SystemTx {
+    /// Writes a secret and ends its refresh lease. No tenant: of an app of the operator's.
+    ///
+    /// # Errors
+    /// `Stale` where another generation is there than was expected; the unit stays usable.
+    pub async fn put_credential(&mut self, tenant: Option<TenantId>, new: &NewCredential) -> Result<u64> {
+        put(&mut self.unit, tenant, new).await
+    }
+
+    /// Asks to be the one who refreshes. A holder that asks again prolongs.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn take_refresh_lease(
+        &mut self,
+        tenant: Option<TenantId>,
+        owner: Owner,
+        name: &str,
+        holder: &str,
+        now_ms: u64,
+        until_ms: u64,
+    ) -> Result<RefreshLease> {
+        lease(&mut self.unit, tenant, owner, name, holder, now_ms, until_ms).await
+    }
+
+    /// Lets go of the lease without a new secret.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn free_refresh_lease(
+        &mut self,
+        tenant: Option<TenantId>,
+        owner: Owner,
+        name: &str,
+        holder: &str,
+    ) -> Result<()> {
+        free(&mut self.unit, tenant, owner, name, holder).await
+    }
+
+    /// Destroys all secrets of an owner. Answers how many.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_credentials(&mut self, tenant: Option<TenantId>, owner: Owner) -> Result<u64> {
+        delete(&mut self.unit, tenant, owner).await
+    }
+}
+
+impl TenantRead {
+    /// One secret of this tenant's.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn credential(&mut self, owner: Owner, name: &str) -> Result<Option<Credential>> {
+        let tenant = self.tenant();
+        one(&mut self.unit, Some(tenant), owner, name).await
+    }
+
+    /// All secrets of an owner of this tenant's, by name.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn credentials(&mut self, owner: Owner) -> Result<Vec<Credential>> {
+        let tenant = self.tenant();
+        list(&mut self.unit, Some(tenant), owner).await
+    }
+}
+
+impl SystemRead {
+    /// One secret. No tenant: of an app of the operator's.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn credential(
+        &mut self,
+        tenant: Option<TenantId>,
+        owner: Owner,
+        name: &str,
+    ) -> Result<Option<Credential>> {
+        one(&mut self.unit, tenant, owner, name).await
+    }
+
+    /// All secrets of an owner, by name. No tenant: of an app of the operator's.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn credentials(&mut self, tenant: Option<TenantId>, owner: Owner) -> Result<Vec<Credential>> {
+        list(&mut self.unit, tenant, owner).await
+    }
+}

@@ -1,0 +1,286 @@
+//! The journal: what a run did to the world, in order, so that it is never done twice.
+//!
+//! Each request of a run has a place (`seq`, and `sub` within a `send-all`). At most one entry per place is *in force*.
+//! An intent is on disk before its request leaves, and only while the lease holds; an answer is on disk before the guest
+//! sees it. On Postgres an intent locks the run against being reaped until it is committed: whoever claims the run next
+//! sees it.
+//!
+//! An answer is written even by a holder that lost its lease, as long as the place has none: it is what happened. Of
+//! two answers the first counts, and the second writer is told so.
+
+use bulkhead_manifest::{RunId, TenantId};
+
+use crate::Json;
+use crate::catalogue::catalogue;
+use crate::error::{Result, StoreError};
+use crate::leases;
+use crate::row::row;
+use crate::runs::Lease;
+use crate::store::Store;
+use crate::tx::{TenantRead, TenantTx};
+use crate::unit::Unit;
+use crate::value::bind;
+
+macro_rules! entry_columns {
+    () => {
+        "run_id, attempt, seq, sub, fingerprint, request, effect_key, unsafe_request, keyed, sends, intent_ms, \
+         last_intent_ms, answer, answer_ms, retryable, superseded_by"
+    };
+}
+
+catalogue! { "journal";
+    INTEND = "INSERT INTO journal (tenant_id, run_id, attempt, seq, sub, fingerprint, request, effect_key, unsafe_request,
+                keyed, sends, intent_ms, last_intent_ms, retryable)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $11, 0)
+            ON CONFLICT (tenant_id, run_id, seq, sub) WHERE superseded_by IS NULL DO UPDATE SET
+                sends = journal.sends + 1, attempt = excluded.attempt, last_intent_ms = excluded.last_intent_ms
+            WHERE journal.fingerprint = excluded.fingerprint AND journal.answer_ms IS NULL
+            RETURNING sends";
+    RECORD = "INSERT INTO journal (tenant_id, run_id, attempt, seq, sub, fingerprint, request, effect_key, unsafe_request,
+                keyed, sends, intent_ms, last_intent_ms, answer, answer_ms, retryable)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $11, $12, $13, $14)
+            ON CONFLICT (tenant_id, run_id, seq, sub) WHERE superseded_by IS NULL DO NOTHING";
+    ANSWER = "UPDATE journal SET answer = $5, answer_ms = $6, retryable = $7
+            WHERE tenant_id = $1 AND run_id = $2 AND seq = $3 AND sub = $4 AND superseded_by IS NULL
+            AND answer_ms IS NULL";
+    ANSWER_OF = "SELECT answer, answer_ms FROM journal
+            WHERE tenant_id = $1 AND run_id = $2 AND seq = $3 AND sub = $4 AND superseded_by IS NULL";
+    SUPERSEDE = "UPDATE journal SET superseded_by = $4
+            WHERE tenant_id = $1 AND run_id = $2 AND seq >= $3 AND superseded_by IS NULL";
+    IN_FORCE = concat!("SELECT ", entry_columns!(), " FROM journal
+            WHERE tenant_id = $1 AND run_id = $2 AND superseded_by IS NULL ORDER BY seq, sub");
+    ALL = concat!("SELECT ", entry_columns!(), " FROM journal WHERE tenant_id = $1 AND run_id = $2 ORDER BY entry");
+}
+
+/// A request that is about to leave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewIntent {
+    /// Which call of the run, from 1.
+    pub seq: u32,
+    /// Which of a `send-all`, from 0.
+    pub sub: u32,
+    /// What the request was made of.
+    pub fingerprint: [u8; 32],
+    /// The request, for people.
+    pub request: Json,
+    /// The key that goes with it.
+    pub effect_key: Option<String>,
+    /// Whether the provider honours that key.
+    pub keyed: bool,
+    /// Whether it changes anything at the provider.
+    pub unsafe_request: bool,
+    /// Now.
+    pub now_ms: u64,
+}
+
+/// A request that needed no intent, with its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEntry {
+    /// The request.
+    pub intent: NewIntent,
+    /// Its sealed answer.
+    pub answer: Vec<u8>,
+    /// When that came.
+    pub answer_ms: u64,
+    /// Whether a retry asks again from here.
+    pub retryable: bool,
+}
+
+/// What came back for an intent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewAnswer {
+    /// Which call.
+    pub seq: u32,
+    /// Which of a `send-all`.
+    pub sub: u32,
+    /// Sealed.
+    pub answer: Vec<u8>,
+    /// When it came.
+    pub answer_ms: u64,
+    /// Whether a retry asks again from here.
+    pub retryable: bool,
+}
+
+/// What became of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The place had this sealed answer already, of this time: it is the one that counts.
+    pub earlier: Option<(Vec<u8>, u64)>,
+    /// Whether the lease still holds. If not, stop.
+    pub held: bool,
+}
+
+row! {
+    /// One request of a run.
+    pub struct Entry {
+        /// Whose.
+        pub run: RunId, in "run_id";
+        /// The attempt that sent it last.
+        pub attempt: u32;
+        /// Which call of the run, from 1.
+        pub seq: u32;
+        /// Which of a `send-all`, from 0.
+        pub sub: u32;
+        /// What the request was made of.
+        pub fingerprint: [u8; 32];
+        /// The request, for people.
+        pub request: Json;
+        /// The key that went with it.
+        pub effect_key: Option<String>;
+        /// Whether it changes anything at the provider.
+        pub unsafe_request: bool;
+        /// Whether the provider honours the key.
+        pub keyed: bool;
+        /// How often it was about to leave.
+        pub sends: u32;
+        /// When it was about to leave first.
+        pub intent_ms: u64;
+        /// When it was about to leave last.
+        pub last_intent_ms: u64;
+        /// Sealed; none while nobody knows.
+        pub answer: Option<Vec<u8>>;
+        /// When that came.
+        pub answer_ms: Option<u64>;
+        /// Whether a retry asks again from here.
+        pub retryable: bool;
+        /// The attempt that put it out of force.
+        pub superseded_by: Option<u32>;
+    }
+}
+
+/// Puts entries from this call on out of force.
+pub(crate) async fn supersede(unit: &mut Unit, tenant: TenantId, run: RunId, seq: u32, attempt: u32) -> Result<u64> {
+    unit.run(&SUPERSEDE, bind![tenant, run, seq, attempt]).await
+}
+
+impl TenantTx {
+    /// Writes down that a request is about to leave. A second time for the same place counts `sends` up.
+    ///
+    /// # Errors
+    /// `LeaseLost`. `Taken` where the place is answered already, or holds another request: compare before.
+    pub async fn intend(&mut self, lease: &Lease, intent: &NewIntent) -> Result<()> {
+        let tenant = self.tenant();
+        leases::hold(&mut self.unit, tenant, lease).await?;
+        let values = bind![
+            tenant,
+            lease.run,
+            lease.attempt,
+            intent.seq,
+            intent.sub,
+            &intent.fingerprint,
+            &intent.request,
+            &intent.effect_key,
+            intent.unsafe_request,
+            intent.keyed,
+            intent.now_ms
+        ];
+        let sends: Option<(u32,)> = self.unit.one(&INTEND, values).await?;
+        sends.map(drop).ok_or(StoreError::Taken { what: "journal entry" })
+    }
+
+    /// Writes down requests that are answered already. A place that has an entry keeps it. Comes before the end of the
+    /// run: a run that ended has no lease.
+    ///
+    /// # Errors
+    /// `LeaseLost`.
+    pub async fn record_answers(&mut self, lease: &Lease, entries: &[NewEntry]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let tenant = self.tenant();
+        leases::hold(&mut self.unit, tenant, lease).await?;
+        for NewEntry { intent, answer, answer_ms, retryable } in entries {
+            let values = bind![
+                tenant,
+                lease.run,
+                lease.attempt,
+                intent.seq,
+                intent.sub,
+                &intent.fingerprint,
+                &intent.request,
+                &intent.effect_key,
+                intent.unsafe_request,
+                intent.keyed,
+                intent.now_ms,
+                answer,
+                *answer_ms,
+                *retryable
+            ];
+            self.unit.run(&RECORD, values).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what came back.
+    ///
+    /// # Errors
+    /// `NotFound` where nothing was intended at this place.
+    pub async fn answer(&mut self, lease: &Lease, answer: &NewAnswer) -> Result<Answered> {
+        let (tenant, run) = (self.tenant(), lease.run);
+        let NewAnswer { seq, sub, answer, answer_ms, retryable } = answer;
+        let values = bind![tenant, run, *seq, *sub, answer, *answer_ms, *retryable];
+        let mut earlier = None;
+        if self.unit.run(&ANSWER, values).await? == 0 {
+            let there: Option<(Option<Vec<u8>>, Option<u64>)> =
+                self.unit.one(&ANSWER_OF, bind![tenant, run, *seq, *sub]).await?;
+            let (answer, at_ms) = there.ok_or(StoreError::NotFound { what: "intent" })?;
+            earlier = answer.zip(at_ms);
+        }
+        let held = leases::holds(&mut self.unit, tenant, lease).await?;
+        Ok(Answered { earlier, held })
+    }
+
+    /// Puts entries from this call on out of force: a retry sends them again. Answers how many.
+    ///
+    /// # Errors
+    /// `LeaseLost`.
+    pub async fn supersede_from(&mut self, lease: &Lease, seq: u32) -> Result<u64> {
+        let tenant = self.tenant();
+        leases::hold(&mut self.unit, tenant, lease).await?;
+        supersede(&mut self.unit, tenant, lease.run, seq, lease.attempt).await
+    }
+}
+
+impl TenantRead {
+    /// The entries in force, in the order of their places.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn journal(&mut self, run: RunId) -> Result<Vec<Entry>> {
+        let tenant = self.tenant();
+        self.unit.all(&IN_FORCE, bind![tenant, run]).await
+    }
+
+    /// Every entry, superseded ones too, as they were written.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn journal_all(&mut self, run: RunId) -> Result<Vec<Entry>> {
+        let tenant = self.tenant();
+        self.unit.all(&ALL, bind![tenant, run]).await
+    }
+}
+
+impl Store {
+    /// Makes an intent durable, and what was answered before it. One unit.
+    ///
+    /// # Errors
+    /// `LeaseLost`: nothing was written, nothing may leave.
+    pub async fn intend(&self, lease: &Lease, flush: &[NewEntry], intent: &NewIntent) -> Result<()> {
+        let mut tx = self.tenant(lease.tenant).await?;
+        tx.record_answers(lease, flush).await?;
+        tx.intend(lease, intent).await?;
+        tx.commit().await
+    }
+
+    /// Makes an answer durable. One unit.
+    ///
+    /// # Errors
+    /// `NotFound` where nothing was intended.
+    pub async fn answer(&self, lease: &Lease, answer: &NewAnswer) -> Result<Answered> {
+        let mut tx = self.tenant(lease.tenant).await?;
+        let answered = tx.answer(lease, answer).await?;
+        tx.commit().await?;
+        Ok(answered)
+    }
+}

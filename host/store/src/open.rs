@@ -1,0 +1,226 @@
+//! Opening a store: which database, is it ours alone, is its schema ours.
+//!
+//! Everything that can go wrong here is somebody's first minute with the product, so each reason has a type and says
+//! what to do.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::lock::{self, FileLock, Holder, LockError};
+use crate::migrations;
+use crate::store::{Pools, Store, StoreConfig};
+use crate::writer::Writer;
+
+/// Why the store cannot be opened, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Not an address of a database.
+    #[error(
+        "`{url}` is not a database address: {reason}. Use `sqlite:data/bulkhead.db` or `postgres://user@host/name`"
+    )]
+    BadUrl {
+        /// As given, without a password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The folder of the file is missing.
+    #[error("the folder {} does not exist. Create it, or name another file", .folder.display())]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Another process has the file open.
+    #[error("{} is in use by {}. Stop it, or talk to it through its API: only one process may open a SQLite database",
+        .path.display(), holder_text(.by.as_ref()))]
+    InUse {
+        /// The database file.
+        path: PathBuf,
+        /// Who has it, where that is known.
+        by: Option<Holder>,
+    },
+    /// The file may not be read or written.
+    #[error("{} cannot be opened: {reason}. Check its owner and permissions", .path.display())]
+    Denied {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is something else, or damaged.
+    #[error("{} is not a database: {reason}. Name another file, or restore a backup", .path.display())]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// A newer program wrote it.
+    #[error("the database has migration {found}, which this program does not know. Use the newer program that made it")]
+    Newer {
+        /// The migration.
+        found: i64,
+    },
+    /// A migration was edited after it was applied.
+    #[error("migration {version} of the database is not the one in this program. Use the program that made it")]
+    Changed {
+        /// The migration.
+        version: i64,
+    },
+    /// The server does not answer, or does not let us in.
+    #[error(
+        "{url} cannot be reached: {reason}. Check that the server runs, the database exists and the user may log in"
+    )]
+    Unreachable {
+        /// As given, without a password.
+        url: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// A migration failed. Nothing of it is in the database.
+    #[error("migration failed: {reason}. The database is as it was before; report this")]
+    Migration {
+        /// What the database said.
+        reason: String,
+    },
+}
+
+fn holder_text(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), |holder| format!("process {} ({})", holder.pid, holder.program))
+}
+
+/// How long SQLite itself waits for a lock; only a backup tool can hold one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Opens the database, brings its schema up to date, and for SQLite takes it for this process alone.
+    ///
+    /// # Errors
+    /// Each says what to do.
+    pub async fn open(config: StoreConfig) -> Result<Self, OpenError> {
+        if let Some(path) = config.url.strip_prefix("sqlite:") {
+            open_sqlite(Path::new(path.strip_prefix("//").unwrap_or(path)), &config).await
+        } else if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
+            open_postgres(&config).await
+        } else {
+            Err(OpenError::BadUrl { url: shown(&config.url), reason: "its scheme is not known".to_owned() })
+        }
+    }
+}
+
+async fn open_sqlite(path: &Path, config: &StoreConfig) -> Result<Store, OpenError> {
+    let bad_url = |reason: &str| OpenError::BadUrl { url: config.url.clone(), reason: reason.to_owned() };
+    if path.as_os_str().is_empty() {
+        return Err(bad_url("it names no file"));
+    }
+    if path.as_os_str() == ":memory:" {
+        return Err(bad_url("what is kept in memory is not on disk"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(OpenError::NoFolder { folder: folder.to_owned() });
+    }
+    let lock = FileLock::take(&lock::beside(path)).map_err(|error| match error {
+        LockError::Held(by) => OpenError::InUse { path: path.to_owned(), by },
+        LockError::Io(error) => OpenError::Denied { path: path.to_owned(), reason: error.to_string() },
+    })?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS_KEPT);
+    let mut connection = options.connect().await.map_err(|error| lite_error(path, &error))?;
+    migrate_sqlite(path, &mut connection).await?;
+    let wait = Duration::from_millis(config.wait_ms);
+    let readers = SqlitePoolOptions::new()
+        .max_connections(config.readers.max(1))
+        .acquire_timeout(wait)
+        .test_before_acquire(false)
+        .connect_with(options.create_if_missing(false).read_only(true))
+        .await
+        .map_err(|error| lite_error(path, &error))?;
+    Ok(Store::of(Pools::Lite { writer: Writer::start(connection, lock, wait), readers }, wait))
+}
+
+/// More than there are, so that none is prepared twice.
+const STATEMENTS_KEPT: usize = 512;
+
+async fn migrate_sqlite(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    migrations::sqlite().run(connection).await.map_err(|error| match error {
+        MigrateError::Execute(ref cause) if is_not_a_database(cause) => lite_error(path, cause),
+        other => migration_error(&other),
+    })
+}
+
+fn is_not_a_database(error: &sqlx::Error) -> bool {
+    // SQLITE_NOTADB and SQLITE_CORRUPT.
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "26" || code == "11")
+}
+
+fn lite_error(path: &Path, error: &sqlx::Error) -> OpenError {
+    let (path, reason) = (path.to_owned(), error.to_string());
+    if is_not_a_database(error) { OpenError::NotADatabase { path, reason } } else { OpenError::Denied { path, reason } }
+}
+
+fn migration_error(error: &MigrateError) -> OpenError {
+    match error {
+        MigrateError::VersionMissing(found) => OpenError::Newer { found: *found },
+        MigrateError::VersionMismatch(version) => OpenError::Changed { version: *version },
+        other => OpenError::Migration { reason: other.to_string() },
+    }
+}
+
+async fn open_postgres(config: &StoreConfig) -> Result<Store, OpenError> {
+    let url = shown(&config.url);
+    let options = PgConnectOptions::from_str(&config.url)
+        .map_err(|error| OpenError::BadUrl { url: url.clone(), reason: error.to_string() })?
+        .application_name("bulkhead")
+        .statement_cache_capacity(STATEMENTS_KEPT);
+    let unreachable = |error: &sqlx::Error| OpenError::Unreachable { url: url.clone(), reason: error.to_string() };
+    // One connection by hand first: a pool would try until its timeout and then say only that it timed out.
+    let first = options.clone().connect().await.map_err(|error| unreachable(&error))?;
+    drop(first);
+    let wait = Duration::from_millis(config.wait_ms);
+    let pool: PgPool = PgPoolOptions::new()
+        .max_connections(config.connections.max(2))
+        .acquire_timeout(wait)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+        .map_err(|error| unreachable(&error))?;
+    migrations::postgres().run(&pool).await.map_err(|error| migration_error(&error))?;
+    Ok(Store::of(Pools::Pg(pool), wait))
+}
+
+/// The address without what must not be shown.
+fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let path = path.split('?').next().unwrap_or("");
+    match authority.rsplit_once('@') {
+        Some((user, host)) => format!("{scheme}://{}@{host}{path}", user.split(':').next().unwrap_or("")),
+        None => format!("{scheme}://{authority}{path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        assert_eq!(shown("postgres://ann:s3cret@db:5432/x?password=p"), "postgres://ann@db:5432/x");
+        assert_eq!(shown("postgres://db/x"), "postgres://db/x");
+        assert_eq!(shown("mysql"), "mysql");
+    }
+}

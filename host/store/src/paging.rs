@@ -1,0 +1,71 @@
+//! Pages of lists. Things with ids of ours go newest first and are paged by id; a tenant's own records go by their own.
+
+use crate::value::Value;
+
+/// A page of things with sortable ids, newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page<Id> {
+    /// The last id of the page before; none for the first page.
+    pub before: Option<Id>,
+    /// At most this many, 1 to 1,000.
+    pub limit: u32,
+}
+
+impl<Id> Page<Id> {
+    /// The newest ones.
+    #[must_use]
+    pub fn first(limit: u32) -> Self {
+        Self { before: None, limit }
+    }
+
+    /// What follows the thing with this id.
+    #[must_use]
+    pub fn after(id: Id, limit: u32) -> Self {
+        Self { before: Some(id), limit }
+    }
+
+    pub(crate) fn rows(&self) -> u32 {
+        self.limit.clamp(1, MOST_ROWS)
+    }
+}
+
+impl<Id> Page<Id> {
+    /// What every id of this page is below.
+    pub(crate) fn start(&self) -> Value<'static>
+    where
+        Id: Copy,
+        Value<'static>: From<Id>,
+    {
+        self.before.map_or(Value::Id(Some(NEWEST)), Value::from)
+    }
+}
+
+/// The id that every id is before.
+pub(crate) const NEWEST: [u8; 16] = [0xff; 16];
+
+/// A page of things with ids that are not ours, in byte order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// The last id of the page before; none for the first page.
+    pub after: Option<String>,
+    /// At most this many, 1 to 1,000.
+    pub limit: u32,
+}
+
+impl After {
+    /// The first ones.
+    #[must_use]
+    pub fn first(limit: u32) -> Self {
+        Self { after: None, limit }
+    }
+
+    pub(crate) fn start(&self) -> &str {
+        self.after.as_deref().unwrap_or("")
+    }
+
+    pub(crate) fn rows(&self) -> u32 {
+        self.limit.clamp(1, MOST_ROWS)
+    }
+}
+
+const MOST_ROWS: u32 = 1_000;

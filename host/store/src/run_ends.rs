@@ -1,0 +1,265 @@
+//! Every way out of `running`, and every way back into line.
+//!
+//! Whatever a worker does here shows its lease: where the fence does not match, no row is touched and the answer is
+//! `LeaseLost`; the caller drops its unit and with it all the run was about to write. The row of the attempt is written
+//! together with its end.
+
+use bulkhead_manifest::{ConnectionId, RunId, VersionId};
+
+use crate::Json;
+use crate::catalogue::catalogue;
+use crate::error::{Result, StoreError};
+use crate::journal;
+use crate::lanes::{Arrival, LaneKey};
+use crate::row::words;
+use crate::runs::{Lease, RunState};
+use crate::tx::TenantTx;
+use crate::value::bind;
+
+catalogue! { "run_ends";
+    FINISH = "UPDATE runs SET state = $4, finished_ms = $5, output = $6, failure = $7, resume = NULL, holder = NULL,
+                lease_until_ms = NULL
+            WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'
+            RETURNING connection_id, lane, ordering_key, attempt_started_ms";
+    RESCHEDULE = "UPDATE runs SET state = 'queued', run_at_ms = $4, failure = $5, holder = NULL, lease_until_ms = NULL
+            WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'
+            RETURNING connection_id, lane, ordering_key, attempt_started_ms";
+    PARK = "UPDATE runs SET state = 'parked', run_at_ms = $4, resume = $5, failure = NULL, holder = NULL,
+                lease_until_ms = NULL
+            WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'
+            RETURNING connection_id, lane, ordering_key, attempt_started_ms";
+    END_ATTEMPT = "INSERT INTO attempts (tenant_id, run_id, number, started_ms, ended_ms, outcome, failure, log,
+                logs_dropped, version_id, usage)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    CANCEL = "UPDATE runs SET state = 'cancelled', finished_ms = $3, failure = $4, resume = NULL
+            WHERE tenant_id = $1 AND id = $2 AND state IN ('queued', 'parked')
+            RETURNING connection_id, lane";
+    ASK_TO_CANCEL = "UPDATE runs SET cancel_asked_ms = $3 WHERE tenant_id = $1 AND id = $2 AND state = 'running' RETURNING id";
+    STATE = "SELECT state FROM runs WHERE tenant_id = $1 AND id = $2";
+    CANCEL_WAITING = "UPDATE runs SET state = 'cancelled', finished_ms = $3, failure = $4, resume = NULL
+            WHERE seq IN (SELECT seq FROM runs WHERE tenant_id = $1 AND connection_id = $2 AND finished_ms IS NULL
+                          AND state IN ('queued', 'parked') ORDER BY lane, seq LIMIT $5)
+            RETURNING lane"
+        => pg "WITH idle AS MATERIALIZED (
+                SELECT id AS i FROM runs WHERE tenant_id = $1 AND connection_id = $2 AND finished_ms IS NULL
+                AND state IN ('queued', 'parked') ORDER BY lane, seq LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED)
+            UPDATE runs SET state = 'cancelled', finished_ms = $3, failure = $4, resume = NULL
+            FROM idle WHERE tenant_id = $1 AND id = idle.i
+            RETURNING lane";
+    REOPEN = "UPDATE runs SET state = 'queued', finished_ms = NULL, run_at_ms = $3, deadline_ms = $4, output = NULL,
+                cancel_asked_ms = NULL
+            WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'uncertain', 'partial', 'cancelled')
+            RETURNING connection_id, lane, seq, priority, attempt";
+    SETTLE_UNCERTAIN = "UPDATE runs SET state = $3, failure = $4 WHERE tenant_id = $1 AND id = $2 AND state = 'uncertain'";
+}
+
+words! {
+    /// How a run ends.
+    pub enum EndState {
+        /// It worked.
+        Succeeded = "succeeded",
+        /// Some of it worked.
+        Partial = "partial",
+        /// It did not work.
+        Failed = "failed",
+        /// Nobody knows; a person decides.
+        Uncertain = "uncertain",
+        /// Somebody wanted it to stop.
+        Cancelled = "cancelled",
+    }
+}
+
+/// How one attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptEnd {
+    /// Now.
+    pub ended_ms: u64,
+    /// A word: a run's state, or a stop's code.
+    pub outcome: String,
+    /// Why it did not work.
+    pub failure: Option<Json>,
+    /// What the guest said: a list.
+    pub log: Json,
+    /// How much more it said.
+    pub logs_dropped: u64,
+    /// Which version ran.
+    pub version: Option<VersionId>,
+    /// What it used.
+    pub usage: Json,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunEnd {
+    /// Well or not.
+    pub state: EndState,
+    /// What came out.
+    pub output: Option<Json>,
+    /// What did not work.
+    pub failure: Option<Json>,
+    /// Its last attempt.
+    pub attempt: AttemptEnd,
+}
+
+/// What became of a wish to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It was in line and no longer is.
+    Now,
+    /// It is running: its holder hears of it with the next heartbeat.
+    Asked,
+    /// It was over.
+    AlreadyEnded(RunState),
+}
+
+/// How to put a run that ended back in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reopen {
+    /// Not before.
+    pub run_at_ms: u64,
+    /// Its new age limit.
+    pub deadline_ms: u64,
+    /// Now.
+    pub now_ms: u64,
+    /// From this call on the journal no longer counts, so it is sent again.
+    pub supersede_from: Option<u32>,
+}
+
+type Left = (ConnectionId, String, Option<String>, Option<u64>);
+
+impl TenantTx {
+    /// Ends a run, as part of the unit that holds everything it did.
+    ///
+    /// # Errors
+    /// `LeaseLost`: drop the unit.
+    pub async fn finish_run(&mut self, lease: &Lease, end: &RunEnd) -> Result<()> {
+        let tenant = self.tenant();
+        let ended_ms = end.attempt.ended_ms;
+        let values = bind![tenant, lease.run, lease.fence, end.state, ended_ms, &end.output, &end.failure];
+        let left: Option<Left> = self.unit.one(&FINISH, values).await?;
+        let (connection, lane, ordering_key, started_ms) = left.ok_or(StoreError::LeaseLost { run: lease.run })?;
+        let lane = LaneKey { tenant, connection, lane };
+        if ordering_key.is_none() {
+            self.unit.remove_lane(&lane).await?;
+        } else {
+            self.unit.lanes.settle(lane, ended_ms);
+        }
+        self.end_attempt(lease, started_ms, &end.attempt).await
+    }
+
+    /// Puts a run back in line, for another attempt at this time. It keeps its place.
+    ///
+    /// # Errors
+    /// `LeaseLost`: drop the unit.
+    pub async fn reschedule_run(&mut self, lease: &Lease, run_at_ms: u64, attempt: &AttemptEnd) -> Result<()> {
+        let values = bind![self.tenant(), lease.run, lease.fence, run_at_ms, &attempt.failure];
+        let left: Option<Left> = self.unit.one(&RESCHEDULE, values).await?;
+        self.back_in_line(lease, left, attempt).await
+    }
+
+    /// Puts a run aside until this time, to go on with `resume`. It keeps its place.
+    ///
+    /// # Errors
+    /// `LeaseLost`: drop the unit.
+    pub async fn park_run(&mut self, lease: &Lease, run_at_ms: u64, resume: &str, attempt: &AttemptEnd) -> Result<()> {
+        let values = bind![self.tenant(), lease.run, lease.fence, run_at_ms, resume];
+        let left: Option<Left> = self.unit.one(&PARK, values).await?;
+        self.back_in_line(lease, left, attempt).await
+    }
+
+    async fn back_in_line(&mut self, lease: &Lease, left: Option<Left>, attempt: &AttemptEnd) -> Result<()> {
+        let tenant = self.tenant();
+        let (connection, lane, _, started_ms) = left.ok_or(StoreError::LeaseLost { run: lease.run })?;
+        self.unit.lanes.settle(LaneKey { tenant, connection, lane }, attempt.ended_ms);
+        self.end_attempt(lease, started_ms, attempt).await
+    }
+
+    async fn end_attempt(&mut self, lease: &Lease, started_ms: Option<u64>, end: &AttemptEnd) -> Result<()> {
+        let values = bind![
+            self.tenant(),
+            lease.run,
+            lease.attempt,
+            started_ms.unwrap_or(end.ended_ms),
+            end.ended_ms,
+            &end.outcome,
+            &end.failure,
+            &end.log,
+            end.logs_dropped,
+            end.version,
+            &end.usage
+        ];
+        self.unit.run(&END_ATTEMPT, values).await.map(drop)
+    }
+
+    /// Stops a run: at once where it is in line, else by asking its holder.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn cancel_run(&mut self, run: RunId, now_ms: u64, failure: Option<&str>) -> Result<Cancelled> {
+        let tenant = self.tenant();
+        let left: Option<(ConnectionId, String)> = self.unit.one(&CANCEL, bind![tenant, run, now_ms, failure]).await?;
+        if let Some((connection, lane)) = left {
+            self.unit.lanes.settle(LaneKey { tenant, connection, lane }, now_ms);
+            return Ok(Cancelled::Now);
+        }
+        if self.unit.one::<(RunId,), _>(&ASK_TO_CANCEL, bind![tenant, run, now_ms]).await?.is_some() {
+            return Ok(Cancelled::Asked);
+        }
+        let state: Option<(RunState,)> = self.unit.one(&STATE, bind![tenant, run]).await?;
+        let (state,) = state.ok_or(StoreError::NotFound { what: "run" })?;
+        Ok(Cancelled::AlreadyEnded(state))
+    }
+
+    /// Stops what a connection has in line, at most `limit` runs. Answers how many; call again while it is `limit`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn cancel_waiting(
+        &mut self,
+        connection: ConnectionId,
+        now_ms: u64,
+        failure: Option<&str>,
+        limit: u32,
+    ) -> Result<u64> {
+        let tenant = self.tenant();
+        let values = bind![tenant, connection, now_ms, failure, limit];
+        let lanes: Vec<(String,)> = self.unit.all(&CANCEL_WAITING, values).await?;
+        let count = lanes.len() as u64;
+        for (lane,) in lanes {
+            self.unit.lanes.settle(LaneKey { tenant, connection, lane }, now_ms);
+        }
+        Ok(count)
+    }
+
+    /// Puts a run that ended (and did not succeed) back in line, at the place where it stood.
+    ///
+    /// # Errors
+    /// `NotFound`, also where the run is not over or succeeded.
+    pub async fn reopen_run(&mut self, run: RunId, reopen: &Reopen) -> Result<()> {
+        type Row = (ConnectionId, String, i64, i64, u32);
+        let tenant = self.tenant();
+        let Reopen { run_at_ms, deadline_ms, now_ms, supersede_from } = *reopen;
+        let row: Option<Row> = self.unit.one(&REOPEN, bind![tenant, run, run_at_ms, deadline_ms]).await?;
+        let (connection, lane, seq, priority, attempt) = row.ok_or(StoreError::NotFound { what: "run to reopen" })?;
+        if let Some(seq) = supersede_from {
+            journal::supersede(&mut self.unit, tenant, run, seq, attempt).await?;
+        }
+        let lane = LaneKey { tenant, connection, lane };
+        self.unit.lanes.arrive(lane.clone(), Arrival { run, seq, priority, run_at_ms, now_ms });
+        // It may stand before the lane's head.
+        self.unit.lanes.settle(lane, now_ms);
+        Ok(())
+    }
+
+    /// Writes down what a person found out about an uncertain run.
+    ///
+    /// # Errors
+    /// `NotFound`, also where the run is not uncertain.
+    pub async fn settle_uncertain(&mut self, run: RunId, state: EndState, failure: Option<&str>) -> Result<()> {
+        let values = bind![self.tenant(), run, state, failure];
+        match self.unit.run(&SETTLE_UNCERTAIN, values).await? {
+            0 => Err(StoreError::NotFound { what: "uncertain run" }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+use std::collections::BTreeSet;
+
+use sqlx::{Connection as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _};
+
+use super::{World, fresh_database, postgres_server};
+use crate::catalogue::all;
+use crate::{Store, StoreConfig};
+
+async fn lite(world: &World) -> sqlx::sqlite::SqliteConnection {
+    let file = world.folder().join("store.db");
+    sqlx::sqlite::SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_statement_prepares_on_sqlite_and_takes_what_its_type_says() {
+    let world = World::on_sqlite().await;
+    let mut connection = lite(&world).await;
+    for statement in all() {
+        let name = format!("{}::{}", statement.noun, statement.name);
+        let prepared = connection.prepare(statement.lite.into_sql_str()).await;
+        let prepared = prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let parameters = match prepared.parameters() {
+            Some(Either::Right(count)) => count,
+            Some(Either::Left(types)) => types.len(),
+            None => 0,
+        };
+        assert_eq!(parameters, statement.arity, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_statement_prepares_on_postgres_and_takes_what_its_type_says() {
+    let Some(admin) = postgres_server() else { return };
+    let (url, name) = fresh_database(&admin).await;
+    let store = Store::open(StoreConfig::new(url.clone())).await.unwrap();
+    let mut connection = sqlx::postgres::PgConnection::connect(&url).await.unwrap();
+    for statement in all() {
+        let name = format!("{}::{}", statement.noun, statement.name);
+        let prepared = connection.prepare(statement.pg.into_sql_str()).await;
+        let prepared = prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let parameters = match prepared.parameters() {
+            Some(Either::Left(types)) => types.len(),
+            Some(Either::Right(count)) => count,
+            None => 0,
+        };
+        assert_eq!(parameters, statement.arity, "{name}");
+    }
+    store.close().await;
+    super::drop_database(&admin, &name).await;
+}
+
+/// Statements that are about everything there is, on purpose: small tables, or an operator's overview.
+const READS_ALL: &[&str] =
+    &["counters::ALL", "connectors::DIGESTS", "credentials::END_LEASES", "keys::ANY", "runs::DEPTH_OF_ALL"];
+
+#[tokio::test]
+async fn no_statement_walks_over_a_table() {
+    let world = World::on_sqlite().await;
+    let mut connection = lite(&world).await;
+    let mut walks = Vec::new();
+    for statement in all() {
+        let name = format!("{}::{}", statement.noun, statement.name);
+        let text = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.lite));
+        for row in connection.fetch_all(text).await.unwrap() {
+            let step: String = row.get("detail");
+            let table = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next()).unwrap_or("");
+            let computed = ["", "ring", "walk", "w", "seeds", "json_each", "CONSTANT", "list", "r"].contains(&table);
+            let covered = step.contains("USING") || step.contains("VIRTUAL TABLE") || step.contains("CONSTANT ROW");
+            if !computed && !covered && !READS_ALL.contains(&name.as_str()) {
+                walks.push(format!("{name}: {step}"));
+            }
+        }
+    }
+    assert!(walks.is_empty(), "{}", walks.join("\n"));
+}
+
+#[test]
+fn names_are_unique_within_a_noun() {
+    let mut seen = BTreeSet::new();
+    for statement in all() {
+        assert!(seen.insert((statement.noun, statement.name)), "{}::{}", statement.noun, statement.name);
+    }
+}

@@ -1,0 +1,326 @@
+//! What the smaller nouns promise.
+
+use bulkhead_manifest::{AppId, EventId, KeyId, RouteId, SessionId};
+
+use super::{NOW, new_run, new_version, on_both, success};
+use crate::*;
+
+on_both! {
+    async fn an_event_is_new_once_and_makes_each_step_of_a_route_once(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let event = NewEvent {
+            id: EventId::new(NOW), connection, key: "pi_1".into(), name: "paid".into(), subject: None, data: "{}".into(),
+            refs: "{}".into(), run: None, created_ms: NOW, depth: 0,
+        };
+        let route = NewRoute {
+            id: RouteId::new(NOW), name: "r".into(), source: connection, event_name: "paid".into(), steps: "[]".into(),
+            created_ms: NOW,
+        };
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.create_route(&route).await.unwrap();
+        assert!(tx.insert_event(&event).await.unwrap());
+        assert!(!tx.insert_event(&NewEvent { id: EventId::new(NOW), ..event.clone() }).await.unwrap());
+        assert_eq!(tx.routes_for(connection, "paid").await.unwrap().len(), 1);
+        assert_eq!(tx.routes_for(connection, "refunded").await.unwrap(), []);
+        let run = new_run(connection);
+        assert_eq!(tx.fan_out(event.id, route.id, 0, &run).await.unwrap(), Some(run.id));
+        assert_eq!(tx.fan_out(event.id, route.id, 0, &new_run(connection)).await.unwrap(), None);
+        assert!(tx.fan_out(event.id, route.id, 1, &new_run(connection)).await.unwrap().is_some());
+        tx.set_route_enabled(route.id, false).await.unwrap();
+        assert_eq!(tx.routes_for(connection, "paid").await.unwrap(), []);
+        tx.commit().await.unwrap();
+        let mut read = world.store.tenant_read(tenant).await.unwrap();
+        assert_eq!(read.fanned_out(event.id).await.unwrap().len(), 2);
+        assert_eq!(read.event(event.id).await.unwrap().key, "pi_1");
+        assert_eq!(read.events(Some(connection), Page::first(5)).await.unwrap().len(), 1);
+        assert_eq!(read.events(None, Page::first(5)).await.unwrap().len(), 1);
+        assert_eq!(world.claim(10).await.len(), 2);
+    }
+
+    async fn what_a_run_did_is_there_with_its_end_or_not_at_all(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        world.enqueue(tenant, &new_run(connection)).await;
+        let run = world.claim_one().await;
+        let event = NewEvent {
+            id: EventId::new(NOW), connection, key: "e".into(), name: "n".into(), subject: None, data: "{}".into(),
+            refs: "{}".into(), run: Some(run.id), created_ms: NOW, depth: 0,
+        };
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.finish_run(&run.lease(), &success(NOW)).await.unwrap();
+        tx.put_state(connection, "", "k", Some("1"), NOW).await.unwrap();
+        tx.insert_event(&event).await.unwrap();
+        drop(tx);
+        let mut read = world.store.tenant_read(tenant).await.unwrap();
+        assert_eq!(read.run(run.id).await.unwrap().state, RunState::Running);
+        assert_eq!(read.state(connection, "", "k").await.unwrap(), None);
+        assert_eq!(read.events_of_run(run.id).await.unwrap(), []);
+        drop(read);
+
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.finish_run(&run.lease(), &success(NOW)).await.unwrap();
+        tx.put_state(connection, "", "k", Some("1"), NOW).await.unwrap();
+        tx.insert_event(&event).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut read = world.store.tenant_read(tenant).await.unwrap();
+        assert_eq!(read.run(run.id).await.unwrap().state, RunState::Succeeded);
+        assert_eq!(read.events_of_run(run.id).await.unwrap().len(), 1);
+    }
+
+    async fn state_is_kept_by_connection_and_ordering_key(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        for key in ["b/2", "a", "b/1", "B", "b%"] {
+            tx.put_state(connection, "", key, Some("1"), NOW).await.unwrap();
+        }
+        tx.put_state(connection, "lane", "a", Some("\"é\""), NOW).await.unwrap();
+        tx.put_state(connection, "", "a", Some("2"), NOW).await.unwrap();
+        assert_eq!(tx.state(connection, "", "a").await.unwrap().as_deref(), Some("2"));
+        assert_eq!(tx.state_keys(connection, "", "b").await.unwrap(), ["b%", "b/1", "b/2"]);
+        assert_eq!(tx.state_keys(connection, "", "").await.unwrap(), ["B", "a", "b%", "b/1", "b/2"]);
+        assert_eq!(tx.state_bytes(connection).await.unwrap(), 3 + 3 + 1 + 1 + 2 + 5 + 1 + 4);
+        tx.put_state(connection, "", "a", None, NOW).await.unwrap();
+        assert_eq!(tx.state(connection, "", "a").await.unwrap(), None);
+        assert_eq!(tx.state(connection, "lane", "a").await.unwrap().as_deref(), Some("\"é\""));
+        tx.commit().await.unwrap();
+    }
+
+    async fn a_record_changes_when_its_content_does(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let record = |hash: u8| NewRecord {
+            connection, stream: "invoices".into(), id: "1234".into(), data: format!("{hash}"), hash: [hash; 32],
+            origin: "api".into(), updated_ms: NOW,
+        };
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        assert_eq!(tx.put_record(&record(1)).await.unwrap(), Put::New);
+        assert_eq!(tx.put_record(&record(1)).await.unwrap(), Put::Unchanged);
+        assert_eq!(tx.put_record(&record(2)).await.unwrap(), Put::Changed);
+        assert!(tx.delete_record(connection, "invoices", "1234", NOW).await.unwrap());
+        assert!(!tx.delete_record(connection, "invoices", "1234", NOW).await.unwrap());
+        assert_eq!(tx.put_record(&record(2)).await.unwrap(), Put::Changed, "it is back");
+        let kept = tx.record(connection, "invoices", "1234").await.unwrap().unwrap();
+        assert_eq!((kept.revision, kept.deleted, kept.data.as_str()), (4, false, "2"));
+        tx.put_record(&NewRecord { id: "99".into(), ..record(3) }).await.unwrap();
+        let first = tx.records(connection, "invoices", &After::first(1)).await.unwrap();
+        let next = After { after: Some(first[0].id.clone()), limit: 10 };
+        let rest = tx.records(connection, "invoices", &next).await.unwrap();
+        assert_eq!((first[0].id.as_str(), rest.len()), ("1234", 1));
+        tx.commit().await.unwrap();
+    }
+
+    async fn a_link_is_unique_both_ways(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let link = |record: &str, external: &str| Link {
+            connection, stream: "customers".into(), record_id: record.into(), external_id: external.into(),
+            external_version: Some("0".into()), hash: Some([1; 32]), updated_ms: NOW,
+        };
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.put_link(&link("c1", "41")).await.unwrap();
+        tx.put_link(&Link { external_version: Some("1".into()), hash: None, ..link("c1", "41") }).await.unwrap();
+        let kept = tx.link_of_record(connection, "customers", "c1").await.unwrap().unwrap();
+        assert_eq!((kept.external_version.as_deref(), kept.hash), (Some("1"), Some([1; 32])));
+        let Err(StoreError::LinkConflict(conflict)) = tx.put_link(&link("c1", "42")).await else { panic!() };
+        assert_eq!((conflict.existing_external.as_deref(), conflict.existing_record), (Some("41"), None));
+        let Err(StoreError::LinkConflict(conflict)) = tx.put_link(&link("c2", "41")).await else { panic!() };
+        assert_eq!(conflict.existing_record.as_deref(), Some("c1"));
+        assert_eq!(conflict.to_string(), "customers: c2 cannot be linked to 41: that is c1 already");
+        assert_eq!(tx.link_of_external(connection, "customers", "41").await.unwrap().unwrap().record_id, "c1");
+        assert!(tx.unlink(connection, "customers", "c1").await.unwrap());
+        tx.put_link(&link("c2", "41")).await.unwrap();
+        assert_eq!(tx.links(connection, "customers", &After::first(10)).await.unwrap().len(), 1);
+        tx.commit().await.unwrap();
+    }
+
+    async fn what_belongs_to_one_tenant_cannot_be_written_by_another(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let stranger = world.tenant().await;
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.put_state(connection, "", "k", Some("1"), NOW).await.unwrap();
+        tx.put_cursor(connection, "s", Some("7"), NOW).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut tx = world.store.tenant(stranger).await.unwrap();
+        assert_eq!(tx.state(connection, "", "k").await.unwrap(), None);
+        assert_eq!(tx.cursor(connection, "s").await.unwrap(), None);
+        tx.put_state(connection, "", "k", None, NOW).await.unwrap();
+        assert!(tx.set_connection_status(connection, ConnectionStatus::Paused, NOW).await.unwrap_err().is_not_found());
+        assert!(tx.put_state(connection, "", "k", Some("2"), NOW).await.unwrap_err().is_not_found());
+        drop(tx);
+        let mut read = world.store.tenant_read(tenant).await.unwrap();
+        assert_eq!(read.state(connection, "", "k").await.unwrap().as_deref(), Some("1"));
+        assert_eq!(read.cursor(connection, "s").await.unwrap().unwrap().cursor, "7");
+        assert_eq!(read.connection(connection).await.unwrap().status, ConnectionStatus::Active);
+    }
+
+    async fn of_two_that_refresh_one_writes(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let owner = Owner::Connection(connection);
+        let new = |expected, byte: u8| NewCredential {
+            owner, name: "oauth".into(), expected, sealed: vec![byte], meta: "{}".into(), now_ms: NOW,
+        };
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        let missing = tx.take_refresh_lease(owner, "oauth", "me", NOW, NOW + 10).await.unwrap();
+        assert_eq!(missing, RefreshLease::Missing);
+        assert_eq!(tx.put_credential(&new(0, 1)).await.unwrap(), 1);
+        assert!(matches!(tx.put_credential(&new(0, 2)).await, Err(StoreError::Stale { expected: 0, found: Some(1) })));
+        let RefreshLease::Taken(mine) = tx.take_refresh_lease(owner, "oauth", "me", NOW, NOW + 10).await.unwrap() else { panic!() };
+        assert_eq!((mine.sealed.clone(), mine.generation, mine.owner), (vec![1], 1, owner));
+        let held = tx.take_refresh_lease(owner, "oauth", "you", NOW, NOW + 99).await.unwrap();
+        assert_eq!(held, RefreshLease::Held { until_ms: NOW + 10 });
+        let over = tx.take_refresh_lease(owner, "oauth", "you", NOW + 10, NOW + 99).await.unwrap();
+        assert!(matches!(over, RefreshLease::Taken(_)), "the first one did not come back");
+        assert_eq!(tx.put_credential(&new(1, 3)).await.unwrap(), 2);
+        assert!(matches!(tx.put_credential(&new(1, 4)).await, Err(StoreError::Stale { expected: 1, found: Some(2) })));
+        let kept = tx.credential(owner, "oauth").await.unwrap().unwrap();
+        assert_eq!((kept.sealed, kept.lease_until_ms, kept.lease_holder), (vec![3], 0, None));
+        assert_eq!(tx.credentials(owner).await.unwrap().len(), 1);
+        assert_eq!(tx.delete_credentials(owner).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+    }
+
+    async fn a_secret_of_the_operators_is_not_a_tenants(world) {
+        let (tenant, _) = world.tenant_with_connection(10).await;
+        let owner = Owner::App(AppId::new(NOW));
+        let new = NewCredential { owner, name: "client".into(), expected: 0, sealed: vec![1], meta: "{}".into(), now_ms: NOW };
+        let mut tx = world.store.system().await.unwrap();
+        tx.put_credential(None, &new).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(world.store.tenant_read(tenant).await.unwrap().credential(owner, "client").await.unwrap(), None);
+        let mut read = world.store.system_read().await.unwrap();
+        assert_eq!(read.credential(Some(tenant), owner, "client").await.unwrap(), None);
+        assert!(read.credential(None, owner, "client").await.unwrap().is_some());
+    }
+
+    async fn a_tenant_sees_its_own_connector_before_the_operators(world) {
+        let (tenant, stranger) = (world.tenant().await, world.tenant().await);
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        assert_eq!(tx.connector("hello").await.unwrap().tenant, None);
+        let own = tx.publish(&new_version("hello", "0.1.0", 2)).await.unwrap();
+        let again = tx.publish(&new_version("hello", "0.1.0", 2)).await.unwrap();
+        assert_eq!((again.version, again.already), (own.version, true));
+        assert!(matches!(tx.publish(&new_version("hello", "0.1.0", 3)).await, Err(StoreError::Taken { what: "version" })));
+        assert_eq!(tx.connector("hello").await.unwrap().id, own.connector);
+        assert_eq!(tx.connectors().await.unwrap().len(), 1);
+        assert_eq!(tx.version(own.version).await.unwrap().connector_name, "hello");
+        assert_eq!(tx.version_of(own.connector, Some("0.1.0")).await.unwrap().id, own.version);
+        tx.commit().await.unwrap();
+        let mut theirs = world.store.tenant_read(stranger).await.unwrap();
+        assert_eq!(theirs.connector("hello").await.unwrap().tenant, None);
+        assert!(theirs.version(own.version).await.unwrap_err().is_not_found());
+        assert!(theirs.version_of(own.connector, None).await.unwrap_err().is_not_found());
+        let mut system = world.store.system_read().await.unwrap();
+        assert_eq!(system.component(&[2; 32]).await.unwrap(), vec![2; 10]);
+        assert_eq!(system.digests().await.unwrap(), [[1; 32], [2; 32]]);
+        assert_eq!(system.version(own.version).await.unwrap().tenant, Some(tenant));
+    }
+
+    async fn connections_are_found_by_endpoint_and_by_account(world) {
+        let (tenant, stranger) = (world.tenant().await, world.tenant().await);
+        let app = NewApp {
+            id: AppId::new(NOW), connector_name: "hello".into(), name: "a".into(), client_id: Some("c".into()),
+            pins: "{}".into(), created_ms: NOW,
+        };
+        let mut tx = world.store.system().await.unwrap();
+        tx.create_app(&app).await.unwrap();
+        tx.set_app_pins(app.id, "[1]").await.unwrap();
+        tx.commit().await.unwrap();
+        let mut made = Vec::new();
+        for tenant in [tenant, stranger] {
+            let new = NewConnection { app: Some(app.id), ..world.new_connection(1) };
+            let mut tx = world.store.tenant(tenant).await.unwrap();
+            assert_eq!(tx.app(app.id).await.unwrap().pins, "[1]");
+            tx.create_connection(&new).await.unwrap();
+            tx.set_connection_account(new.id, Some("{\"realmId\":\"9\"}"), Some("9"), NOW).await.unwrap();
+            tx.set_connection_settings(new.id, "{\"a\":1}", NOW + 1).await.unwrap();
+            tx.commit().await.unwrap();
+            made.push(new);
+        }
+        let mut system = world.store.system_read().await.unwrap();
+        let found = system.connection_by_endpoint(&made[0].endpoint).await.unwrap().unwrap();
+        assert_eq!((found.id, found.tenant, found.status), (made[0].id, tenant, ConnectionStatus::Pending));
+        assert_eq!((found.settings.as_str(), found.updated_ms), ("{\"a\":1}", NOW + 1));
+        assert_eq!(system.connection_by_endpoint("nobody").await.unwrap(), None);
+        assert_eq!(system.connections_by_account(app.id, "9").await.unwrap().len(), 2);
+        drop(system);
+        let mut tx = world.store.tenant(stranger).await.unwrap();
+        tx.set_connection_status(made[1].id, ConnectionStatus::Disconnected, NOW).await.unwrap();
+        let clash = NewConnection { endpoint: made[0].endpoint.clone(), ..world.new_connection(1) };
+        assert!(matches!(tx.create_connection(&clash).await, Err(StoreError::Taken { what: "endpoint" })));
+        drop(tx);
+        let mut tx = world.store.tenant(stranger).await.unwrap();
+        tx.set_connection_status(made[1].id, ConnectionStatus::Disconnected, NOW).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut system = world.store.system_read().await.unwrap();
+        assert_eq!(system.connections_by_account(app.id, "9").await.unwrap().len(), 1);
+    }
+
+    async fn a_session_is_used_once(world) {
+        let (tenant, connection) = world.tenant_with_connection(1).await;
+        let new = NewSession {
+            id: SessionId::new(NOW), connection, token_hash: [1; 32], return_url: None, created_ms: NOW, expires_ms: NOW + 10,
+        };
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.create_session(&new).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut tx = world.store.system().await.unwrap();
+        tx.begin_session(new.id, &[2; 32], &[3; 32], Some(&[4])).await.unwrap();
+        let session = tx.session_by_state(&[2; 32]).await.unwrap().unwrap();
+        assert_eq!((session.browser_hash, session.pkce, session.tenant), (Some([3; 32]), Some(vec![4]), tenant));
+        assert!(!tx.use_session(new.id, NOW + 10).await.unwrap(), "expired");
+        assert!(tx.use_session(new.id, NOW).await.unwrap());
+        assert!(!tx.use_session(new.id, NOW).await.unwrap(), "used");
+        assert!(tx.begin_session(new.id, &[5; 32], &[3; 32], None).await.unwrap_err().is_not_found());
+        assert!(tx.session_by_token(&[1; 32]).await.unwrap().unwrap().used_ms.is_some());
+        tx.commit().await.unwrap();
+    }
+
+    async fn a_key_is_found_by_its_hash_until_it_is_looked_at(world) {
+        let tenant = world.tenant().await;
+        let new = |byte: u8| NewKey {
+            id: KeyId::new(NOW), name: "k".into(), prefix: "bh_1".into(), hash: [byte; 32], scopes: "[]".into(),
+            expires_ms: None, created_ms: NOW,
+        };
+        let mut tx = world.store.system().await.unwrap();
+        assert!(!tx.has_keys().await.unwrap());
+        tx.create_key(None, &new(1)).await.unwrap();
+        let theirs = new(2);
+        tx.create_key(Some(tenant), &theirs).await.unwrap();
+        tx.touch_key(theirs.id, NOW).await.unwrap();
+        tx.touch_key(theirs.id, NOW + 59_000).await.unwrap();
+        let kept = tx.key_by_hash(&[2; 32]).await.unwrap().unwrap();
+        assert_eq!((kept.tenant, kept.last_used_ms, kept.revoked_ms), (Some(tenant), Some(NOW), None));
+        assert!(tx.revoke_key(None, theirs.id, NOW).await.unwrap_err().is_not_found());
+        assert!(tx.has_keys().await.unwrap());
+        assert_eq!(tx.keys(None).await.unwrap().len(), 1);
+        tx.commit().await.unwrap();
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.revoke_key(theirs.id, NOW + 1).await.unwrap();
+        tx.revoke_key(theirs.id, NOW + 2).await.unwrap();
+        assert_eq!(tx.keys().await.unwrap()[0].revoked_ms, Some(NOW + 1));
+        tx.commit().await.unwrap();
+    }
+
+    async fn an_idempotency_key_stands_for_one_call(world) {
+        let tenant = world.tenant().await;
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        assert_eq!(tx.begin_idempotent("k", &[1; 32], NOW).await.unwrap(), Idempotent::Fresh);
+        assert_eq!(tx.begin_idempotent("k", &[1; 32], NOW).await.unwrap(), Idempotent::Running);
+        assert_eq!(tx.begin_idempotent("k", &[2; 32], NOW).await.unwrap(), Idempotent::Mismatch);
+        tx.finish_idempotent("k", 201, b"{}").await.unwrap();
+        let done = Idempotent::Done { status: 201, body: b"{}".to_vec() };
+        assert_eq!(tx.begin_idempotent("k", &[1; 32], NOW).await.unwrap(), done);
+        tx.begin_idempotent("given up", &[1; 32], NOW).await.unwrap();
+        tx.forget_idempotent("given up").await.unwrap();
+        assert_eq!(tx.begin_idempotent("given up", &[2; 32], NOW).await.unwrap(), Idempotent::Fresh);
+        tx.commit().await.unwrap();
+        let mut tx = world.store.system().await.unwrap();
+        assert_eq!(tx.prune_idempotent(NOW + 1).await.unwrap(), 2);
+        tx.commit().await.unwrap();
+    }
+
+    async fn counters_add_up(world) {
+        let mut tx = world.store.system().await.unwrap();
+        tx.count("refused", 2).await.unwrap();
+        tx.count("refused", 3).await.unwrap();
+        assert_eq!(tx.counters().await.unwrap(), [("refused".to_owned(), 5)]);
+        tx.commit().await.unwrap();
+    }
+}

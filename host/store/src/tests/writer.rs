@@ -1,0 +1,142 @@
+use bulkhead_manifest::TenantId;
+use futures::future::join_all;
+use sqlx::Executor as _;
+
+use super::{NOW, World};
+use crate::store::Pools;
+use crate::{NewTenant, Page, Store, StoreConfig, StoreError};
+
+fn tenant(name: &str) -> NewTenant {
+    NewTenant { id: TenantId::new(NOW), name: name.into(), created_ms: NOW }
+}
+
+async fn create(store: &Store, tenant: &NewTenant) -> crate::Result<()> {
+    let mut tx = store.system().await?;
+    tx.create_tenant(tenant).await?;
+    tx.commit().await
+}
+
+async fn names(store: &Store) -> Vec<String> {
+    let tenants = store.system_read().await.unwrap().tenants(Page::first(1_000)).await.unwrap();
+    let mut names: Vec<_> = tenants.into_iter().map(|tenant| tenant.name).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_unit_does_not_take_its_neighbours_along() {
+    let world = World::on_sqlite().await;
+    let first = tenant("first");
+    create(&world.store, &first).await.unwrap();
+    let units = (0..60).map(|number| {
+        let (store, first) = (&world.store, &first);
+        async move {
+            match number % 3 {
+                // Writes something, then fails.
+                0 => {
+                    let mut tx = store.system().await.unwrap();
+                    tx.create_tenant(&tenant("undone")).await.unwrap();
+                    assert!(matches!(tx.create_tenant(first).await, Err(StoreError::Taken { what: "tenant" })));
+                    assert!(matches!(tx.commit().await, Err(StoreError::Spoiled)));
+                }
+                // Writes something, then goes away.
+                1 => {
+                    let mut tx = store.system().await.unwrap();
+                    tx.create_tenant(&tenant("forgotten")).await.unwrap();
+                }
+                _ => create(store, &tenant("kept")).await.unwrap(),
+            }
+        }
+    });
+    join_all(units).await;
+    let expected: Vec<_> = std::iter::once("first").chain(std::iter::repeat_n("kept", 20)).collect();
+    assert_eq!(names(&world.store).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_is_cut_off_anywhere_leaves_the_writer_usable() {
+    let world = World::on_sqlite().await;
+    let mut kept = Vec::new();
+    for polls in 0..120 {
+        // A neighbour in the same batch.
+        let store = world.store.clone();
+        let whole = tenant(&format!("whole {polls:03}"));
+        kept.push(whole.name.clone());
+        let neighbour = tokio::spawn(async move { create(&store, &whole).await });
+        let store = world.store.clone();
+        let mut unit = Box::pin(async move { create(&store, &tenant("x cut off")).await });
+        for _ in 0..polls % 40 {
+            if futures::poll!(&mut unit).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        // However far it came.
+        drop(unit);
+        neighbour.await.unwrap().unwrap();
+    }
+    let mut there = names(&world.store).await;
+    there.retain(|name| name != "x cut off");
+    assert_eq!(there, kept);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_a_crash() {
+    let world = World::on_sqlite().await;
+    let units = (0..50).map(|number| {
+        let store = world.store.clone();
+        async move { create(&store, &tenant(&format!("{number:02}"))).await.unwrap() }
+    });
+    join_all(units).await;
+    // What is open and unacknowledged at the time of the crash is not there afterwards.
+    let mut open = world.store.system().await.unwrap();
+    open.create_tenant(&tenant("unacknowledged")).await.unwrap();
+    // The crash: the files as they are on disk, with no one closing anything.
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["store.db", "store.db-wal"] {
+        std::fs::copy(world.folder().join(file), copy.path().join(file)).unwrap();
+    }
+    let path = copy.path().join("store.db");
+    let revived = Store::open(StoreConfig::new(format!("sqlite:{}", path.display()))).await.unwrap();
+    assert_eq!(names(&revived).await, (0..50).map(|number| format!("{number:02}")).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_shared_a_lost_transaction_are_told() {
+    let world = World::on_sqlite().await;
+    let Pools::Lite { writer, .. } = &world.store.inner.pools else { panic!("this is SQLite") };
+    let mut first = world.store.system().await.unwrap();
+    first.create_tenant(&tenant("first")).await.unwrap();
+    // The second unit is in line before the first one ends, so that they share a transaction.
+    let mut turn = Box::pin(writer.turn());
+    assert!(futures::poll!(&mut turn).is_pending());
+    let told = tokio::spawn(async move { first.commit().await });
+    let mut turn = turn.await.unwrap();
+    // What SQLite does by itself when the disk is full.
+    turn.connection().unwrap().execute("ROLLBACK").await.unwrap();
+    drop(turn);
+    assert!(matches!(told.await.unwrap(), Err(StoreError::NotDurable { .. })));
+    create(&world.store, &tenant("later")).await.unwrap();
+    assert_eq!(names(&world.store).await, ["later"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_inside_a_write_is_refused_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("store.db").display());
+    let store = Store::open(StoreConfig { wait_ms: 20, ..StoreConfig::new(url) }).await.unwrap();
+    let outer = store.system().await.unwrap();
+    assert!(matches!(store.system().await.err(), Some(StoreError::Busy { waited_ms: 20 })));
+    drop(outer);
+    create(&store, &tenant("later")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_do_not_wait_for_the_writer() {
+    let world = World::on_sqlite().await;
+    let mut open = world.store.system().await.unwrap();
+    open.create_tenant(&tenant("not yet")).await.unwrap();
+    assert_eq!(names(&world.store).await, Vec::<String>::new());
+    open.commit().await.unwrap();
+    assert_eq!(names(&world.store).await, ["not yet"]);
+}

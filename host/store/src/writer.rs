@@ -1,0 +1,228 @@
+//! The SQLite writer: one connection, one seat, and a commit that is shared.
+//!
+//! SQLite has one writer at a time and pays for every commit with an fsync. So units of work take turns on one
+//! connection inside one open transaction, each in a SAVEPOINT of its own, and a flusher commits for all of them:
+//!
+//! ```text
+//! BEGIN IMMEDIATE ─ SAVEPOINT ─ unit A ─ RELEASE ─ SAVEPOINT ─ unit B ─ ROLLBACK TO ─ unit C ─ RELEASE ─ COMMIT
+//!                                 waits ……………………………………………………………………………………………………… waits …………… both told
+//! ```
+//!
+//! Turns and the flusher queue on one fair lock. The flusher therefore comes after whoever waited already, and the
+//! busier the writer, the larger the batch; alone, a unit is committed at once. No timer, no batch size to tune.
+//!
+//! Invariants
+//! - A unit is told of success only after the COMMIT that holds it returned, with `synchronous = FULL`.
+//! - A unit that fails, or whose future is dropped anywhere, is undone without the others of its batch.
+//! - A unit sees what the finished units before it in the batch wrote. They reach the disk together or not at all, so who
+//!   acts on what it saw commits too, even if it wrote nothing.
+//! - Where SQLite gave up the whole transaction (a full disk), everybody in the batch is told `NotDurable`.
+//!
+//! The price: between its first statement and its commit, a unit keeps the seat. Nothing but SQL may happen there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, Executor as _};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+
+use crate::error::{Result, StoreError};
+use crate::lock::FileLock;
+
+/// What the open transaction looks like between two turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No transaction is open.
+    Closed,
+    /// One was being opened when somebody went away: open or not, nobody's work is in it.
+    Opening,
+    /// Open; the last unit is finished, or empty, and its savepoint is still there.
+    Clean,
+    /// Open; somebody went away between closing that savepoint and opening the next: either, neither or both was done.
+    Between,
+    /// Open; the last unit is under way, or was left unfinished.
+    Dirty,
+}
+
+struct Seat {
+    /// None once the store is closed.
+    connection: Option<SqliteConnection>,
+    stage: Stage,
+    /// Finished units that wait for the commit.
+    waiting: Vec<oneshot::Sender<Result<()>>>,
+    /// Held as long as the connection is.
+    lock: Option<FileLock>,
+}
+
+/// Hands out turns. Clones share the seat; when the last one is gone, the flusher commits and closes.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    seat: Arc<Mutex<Seat>>,
+    flush: mpsc::Sender<()>,
+    wait: Duration,
+}
+
+/// One unit's turn on the connection. Dropped without [`Turn::commit`], it is undone.
+pub(crate) struct Turn {
+    seat: Option<OwnedMutexGuard<Seat>>,
+    flush: mpsc::Sender<()>,
+}
+
+impl Writer {
+    /// Takes the only connection that writes, and the lock that says so.
+    pub(crate) fn start(connection: SqliteConnection, lock: FileLock, wait: Duration) -> Self {
+        let seat = Seat { connection: Some(connection), stage: Stage::Closed, waiting: Vec::new(), lock: Some(lock) };
+        let seat = Arc::new(Mutex::new(seat));
+        let (flush, wanted) = mpsc::channel(1);
+        tokio::spawn(keep_flushing(Arc::clone(&seat), wanted));
+        Self { seat, flush, wait }
+    }
+
+    /// Waits for a turn and opens a savepoint.
+    pub(crate) async fn turn(&self) -> Result<Turn> {
+        let busy = || StoreError::Busy { waited_ms: u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX) };
+        let seat = tokio::time::timeout(self.wait, Arc::clone(&self.seat).lock_owned()).await.map_err(|_| busy())?;
+        let mut turn = Turn { seat: Some(seat), flush: self.flush.clone() };
+        if let Some(seat) = turn.seat.as_mut() {
+            seat.open_unit().await?;
+        }
+        Ok(turn)
+    }
+
+    /// Commits what is finished and gives up the connection and the lock.
+    pub(crate) async fn close(&self) {
+        let mut seat = self.seat.lock().await;
+        seat.flush().await;
+        if let Some(connection) = seat.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database did not close cleanly");
+        }
+        seat.lock = None;
+    }
+}
+
+async fn keep_flushing(seat: Arc<Mutex<Seat>>, mut wanted: mpsc::Receiver<()>) {
+    while wanted.recv().await.is_some() {
+        seat.lock().await.flush().await;
+    }
+    seat.lock().await.flush().await;
+}
+
+impl Turn {
+    /// The connection, inside the savepoint.
+    pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection> {
+        self.seat.as_mut().and_then(|seat| seat.connection.as_mut()).ok_or(StoreError::Closed)
+    }
+
+    /// Ends the unit and waits until it is on disk. From here on it will be committed even if nobody waits.
+    pub(crate) async fn commit(mut self) -> Result<()> {
+        let (told, outcome) = oneshot::channel();
+        let Some(mut seat) = self.seat.take() else { return Err(StoreError::Closed) };
+        // No await between these lines: the unit cannot be left half-finished.
+        seat.stage = Stage::Clean;
+        seat.waiting.push(told);
+        drop(seat);
+        self.want_flush();
+        let vanished = || StoreError::NotDurable { reason: "the writer went away before the commit".to_owned() };
+        outcome.await.unwrap_or_else(|_| Err(vanished()))
+    }
+
+    fn want_flush(&self) {
+        // Full: a flush is on its way and comes after this unit. Closed: the store is.
+        let _ = self.flush.try_send(());
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.seat.take().is_some() {
+            // The stage is Dirty: whoever takes the seat next undoes it.
+            self.want_flush();
+        }
+    }
+}
+
+impl Seat {
+    fn connection(&mut self) -> Result<&mut SqliteConnection> {
+        self.connection.as_mut().ok_or(StoreError::Closed)
+    }
+
+    /// Makes room for a new unit. Every step may be cut off by its caller going away, and be taken again.
+    async fn open_unit(&mut self) -> Result<()> {
+        if self.stage == Stage::Dirty {
+            self.undo().await;
+        }
+        if self.stage == Stage::Opening {
+            self.abandon("the transaction was never opened").await;
+        }
+        let statements = match self.stage {
+            Stage::Clean => {
+                self.stage = Stage::Between;
+                "RELEASE unit; SAVEPOINT unit"
+            }
+            // Whatever is open below holds only finished work; one more savepoint on top is right.
+            Stage::Between => "SAVEPOINT unit",
+            Stage::Closed | Stage::Opening | Stage::Dirty => {
+                self.stage = Stage::Opening;
+                "BEGIN IMMEDIATE; SAVEPOINT unit"
+            }
+        };
+        self.connection()?.execute(statements).await?;
+        self.stage = Stage::Dirty;
+        Ok(())
+    }
+
+    /// Undoes the unit that was left unfinished. Idempotent: the savepoint stays, empty.
+    async fn undo(&mut self) {
+        let Ok(connection) = self.connection() else { return };
+        match connection.execute("ROLLBACK TO unit").await {
+            Ok(_) => self.stage = Stage::Clean,
+            // SQLite gave up the transaction, and with it everybody's work.
+            Err(error) => self.abandon(&error.to_string()).await,
+        }
+    }
+
+    /// Gives the transaction up, if there is one, and says so to everybody in it.
+    async fn abandon(&mut self, reason: &str) {
+        if self.stage == Stage::Closed {
+            return;
+        }
+        for told in self.waiting.drain(..) {
+            let _ = told.send(Err(StoreError::NotDurable { reason: reason.to_owned() }));
+        }
+        if let Ok(connection) = self.connection() {
+            // Fails where there is no transaction any more, which is what is wanted.
+            let _ = connection.execute("ROLLBACK").await;
+        }
+        self.stage = Stage::Closed;
+    }
+
+    /// Commits for everybody who waits.
+    async fn flush(&mut self) {
+        if self.stage == Stage::Dirty {
+            self.undo().await;
+        }
+        if self.stage == Stage::Opening || self.waiting.is_empty() {
+            self.abandon("nothing to commit").await;
+        }
+        if self.stage == Stage::Closed {
+            return;
+        }
+        let Ok(connection) = self.connection() else { return };
+        // Releases what savepoints there are.
+        match connection.execute("COMMIT").await {
+            Ok(_) => {
+                self.stage = Stage::Closed;
+                for told in self.waiting.drain(..) {
+                    let _ = told.send(Ok(()));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, units = self.waiting.len(), "a commit failed");
+                self.abandon(&error.to_string()).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Goes where it was not allowed to.
+
+use bulkhead_sdk::prelude::*;
+use http::ErrorKind;
+
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct Target {
+    method: String,
+    url: String,
+}
+
+/// What came of it.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Reached {
+    Answer { status: u16, headers: Vec<(String, String)>, body_bytes: usize },
+    Error { kind: String, message: String, request_sent: bool, retryable: bool },
+}
+
+pub(crate) fn reach(target: &Target) -> Reached {
+    Reached::by(http::request(&target.method, &target.url))
+}
+
+impl Reached {
+    pub(crate) fn by(request: http::Request) -> Reached {
+        match request.receive_bytes().send() {
+            Ok(response) => Reached::Answer {
+                status: response.status(),
+                headers: response.headers().to_vec(),
+                body_bytes: response.bytes().len(),
+            },
+            Err(error) => Reached::Error {
+                kind: name(&error.kind).to_owned(),
+                message: error.message,
+                request_sent: error.request_sent,
+                retryable: error.retryable,
+            },
+        }
+    }
+
+    /// The name of the error, or the status.
+    pub(crate) fn summary(&self) -> String {
+        match self {
+            Reached::Answer { status, .. } => status.to_string(),
+            Reached::Error { kind, .. } => kind.clone(),
+        }
+    }
+}
+
+fn name(kind: &ErrorKind) -> &str {
+    match kind {
+        ErrorKind::Denied => "denied",
+        ErrorKind::NoCredential => "no-credential",
+        ErrorKind::RateLimited => "rate-limited",
+        ErrorKind::Timeout => "timeout",
+        ErrorKind::Connect => "connect",
+        ErrorKind::TooLarge => "too-large",
+        ErrorKind::InvalidRequest => "invalid-request",
+        ErrorKind::Other(name) => name,
+    }
+}

@@ -1,0 +1,288 @@
+//! A `bulkhead serve` of its own, and its API as a few calls.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::{PATIENCE, component, host_program};
+
+/// How a host is started.
+#[derive(Default)]
+pub struct HostBuilder {
+    settings: Vec<(String, String)>,
+}
+
+impl HostBuilder {
+    /// A setting, by its name in the environment.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sends requests to `https://host` to a server on this machine.
+    #[must_use]
+    pub fn upstream(mut self, host: &str, url: &str) -> Self {
+        const NAME: &str = "BULKHEAD_DEVELOPMENT_UPSTREAMS";
+        let pair = format!("{host}={url}");
+        match self.settings.iter_mut().find(|(name, _)| name == NAME) {
+            Some((_, pairs)) => *pairs = format!("{pairs},{pair}"),
+            None => self.settings.push((NAME.to_owned(), pair)),
+        }
+        self
+    }
+
+    /// Starts it in a folder that goes with it.
+    pub async fn spawn(self) -> Host {
+        let folder = tempfile::tempdir().expect("a folder for the host");
+        let path = folder.path().to_owned();
+        Host::start(self, path, Some(folder)).await
+    }
+
+    /// Starts it in a folder that stays.
+    pub async fn spawn_in(self, folder: &Path) -> Host {
+        Host::start(self, folder.to_owned(), None).await
+    }
+}
+
+/// A running host. Dropping it kills it.
+pub struct Host {
+    process: Child,
+    url: String,
+    operator_key: String,
+    folder: PathBuf,
+    builder: HostBuilder,
+    client: reqwest::Client,
+    _temporary: Option<TempDir>,
+}
+
+/// A status and what came with it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body of a success.
+    ///
+    /// # Panics
+    /// Shows the problem where it is none.
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!((200..300).contains(&self.status), "{}: {:#}", self.status, self.body);
+        self.body
+    }
+
+    /// A text field of a success.
+    #[track_caller]
+    pub fn text(self, name: &str) -> String {
+        let body = self.ok();
+        body.get(name).and_then(Value::as_str).unwrap_or_else(|| panic!("no {name} in {body:#}")).to_owned()
+    }
+}
+
+impl Host {
+    /// A host with nothing special about it.
+    pub async fn spawn() -> Self {
+        HostBuilder::default().spawn().await
+    }
+
+    pub fn builder() -> HostBuilder {
+        HostBuilder::default()
+    }
+
+    async fn start(builder: HostBuilder, folder: PathBuf, temporary: Option<TempDir>) -> Self {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let (process, url, key) = boot(&builder, &folder).await;
+        let operator_key = key.expect("the first start shows a key");
+        Self { process, url, operator_key, folder, builder, client, _temporary: temporary }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn operator_key(&self) -> &str {
+        &self.operator_key
+    }
+
+    /// The process's id, for those who want to end it at a moment of their choice.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Ends it without warning, where it has not ended.
+    pub async fn kill(&mut self) {
+        if self.process.id().is_some() {
+            self.process.start_kill().expect("the host is ours to kill");
+        }
+        let _ = self.process.wait().await;
+    }
+
+    /// Starts it again over what it left; it may listen elsewhere then.
+    pub async fn restart(&mut self) {
+        self.kill().await;
+        let (process, url, _) = boot(&self.builder, &self.folder).await;
+        self.process = process;
+        self.url = url;
+    }
+
+    /// One request as the operator.
+    pub async fn operator(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.request(method, path, &self.operator_key, None, body).await
+    }
+
+    /// Uploads a component for everybody.
+    pub async fn publish(&self, name: &str) -> Value {
+        self.upload(std::fs::read(component(name)).expect("the component can be read")).await.ok()
+    }
+
+    /// Uploads bytes, whatever they are.
+    pub async fn upload(&self, bytes: Vec<u8>) -> Answer {
+        let request =
+            self.client.post(format!("{}/v1/connectors", self.url)).bearer_auth(&self.operator_key).body(bytes);
+        answer(request).await
+    }
+
+    /// Makes a tenant.
+    pub async fn tenant(&self, name: &str) -> Tenant<'_> {
+        let id = self.operator(Method::POST, "/v1/tenants", Some(json!({ "name": name }))).await.text("id");
+        Tenant { host: self, id }
+    }
+
+    /// A tenant that exists.
+    pub fn tenant_by_id(&self, id: &str) -> Tenant<'_> {
+        Tenant { host: self, id: id.to_owned() }
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        key: &str,
+        tenant: Option<&str>,
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(key);
+        if let Some(tenant) = tenant {
+            request = request.header("bulkhead-tenant", tenant);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        answer(request).await
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("the host answers");
+    let status = response.status().as_u16();
+    let text = response.text().await.expect("the answer is whole");
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Answer { status, body }
+}
+
+/// Starts the process and reads where it listens.
+async fn boot(builder: &HostBuilder, folder: &Path) -> (Child, String, Option<String>) {
+    let jq = component("jq");
+    let mut command = Command::new(host_program());
+    command
+        .arg("serve")
+        .env_remove("DATABASE_URL")
+        .env("BULKHEAD_DATA_DIR", folder)
+        .env("BULKHEAD_LISTEN", "127.0.0.1:0")
+        .env("BULKHEAD_JQ_COMPONENT", jq)
+        .envs(builder.settings.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut process = command.spawn().expect("the host starts");
+    let stdout = process.stdout.take().expect("the host's output");
+    let mut lines = BufReader::new(stdout).lines();
+    let mut key = None;
+    let reading = async {
+        while let Some(line) = lines.next_line().await.expect("the host's output is text") {
+            if let Some((_, shown)) = line.split_once("keep it): ") {
+                key = Some(shown.to_owned());
+            }
+            if let Some((_, url)) = line.split_once("listens on ") {
+                return url.to_owned();
+            }
+        }
+        panic!("the host ended before it listened");
+    };
+    let url = tokio::time::timeout(PATIENCE, reading).await.expect("the host listens in time");
+    (process, url, key)
+}
+
+/// One tenant of a host.
+pub struct Tenant<'h> {
+    host: &'h Host,
+    id: String,
+}
+
+impl Tenant<'_> {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// One request on the tenant's behalf.
+    pub async fn request(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.host.request(method, path, &self.host.operator_key, Some(&self.id), body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::PUT, path, Some(body)).await
+    }
+
+    /// A connection that is authorized by these fields.
+    pub async fn connection(&self, connector: &str, fields: Value) -> String {
+        let new = json!({ "connector": connector, "name": connector, "environment": "sandbox" });
+        let id = self.post("/v1/connections", new).await.text("id");
+        self.put(&format!("/v1/connections/{id}/credential"), json!({ "fields": fields })).await.ok();
+        id
+    }
+
+    /// Runs an action and waits for its end.
+    pub async fn act(&self, connection: &str, action: &str, input: Value) -> Value {
+        let wait = PATIENCE.as_millis();
+        self.post(&format!("/v1/connections/{connection}/actions/{action}?wait_ms={wait}"), input).await.ok()
+    }
+
+    /// Asks for runs until `enough` says so, and gives them.
+    ///
+    /// # Panics
+    /// Shows them where it never does.
+    pub async fn runs_until(&self, query: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let until = Instant::now() + PATIENCE;
+        let mut beat = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            beat.tick().await;
+            let found = self.get(&format!("/v1/runs?limit=200&{query}")).await.ok();
+            let runs = found.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+            if enough(&runs) {
+                return runs;
+            }
+            assert!(Instant::now() < until, "it never came to this: {runs:#?}");
+        }
+    }
+}

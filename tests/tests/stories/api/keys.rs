@@ -1,0 +1,108 @@
+//! Who may ask at all.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bulkhead_tests::Host;
+use reqwest::Method;
+use serde_json::json;
+
+use super::key;
+use crate::wire::{Reply, Wire, pointers};
+
+fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// Mutation: host/server/src/auth.rs, `authenticated`, take the key without the filter (for the last three), or any
+/// text for a key (for the others).
+#[tokio::test]
+async fn without_a_key_that_holds_nothing_is_answered() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    let ended = json!({ "name": "ended", "scopes": ["*"], "expires_ms": now_ms() - 1 });
+    let expired = tenant.post("/v1/keys", ended).await.text("key");
+    let made = tenant.post("/v1/keys", json!({ "name": "revoked", "scopes": ["*"] })).await.ok();
+    let (id, revoked) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    assert_eq!(wire.get(revoked, "/v1/runs").await.status, 200);
+    tenant.request(Method::DELETE, &format!("/v1/keys/{id}"), None).await.ok();
+
+    let mut answers = Vec::new();
+    for wrong in [expired.as_str(), revoked, "bk_bm9ib2R5IGhhcyBldmVyIG1hZGUgdGhpcyBrZXkhISE"] {
+        for (method, path) in
+            [(Method::GET, "/v1/runs"), (Method::POST, "/v1/connectors"), (Method::GET, "/v1/tenants")]
+        {
+            let reply = Reply::of(wire.request(method, path).bearer_auth(wrong).body("{}")).await;
+            reply.problem(401, "unauthorized");
+            assert!(!reply.text.contains(wrong), "the key is repeated");
+            answers.push(reply.text);
+        }
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "which of the three it is is nobody's business: {answers:?}");
+
+    for header in
+        [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Basic YWRtaW46YWRtaW4="), Some(host.operator_key())]
+    {
+        let request = wire.request(Method::GET, "/v1/runs");
+        let request = header.into_iter().fold(request, |request, value| request.header("authorization", value));
+        Reply::of(request).await.problem(401, "unauthorized");
+    }
+}
+
+/// Mutation: host/server/src/api/connectors.rs, `publish`, without its `caller`.
+#[tokio::test]
+async fn a_stranger_is_refused_before_anything_is_read() {
+    let host = Host::spawn().await;
+    let request =
+        Wire::to(&host).request(Method::POST, "/v1/connectors").bearer_auth("bk_nobody").body("not a component");
+    Reply::of(request).await.problem(401, "unauthorized");
+}
+
+/// Mutation: host/server/src/auth.rs, `authenticated`, compare with `>=` (or not at all).
+#[tokio::test]
+async fn a_key_works_until_it_expires() {
+    let host = Host::spawn().await;
+    let tenant = host.tenant("t").await;
+    let new = json!({ "name": "k", "scopes": ["runs:read"], "expires_ms": now_ms() + 3_600_000 });
+    let key = tenant.post("/v1/keys", new).await.text("key");
+    assert_eq!(Wire::to(&host).get(&key, "/v1/runs").await.status, 200);
+}
+
+/// Mutation: host/server/src/api/keys.rs, `view`, with the key's text or hash.
+#[tokio::test]
+async fn the_text_of_a_key_is_shown_once() {
+    let host = Host::spawn().await;
+    let tenant = host.tenant("t").await;
+    let text = key(&tenant, &["runs"]).await;
+    assert!(text.starts_with("bk_") && text.len() > 40, "256 bits: {text}");
+    let listed = tenant.get("/v1/keys").await.ok();
+    let item = &listed["items"][0];
+    assert!(item["prefix"].as_str().is_some_and(|prefix| text.starts_with(prefix) && prefix.len() < 12), "{item:#}");
+    assert!(item.get("key").is_none() && item.get("hash").is_none(), "{item:#}");
+    assert!(!listed.to_string().contains(&text));
+}
+
+/// Mutation: host/server/src/api/keys.rs, `invalid_scopes`, leave out `allows`.
+#[tokio::test]
+async fn a_key_cannot_make_one_that_may_more() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    let narrow = key(&tenant, &["keys", "runs:read"]).await;
+    let wanted = json!({ "name": "k", "scopes": ["keys", "runs", "*", "runs:read", "nonsense", "runs:write"] });
+    let problem = wire.send(&narrow, Method::POST, "/v1/keys", &wanted).await.problem(422, "invalid-input");
+    assert_eq!(pointers(&problem), ["/scopes/1", "/scopes/2", "/scopes/4", "/scopes/5"]);
+    let fine = json!({ "name": "k", "scopes": ["runs:read"] });
+    assert_eq!(wire.send(&narrow, Method::POST, "/v1/keys", &fine).await.status, 201);
+}
+
+/// Mutation: host/store/src/keys.rs, `REVOKE`, without the tenant.
+#[tokio::test]
+async fn a_tenant_cannot_see_or_revoke_another_tenants_key() {
+    let host = Host::spawn().await;
+    let (one, other) = (host.tenant("one").await, host.tenant("other").await);
+    let made = one.post("/v1/keys", json!({ "name": "k", "scopes": ["*"] })).await.ok();
+    let (id, text) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    assert_eq!(other.get("/v1/keys").await.ok()["items"], json!([]));
+    assert_eq!(other.request(Method::DELETE, &format!("/v1/keys/{id}"), None).await.status, 404);
+    assert_eq!(Wire::to(&host).get(text, "/v1/keys").await.status, 200);
+}

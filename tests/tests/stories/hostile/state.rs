@@ -1,0 +1,89 @@
+//! What outlives a run: how much of it, whose, and after what.
+
+use serde_json::json;
+
+use super::{Stage, assert_failed};
+
+const MIB: u64 = 1 << 20;
+
+/// Mutation: host/runtime/src/capabilities/state.rs, `buffer`, leave out `state_value_bytes` (for the first), or
+/// `state_write_bytes` (for the second).
+#[tokio::test]
+async fn a_value_that_is_too_large_or_one_too_many_is_refused() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    let hoard = |values: u64, bytes: u64| json!({ "values": values, "bytes": bytes, "prefix": "k" });
+    assert_eq!(attacker.answer("hoard_state", hoard(1, MIB + 1)).await, json!({ "kept": 0, "stopped": "TooLarge" }));
+    assert_eq!(attacker.answer("hoard_state", hoard(1, MIB)).await, json!({ "kept": 1, "stopped": null }));
+    assert_eq!(attacker.answer("hoard_state", hoard(17, MIB)).await, json!({ "kept": 15, "stopped": "Full" }));
+    attacker.fails_with("host-call-data-limit", "hoard_state", hoard(1, 5 * MIB)).await;
+}
+
+/// Mutation: host/engine/src/commit.rs, `veto`, leave out the comparison with `MOST_STATE`.
+#[tokio::test]
+async fn a_connection_keeps_no_more_than_64_mib() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    let mut kept = 0;
+    for turn in 0..6 {
+        let run =
+            attacker.act("hoard_state", json!({ "values": 15, "bytes": MIB, "prefix": format!("{turn}-") })).await;
+        kept += run["output"]["kept"].as_u64().unwrap_or(0);
+    }
+    assert!((45..=64).contains(&kept), "{kept} MiB were kept");
+    stage.still_serves().await;
+}
+
+/// What a connection keeps can be replaced, however full it is: what goes makes room for what comes.
+///
+/// Mutation: host/engine/src/commit.rs, `veto`, count what is written without what it replaces.
+#[tokio::test]
+async fn what_is_kept_can_be_replaced_when_it_is_much() {
+    let stage = Stage::set().await;
+    let tidy = stage.actor("tidy").await;
+    for turn in 0..2 {
+        for part in 0..4 {
+            let run =
+                tidy.act("hoard_state", json!({ "values": 15, "bytes": MIB, "prefix": format!("{part}-") })).await;
+            assert_eq!(run["output"], json!({ "kept": 15, "stopped": null }), "turn {turn}: {run:#}");
+        }
+    }
+}
+
+/// Mutation: host/engine/src/ports.rs, `state_get`, ask for another connection than `to.connection`.
+#[tokio::test]
+async fn nobody_finds_what_somebody_else_kept() {
+    let stage = Stage::set().await;
+    let (one, other) = (stage.actor("one").await, stage.actor("other").await);
+    one.answer("keep", json!({ "word": "mine", "then_break": false })).await;
+    let nothing = json!({ "word": null, "keys": [] });
+    assert_eq!(other.answer("recall", json!({})).await, nothing);
+    let foreign = format!("/v1/connections/{}/actions/recall", one.connection);
+    assert_eq!(other.tenant.post(&foreign, json!({})).await.status, 404);
+    let second = one.tenant.connection("hostile", json!({})).await;
+    let sibling = one.tenant.act(&second, "recall", json!({})).await;
+    assert_eq!(sibling["output"], nothing, "another connection of the same tenant");
+    assert_eq!(one.answer("recall", json!({})).await, json!({ "word": "mine", "keys": ["word"] }));
+}
+
+/// Mutation: host/runtime/src/invoke.rs, `run`, hand out the writes of a run that stopped; host/engine/src/commit.rs,
+/// `write_end`, write the state whatever the end.
+#[tokio::test]
+async fn a_run_that_breaks_leaves_nothing_behind() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    attacker.answer("keep", json!({ "word": "first", "then_break": false })).await;
+    let run = attacker.act("keep", json!({ "word": "second", "then_break": true })).await;
+    assert_failed(&run, "trapped");
+    assert_eq!(attacker.answer("recall", json!({})).await["word"], "first");
+}
+
+/// Mutation: host/engine/src/attempt.rs, `invocation`, `state_read_only: false`.
+#[tokio::test]
+async fn an_action_that_says_it_only_reads_cannot_write_state() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    let answer = attacker.answer("keep_while_reading", json!({ "word": "x", "then_break": false })).await;
+    assert_eq!(answer, json!({ "refused": "ReadOnly" }));
+    assert_eq!(attacker.answer("recall", json!({})).await["word"], json!(null));
+}

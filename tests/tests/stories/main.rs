@@ -1,0 +1,26 @@
+//! What a host does, told as stories: each starts a real `bulkhead serve` of its own and speaks to it from outside.
+//!
+//! `cargo xtask guests` builds what the stories run. One folder per subject; to add a story, find its subject.
+//! Where a story guards a control, its comment says by which change of the product (`Mutation:`) it must fail.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a story may fail by panicking, and waits in real time"
+)]
+
+mod api;
+mod authorizing;
+mod crash;
+mod hostile;
+mod leaks;
+mod payments;
+mod provider;
+mod reporter;
+mod tiny;
+mod uploads;
+mod wait;
+mod wire;

@@ -1,0 +1,76 @@
+//! A provider that remembers what reached it and answers as it is told.
+
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// One request as it came over the wire.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body_bytes: usize,
+}
+
+/// A server on the loopback. Dropping it ends it.
+pub(crate) struct Provider {
+    url: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    serving: JoinHandle<()>,
+}
+
+const LARGEST: usize = 64 << 20;
+
+impl Provider {
+    /// Answers 200 with nothing.
+    pub(crate) async fn agreeable() -> Self {
+        Self::answering(|_, _| Response::new(Body::empty())).await
+    }
+
+    /// Answers as `answer` says, which is given the request and how many came before it.
+    pub(crate) async fn answering(answer: impl Fn(&Seen, usize) -> Response + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (record, answer) = (Arc::clone(&seen), Arc::new(answer));
+        let handler = move |request: Request| {
+            let (record, answer) = (Arc::clone(&record), Arc::clone(&answer));
+            async move {
+                let (parts, body) = request.into_parts();
+                let body_bytes = to_bytes(body, LARGEST).await.map_or(0, |bytes| bytes.len());
+                let path = parts.uri.to_string();
+                let seen = Seen { method: parts.method.to_string(), path, headers: parts.headers, body_bytes };
+                let mut all = record.lock().unwrap();
+                let response = answer(&seen, all.len());
+                all.push(seen);
+                response
+            }
+        };
+        let router = axum::Router::new().fallback(handler);
+        let serving = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Self { url, seen, serving }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Every request so far, in order.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}

@@ -1,0 +1,99 @@
+//! Manifests that are not valid, each named by its line.
+
+use bulkhead_tests::Host;
+use serde_json::{Value, json};
+
+use super::refused;
+use crate::tiny;
+use crate::wire::pointers;
+
+/// Uploads a component with this manifest.
+async fn refused_manifest(host: &Host, manifest: &str, code: &str, words: &[&str]) -> Value {
+    let wasm = tiny::with_manifest(&tiny::describing(&tiny::descriptor(&json!([]))), manifest);
+    refused(host, wasm, 422, code, words).await
+}
+
+/// Mutation: host/engine/src/publish.rs, `publish`, do not parse the manifest before the component is compiled and run.
+#[tokio::test]
+async fn an_invalid_manifest_is_refused_with_every_line() {
+    let host = Host::spawn().await;
+    let manifest = tiny::manifest("Tiny!", "one", "");
+    let problem = refused_manifest(&host, &manifest, "invalid-manifest", &["2:8", "`Tiny!`", "and 1 more"]).await;
+    assert_eq!(pointers(&problem), ["connector.toml:2:8", "connector.toml:3:11"]);
+}
+
+#[tokio::test]
+async fn what_is_no_toml_is_refused_with_the_line() {
+    let host = Host::spawn().await;
+    let problem = refused_manifest(&host, "[connector]\nname = tiny\n", "invalid-manifest", &["2:"]).await;
+    assert!(pointers(&problem)[0].starts_with("connector.toml:2:"), "{problem:#}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_known_is_refused_with_what_was_meant() {
+    let host = Host::spawn().await;
+    let manifest = tiny::manifest("tiny", "1.0.0", "[limits]\nmemory_mb = 64\n");
+    refused_manifest(&host, &manifest, "invalid-manifest", &["`memory_mb` is not known here", "memory_mib"]).await;
+}
+
+/// Mutation: host/manifest/src/model/host.rs, `check`, take an address, a single label or a wider wildcard.
+#[tokio::test]
+async fn a_manifest_cannot_ask_for_addresses_or_for_everything() {
+    let host = Host::spawn().await;
+    for asked in [
+        "169.254.169.254",
+        "127.0.0.1",
+        "127.0.0.1:8080",
+        "[::1]",
+        "::ffff:169.254.169.254",
+        "2130706433",
+        "0x7f.1",
+        "intranet",
+        "*",
+        "*.com",
+        "**.example.com",
+        "api.*.com",
+        "a*.example.com",
+        "https://api.example.com",
+        "api.example.com/",
+        "api.example.com.",
+        "user@api.example.com",
+        "API.example.com",
+        "",
+    ] {
+        let rule = format!("[[egress]]\nhost = \"{asked}\"\nmethods = [\"GET\"]\npaths = [\"/*\"]\n");
+        let manifest = tiny::manifest("tiny", "1.0.0", &rule);
+        let problem = refused_manifest(&host, &manifest, "invalid-manifest", &[]).await;
+        assert!(pointers(&problem)[0].starts_with("connector.toml:10:"), "{asked:?}: {problem:#}");
+    }
+}
+
+/// Mutation: host/manifest/src/parse/checks/egress.rs, `METHODS`, with CONNECT and TRACE.
+#[tokio::test]
+async fn a_manifest_cannot_ask_for_methods_that_tunnel() {
+    let host = Host::spawn().await;
+    for method in ["CONNECT", "TRACE", "get", "*"] {
+        let rule = format!("[[egress]]\nhost = \"api.example.com\"\nmethods = [\"{method}\"]\npaths = [\"/*\"]\n");
+        let manifest = tiny::manifest("tiny", "1.0.0", &rule);
+        let problem = refused_manifest(&host, &manifest, "invalid-manifest", &[method]).await;
+        assert!(pointers(&problem)[0].starts_with("connector.toml:11:"), "{method}: {problem:#}");
+    }
+}
+
+/// Mutation: host/engine/src/publish.rs, leave out `supported`: the first tenant who tries it finds out.
+#[tokio::test]
+async fn an_authorization_that_is_not_supported_yet_is_refused_with_another() {
+    let host = Host::spawn().await;
+    let manifest = tiny::manifest("tiny", "1.0.0", "[auth]\nkind = \"aws_sigv4\"\n");
+    refused_manifest(&host, &manifest, "unsupported", &["aws_sigv4", "use oauth2, api_key, basic or none"]).await;
+}
+
+/// Nothing recurses before the nesting is counted.
+///
+/// Mutation: host/manifest/src/parse/depth.rs, `check`, allow any depth: the process ends by a stack overflow.
+#[tokio::test]
+async fn a_manifest_that_nests_without_end_is_refused() {
+    let host = Host::spawn().await;
+    let deep = format!("x = {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    refused_manifest(&host, &deep, "invalid-manifest", &[]).await;
+}

@@ -1,0 +1,276 @@
+//! Schemas come from strangers and are evaluated by the host itself: none may take its time, its memory or its stack.
+
+use std::time::Duration;
+
+use bulkhead_tests::Host;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{refused, upload};
+use crate::wire::{Reply, Wire};
+use crate::{reporter, tiny};
+
+/// However slow the machine, a schema does not keep a caller waiting longer.
+const SOON: Duration = Duration::from_secs(20);
+
+fn taking(schema: &Value) -> Vec<u8> {
+    let descriptor = tiny::descriptor(&json!([tiny::action("pay", schema)]));
+    tiny::with_manifest(&tiny::describing(&descriptor), &tiny::manifest("tiny", "1.0.0", ""))
+}
+
+/// Uploads a connector whose action takes this, and asks for the action with `input`. Refusing the upload is as good as
+/// an answer; hanging, dying or a fault of the host is not.
+async fn survives(schema: &Value, input: &Value) {
+    let host = Host::spawn().await;
+    let attack = async {
+        let reply = upload(&host, taking(schema)).await;
+        if reply.status == 422 {
+            return;
+        }
+        assert_eq!(reply.status, 201, "{reply:?}");
+        let tenant = host.tenant("attacker").await;
+        let connection = tenant.connection("tiny", json!({})).await;
+        let answer = tenant.post(&format!("/v1/connections/{connection}/actions/pay"), input.clone()).await;
+        assert!(answer.status < 500, "{answer:?}");
+    };
+    tokio::time::timeout(SOON, attack).await.expect("the host answers soon");
+    let ready = Reply::of(Wire::to(&host).request(Method::GET, "/readyz")).await;
+    assert_eq!(ready.status, 200);
+}
+
+/// Mutation: host/engine/src/publish.rs, `usable`, compile no schema: the first call finds out.
+#[tokio::test]
+async fn a_schema_that_cannot_be_used_is_refused_with_its_place() {
+    let host = Host::spawn().await;
+    let words = ["input of action \"pay\""];
+    refused(&host, taking(&json!({ "type": "strnig" })), 422, "invalid-schema", &words).await;
+    refused(&host, taking(&json!({ "$ref": "#/$defs/nowhere" })), 422, "invalid-schema", &words).await;
+    // What only a backtracking engine can match.
+    refused(&host, taking(&json!({ "pattern": "^(a+)+\\1$" })), 422, "invalid-schema", &words).await;
+}
+
+/// Mutation: host/engine/src/schema.rs, `Schema::compile`, patterns of the backtracking engine.
+#[tokio::test]
+async fn a_pattern_takes_time_in_proportion_to_its_text() {
+    survives(&json!({ "pattern": "^(a+)+$" }), &json!(format!("{}!", "a".repeat(100_000)))).await;
+}
+
+/// Mutation: host/engine/src/schema.rs, `PATTERN_BYTES`, a gigabyte.
+#[tokio::test]
+async fn a_pattern_that_unfolds_without_end_is_no_pattern() {
+    survives(&json!({ "pattern": "((((a{1,100}){1,100}){1,100}){1,100}){1,100}" }), &json!("a")).await;
+}
+
+/// One pattern is bounded, and a megabyte of descriptor holds fifteen thousand; three thousand are enough to see it.
+///
+/// Mutation: host/engine/src/publish.rs, `usable`, wherever it bounds what all schemas of a version cost together.
+#[tokio::test]
+async fn many_patterns_together_do_not_take_the_hosts_time() {
+    let pattern = |number: u32| json!({ "pattern": format!("[a-z\\d]*x{number}(\\pL{{9}}\\w{{20}}|b)") });
+    survives(&json!({ "allOf": (0..3_000).map(pattern).collect::<Vec<_>>() }), &json!("a")).await;
+}
+
+/// A thousand rules refuse each of two thousand items; with larger numbers the list of what is wrong is larger than the
+/// host's memory.
+///
+/// Mutation: host/engine/src/schema.rs, `Schema::check`, name them all.
+#[tokio::test]
+async fn an_input_that_is_wrong_in_countless_places_is_answered_with_some_of_them() {
+    let host = Host::spawn().await;
+    let rules: Vec<_> = (0..1_000).map(|number| json!({ "const": number + 1 })).collect();
+    upload(&host, taking(&json!({ "items": { "allOf": rules } }))).await;
+    let tenant = host.tenant("attacker").await;
+    let connection = tenant.connection("tiny", json!({})).await;
+    let answer = tenant.post(&format!("/v1/connections/{connection}/actions/pay"), json!(vec![0; 2_000])).await;
+    assert_eq!((answer.status, &answer.body["code"]), (422, &json!("invalid-input")));
+    let named = answer.body["errors"].as_array().unwrap().len();
+    assert!((1..=1_000).contains(&named), "{named} places are named");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_itself_does_not_recurse_for_ever() {
+    survives(&json!({ "$ref": "#" }), &json!({})).await;
+    survives(&json!({ "allOf": [{ "$ref": "#" }] }), &json!({})).await;
+}
+
+#[tokio::test]
+async fn two_schemas_that_are_each_other_do_not_recurse_for_ever() {
+    let each_other = json!({
+        "$ref": "#/$defs/a",
+        "$defs": { "a": { "anyOf": [{ "$ref": "#/$defs/b" }] }, "b": { "not": { "$ref": "#/$defs/a" } } }
+    });
+    survives(&each_other, &json!({})).await;
+}
+
+/// Forty levels, each of which asks the next twice: a million million questions about one small input. `reference` leads
+/// to a level, and `marked` is what makes the level known by it.
+fn levels(reference: impl Fn(u32) -> Value, marked: impl Fn(u32, Value) -> Value) -> Value {
+    let level = |at: u32| match at {
+        40 => json!({ "type": "object" }),
+        _ => json!({ "allOf": [reference(at + 1), reference(at + 1)] }),
+    };
+    (0..=40).map(|at| (format!("l{at}"), marked(at, level(at)))).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn by_pointer() -> Value {
+    levels(|to| json!({ "$ref": format!("#/$defs/l{to}") }), |_, level| level)
+}
+
+fn with(mut level: Value, name: &str, value: String) -> Value {
+    level[name] = value.into();
+    level
+}
+
+fn doubling() -> Value {
+    json!({ "$ref": "#/$defs/l0", "$defs": by_pointer() })
+}
+
+/// Mutation: host/engine/src/schema_cost.rs, `check`, take any: one call occupies a thread that serves requests, and as
+/// many calls as the machine has cores end the host.
+#[tokio::test]
+async fn a_schema_that_doubles_at_every_level_does_not_stop_the_host() {
+    survives(&doubling(), &json!({})).await;
+}
+
+/// Mutation, for this and the next four: host/engine/src/schema_cost.rs, `edges`, know `$ref` as a plain pointer alone.
+#[tokio::test]
+async fn a_schema_that_doubles_by_anchors_does_not_stop_the_host() {
+    let definitions =
+        levels(|to| json!({ "$ref": format!("#l{to}") }), |at, level| with(level, "$anchor", format!("l{at}")));
+    survives(&json!({ "$ref": "#l0", "$defs": definitions }), &json!({})).await;
+}
+
+#[tokio::test]
+async fn a_schema_that_doubles_by_dynamic_references_does_not_stop_the_host() {
+    let definitions = levels(
+        |to| json!({ "$dynamicRef": format!("#l{to}") }),
+        |at, level| with(level, "$dynamicAnchor", format!("l{at}")),
+    );
+    survives(&json!({ "$dynamicRef": "#l0", "$defs": definitions }), &json!({})).await;
+}
+
+#[tokio::test]
+async fn a_schema_that_doubles_by_encoded_pointers_does_not_stop_the_host() {
+    let definitions = levels(|to| json!({ "$ref": format!("#/%24defs/l{to}") }), |_, level| level);
+    survives(&json!({ "$ref": "#/%24defs/l0", "$defs": definitions }), &json!({})).await;
+}
+
+/// Within it, `#` is another place.
+#[tokio::test]
+async fn a_schema_that_doubles_inside_one_of_another_name_does_not_stop_the_host() {
+    let inner = json!({ "$id": "https://inner.example/", "$ref": "#/$defs/l0", "$defs": by_pointer() });
+    survives(&json!({ "allOf": [inner] }), &json!({})).await;
+}
+
+/// Older drafts have keywords of their own.
+#[tokio::test]
+async fn a_schema_that_doubles_in_the_words_of_an_older_draft_does_not_stop_the_host() {
+    let next = |to: u32| json!({ "dependencies": { "a": { "$ref": format!("#/definitions/l{to}") } } });
+    let schema = json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "allOf": [{ "$ref": "#/definitions/l0" }],
+        "definitions": levels(next, |_, level| level),
+    });
+    survives(&schema, &json!({ "a": 1 })).await;
+}
+
+/// The same, doubling with the depth of the input instead of its own: there is nothing to unfold.
+#[tokio::test]
+async fn a_schema_that_doubles_with_the_input_does_not_stop_the_host() {
+    let input = (0..50).fold(json!([]), |inner, _| json!([inner]));
+    survives(&json!({ "items": { "allOf": [{ "$ref": "#" }, { "$ref": "#" }] } }), &input).await;
+}
+
+/// Four thousand rules are few, and a million and a half numbers fit into a request: together they are too much.
+///
+/// Mutation: wherever rules and items are counted together, or the check has its own time and its own thread.
+#[tokio::test]
+async fn many_rules_about_many_items_do_not_take_the_hosts_time() {
+    let rules: Vec<_> = (0..4_000).map(|_| json!({ "type": "integer" })).collect();
+    survives(&json!({ "items": { "allOf": rules } }), &json!(vec![0; 1_500_000])).await;
+}
+
+/// A hundred places are named; the others need not be written down first.
+///
+/// Mutation: host/engine/src/schema.rs, `Schema::check`, collect what the validator finds and then cut it off.
+#[tokio::test]
+async fn many_rules_that_all_refuse_do_not_take_the_hosts_memory() {
+    let host = Host::spawn().await;
+    let rules: Vec<_> = (0..4_000).map(|_| json!({ "type": "string" })).collect();
+    upload(&host, taking(&json!({ "items": { "allOf": rules } }))).await;
+    let tenant = host.tenant("attacker").await;
+    let wanted = json!({ "connector": "tiny", "name": "x" });
+    let made = tenant.post("/v1/connections", wanted).await;
+    if made.status == 422 {
+        return;
+    }
+    let connection = made.text("id");
+    tenant.put(&format!("/v1/connections/{connection}/credential"), json!({})).await.ok();
+    let refused = tenant.post(&format!("/v1/connections/{connection}/actions/pay"), json!(vec![0; 1_000])).await;
+    assert_eq!(refused.status, 422);
+    let peak = peak_memory_mib(&host);
+    assert!(peak < 500, "the host took {peak} MiB");
+}
+
+/// From the kernel: the most that the host's process ever had.
+fn peak_memory_mib(host: &Host) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.process_id().unwrap())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1_024
+}
+
+/// Linear in the text and linear in the pattern is still a product: five thousand states for each of four million
+/// characters.
+///
+/// Mutation: host/engine/src/schema.rs, `PATTERN_BYTES`, or wherever the text that a pattern is asked about is bounded.
+#[tokio::test]
+async fn a_large_pattern_about_a_long_text_does_not_take_the_hosts_time() {
+    let (mut state, mut text) = (12_345_u32, String::with_capacity(4_000_000));
+    for _ in 0..4_000_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        text.push(if state >> 31 == 0 { 'a' } else { 'b' });
+    }
+    survives(&json!({ "pattern": "a[ab]{5000}c" }), &json!(text)).await;
+}
+
+/// The host walks the data of an event by its schema, to find what it refers to, while it holds the store.
+///
+/// Mutation: host/engine/src/references.rs, `walk`, wherever it stops doubling; or host/engine/src/commit.rs, walk inside
+/// the transaction.
+#[tokio::test]
+async fn an_event_whose_schema_doubles_at_every_level_does_not_stop_the_store() {
+    let host = Host::spawn().await;
+    let attack = async {
+        let reply = upload(&host, reporter::reporting("noise", &doubling(), &json!({}))).await;
+        if reply.status == 422 {
+            return;
+        }
+        assert_eq!(reply.status, 201, "{reply:?}");
+        let tenant = host.tenant("attacker").await;
+        let connection = tenant.connection("reporter", json!({})).await;
+        tenant.post(&format!("/v1/connections/{connection}/actions/report"), json!({})).await.ok();
+        // Every one of these is a write.
+        for _ in 0..20 {
+            host.tenant("neighbour").await;
+        }
+        tenant.runs_until("", |runs| runs.iter().all(|run| run["state"] == "succeeded")).await;
+    };
+    tokio::time::timeout(SOON, attack).await.expect("the host answers soon");
+}
+
+/// The bare minimum of what the story above says about others: an ordinary event is reported and found.
+#[tokio::test]
+async fn an_event_with_an_ordinary_schema_is_reported() {
+    let host = Host::spawn().await;
+    let schema = json!({ "type": "object", "properties": { "amount": { "type": "string" } } });
+    host.upload(reporter::reporting("paid", &schema, &json!({ "amount": "1.00" }))).await.ok();
+    let tenant = host.tenant("t").await;
+    let connection = tenant.connection("reporter", json!({})).await;
+    let run = tenant.act(&connection, "report", json!({})).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    let events = tenant.get("/v1/events").await.ok();
+    assert_eq!(
+        (&events["items"][0]["name"], &events["items"][0]["data"]),
+        (&json!("paid"), &json!({ "amount": "1.00" }))
+    );
+}

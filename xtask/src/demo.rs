@@ -1,0 +1,20 @@
+//! `cargo xtask demo`: builds everything, then hands over to the demo's own program, which ends when it likes.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::guests;
+use crate::problem::Problem;
+use crate::process;
+use crate::setup;
+use crate::setup::rust::Way;
+use crate::workspace::Workspace;
+
+pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<(), Problem> {
+    setup::rust::prepare(workspace, Way::from_environment()?)?;
+    process::run(&mut workspace.build_binaries())?;
+    guests::build(workspace)?;
+    // In this process's place, so that an interrupt at the terminal is the demo's own to handle.
+    let source = Command::new(workspace.binary("bulkhead-demo")).current_dir(&workspace.root).args(arguments).exec();
+    Err(Problem::Start { command: "bulkhead-demo".to_owned(), source })
+}
