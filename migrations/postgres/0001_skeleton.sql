@@ -160,7 +160,6 @@ CREATE TABLE runs (
     root                TEXT NOT NULL,
     cause               TEXT NOT NULL,
     dedupe_key          TEXT,
-    seed                BYTEA NOT NULL,
     clock_ms            BIGINT NOT NULL,
     waiting             BIGINT NOT NULL,
     attempt             BIGINT NOT NULL,
@@ -172,6 +171,9 @@ CREATE TABLE runs (
     failure             TEXT,
     resume              TEXT,
     cancel_asked_ms     BIGINT,
+    -- How often it came back with `later`, and its attempts before this leg.
+    leg                 BIGINT NOT NULL DEFAULT 0,
+    attempts_before     BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
 );
@@ -180,6 +182,9 @@ CREATE INDEX runs_line ON runs (tenant_id, connection_id, lane, seq) WHERE finis
 CREATE INDEX runs_lease ON runs (lease_until_ms) WHERE state = 'running';
 CREATE INDEX runs_connection ON runs (tenant_id, connection_id, id);
 CREATE INDEX runs_ended ON runs (tenant_id, state, id) WHERE finished_ms IS NOT NULL;
+CREATE INDEX runs_ended_of_connection ON runs (tenant_id, connection_id, state, id) WHERE finished_ms IS NOT NULL;
+CREATE INDEX runs_unfinished ON runs (tenant_id, id) WHERE finished_ms IS NULL;
+CREATE INDEX runs_uncertain ON runs (tenant_id, connection_id, lane) WHERE state = 'uncertain';
 
 CREATE TABLE attempts (
     tenant_id     BYTEA NOT NULL,
@@ -197,11 +202,12 @@ CREATE TABLE attempts (
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
 );
 
--- What a run did to the world, in order. One entry in force per place (seq, sub); superseded ones are kept to look at.
+-- What a run did to the world, in order. One entry in force per place (leg, seq, sub); superseded ones are kept to look at.
 CREATE TABLE journal (
     entry           BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id       BYTEA NOT NULL,
     run_id          BYTEA NOT NULL,
+    leg             BIGINT NOT NULL,
     seq             BIGINT NOT NULL,
     sub             BIGINT NOT NULL,
     attempt         BIGINT NOT NULL,
@@ -219,7 +225,7 @@ CREATE TABLE journal (
     superseded_by   BIGINT,
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
 );
-CREATE UNIQUE INDEX journal_in_force ON journal (tenant_id, run_id, seq, sub) WHERE superseded_by IS NULL;
+CREATE UNIQUE INDEX journal_in_force ON journal (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL;
 CREATE INDEX journal_run ON journal (tenant_id, run_id, entry);
 
 CREATE TABLE state (
@@ -230,6 +236,15 @@ CREATE TABLE state (
     value          TEXT NOT NULL,
     updated_ms     BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, connection_id, ordering_key, key),
+    FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
+);
+
+-- What a connection's state takes, counted along with every write of it.
+CREATE TABLE state_sizes (
+    tenant_id      BYTEA NOT NULL,
+    connection_id  BYTEA NOT NULL,
+    bytes          BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, connection_id),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
 );
 
@@ -340,18 +355,13 @@ CREATE TABLE fanout (
     FOREIGN KEY (tenant_id, event_id) REFERENCES events (tenant_id, id)
 );
 
-CREATE TABLE idempotency (
-    tenant_id    BYTEA NOT NULL REFERENCES tenants (id),
-    key          TEXT NOT NULL,
-    fingerprint  BYTEA NOT NULL,
-    status       BIGINT,
-    body         BYTEA,
-    created_ms   BIGINT NOT NULL,
-    PRIMARY KEY (tenant_id, key)
-);
-CREATE INDEX idempotency_age ON idempotency (created_ms);
-
 CREATE TABLE counters (
     name   TEXT PRIMARY KEY,
     value  BIGINT NOT NULL
+);
+
+-- What holds for all of it, by name.
+CREATE TABLE house (
+    name   TEXT PRIMARY KEY,
+    value  TEXT NOT NULL
 );

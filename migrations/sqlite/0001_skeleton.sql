@@ -159,7 +159,6 @@ CREATE TABLE runs (
     root                TEXT NOT NULL,
     cause               TEXT NOT NULL,
     dedupe_key          TEXT,
-    seed                BLOB NOT NULL,
     clock_ms            INTEGER NOT NULL,
     waiting             INTEGER NOT NULL,
     attempt             INTEGER NOT NULL,
@@ -171,6 +170,9 @@ CREATE TABLE runs (
     failure             TEXT,
     resume              TEXT,
     cancel_asked_ms     INTEGER,
+    -- How often it came back with `later`, and its attempts before this leg.
+    leg                 INTEGER NOT NULL DEFAULT 0,
+    attempts_before     INTEGER NOT NULL DEFAULT 0,
     UNIQUE (tenant_id, id),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
 ) STRICT;
@@ -179,6 +181,9 @@ CREATE INDEX runs_line ON runs (tenant_id, connection_id, lane, seq) WHERE finis
 CREATE INDEX runs_lease ON runs (lease_until_ms) WHERE state = 'running';
 CREATE INDEX runs_connection ON runs (tenant_id, connection_id, id);
 CREATE INDEX runs_ended ON runs (tenant_id, state, id) WHERE finished_ms IS NOT NULL;
+CREATE INDEX runs_ended_of_connection ON runs (tenant_id, connection_id, state, id) WHERE finished_ms IS NOT NULL;
+CREATE INDEX runs_unfinished ON runs (tenant_id, id) WHERE finished_ms IS NULL;
+CREATE INDEX runs_uncertain ON runs (tenant_id, connection_id, lane) WHERE state = 'uncertain';
 
 CREATE TABLE attempts (
     tenant_id     BLOB NOT NULL,
@@ -196,11 +201,12 @@ CREATE TABLE attempts (
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
 ) STRICT;
 
--- What a run did to the world, in order. One entry in force per place (seq, sub); superseded ones are kept to look at.
+-- What a run did to the world, in order. One entry in force per place (leg, seq, sub); superseded ones are kept to look at.
 CREATE TABLE journal (
     entry           INTEGER PRIMARY KEY,
     tenant_id       BLOB NOT NULL,
     run_id          BLOB NOT NULL,
+    leg             INTEGER NOT NULL,
     seq             INTEGER NOT NULL,
     sub             INTEGER NOT NULL,
     attempt         INTEGER NOT NULL,
@@ -218,7 +224,7 @@ CREATE TABLE journal (
     superseded_by   INTEGER,
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
 ) STRICT;
-CREATE UNIQUE INDEX journal_in_force ON journal (tenant_id, run_id, seq, sub) WHERE superseded_by IS NULL;
+CREATE UNIQUE INDEX journal_in_force ON journal (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL;
 CREATE INDEX journal_run ON journal (tenant_id, run_id, entry);
 
 CREATE TABLE state (
@@ -231,6 +237,15 @@ CREATE TABLE state (
     PRIMARY KEY (tenant_id, connection_id, ordering_key, key),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
 ) STRICT;
+
+-- What a connection's state takes, counted along with every write of it.
+CREATE TABLE state_sizes (
+    tenant_id      BLOB NOT NULL,
+    connection_id  BLOB NOT NULL,
+    bytes          INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, connection_id),
+    FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE records (
     tenant_id      BLOB NOT NULL,
@@ -339,18 +354,13 @@ CREATE TABLE fanout (
     FOREIGN KEY (tenant_id, event_id) REFERENCES events (tenant_id, id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE idempotency (
-    tenant_id    BLOB NOT NULL REFERENCES tenants (id),
-    key          TEXT NOT NULL,
-    fingerprint  BLOB NOT NULL,
-    status       INTEGER,
-    body         BLOB,
-    created_ms   INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, key)
-) STRICT;
-CREATE INDEX idempotency_age ON idempotency (created_ms);
-
 CREATE TABLE counters (
     name   TEXT PRIMARY KEY NOT NULL,
     value  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What holds for all of it, by name.
+CREATE TABLE house (
+    name   TEXT PRIMARY KEY NOT NULL,
+    value  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;

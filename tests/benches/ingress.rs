@@ -34,7 +34,9 @@ use tokio::runtime::Builder;
 
 use self::bare::Bare;
 use self::host::Host;
-use self::measure::{Latencies, Table, finish, is_quick, median, millis, rounded, say_machine, spread};
+use self::measure::{
+    Latencies, Table, cpu_time, finish, is_quick, median, micros, millis, rounded, say_machine, spread,
+};
 
 const TARGET: f64 = 0.6;
 const P99_TARGET_MS: f64 = 20.0;
@@ -93,6 +95,15 @@ struct Arena {
 struct Tally {
     latencies: Latencies,
     rates: Vec<f64>,
+    /// What the process computed meanwhile, for the client too.
+    cpu: Duration,
+}
+
+/// One round.
+struct Sent {
+    latencies: Latencies,
+    took: Duration,
+    cpu: Duration,
 }
 
 /// Half load.
@@ -124,7 +135,8 @@ fn main() -> ExitCode {
             // Nobody is always the one who comes after the others.
             let place = (turn + round) % Side::ALL.len();
             let (Some(side), Some(tally)) = (Side::ALL.get(place), tallies.get_mut(place)) else { continue };
-            let (latencies, took) = arena.round(*side, plan.requests, None);
+            let Sent { latencies, took, cpu } = arena.round(*side, plan.requests, None);
+            tally.cpu += cpu;
             tally.rates.push(latencies.len() as f64 / took.as_secs_f64());
             tally.latencies.extend(&latencies);
         }
@@ -135,8 +147,8 @@ fn main() -> ExitCode {
         [(Side::Ours, half(Side::Ours)), (Side::Bare, half(Side::Ours)), (Side::OursWorking, half(Side::OursWorking))];
     let halves = offers.map(|(side, offered)| {
         let count = (offered * plan.half.as_secs_f64()) as usize;
-        let (latencies, _) = arena.round(side, count, Some(offered));
-        Half { side, offered, latencies }
+        let sent = arena.round(side, count, Some(offered));
+        Half { side, offered, latencies: sent.latencies }
     });
     arena.check();
     report(&tallies, &halves);
@@ -171,7 +183,7 @@ impl Arena {
     }
 
     /// Signs new events and sends them.
-    fn round(&mut self, side: Side, count: usize, per_second: Option<f64>) -> (Latencies, Duration) {
+    fn round(&mut self, side: Side, count: usize, per_second: Option<f64>) -> Sent {
         let (address, path) = match side {
             Side::Bare => (self.bare.address, bare::PATH),
             Side::Ours => (self.ours.address, self.ours.path.as_str()),
@@ -183,14 +195,16 @@ impl Arena {
             let _inside = self.servers.enter();
             self.working.work();
         }
-        let sent = self.client.block_on(client::send(address, requests, CONNECTIONS, per_second));
+        let before = cpu_time();
+        let (latencies, took) = self.client.block_on(client::send(address, requests, CONNECTIONS, per_second));
+        let cpu = cpu_time().saturating_sub(before);
         if side == Side::OursWorking {
             self.servers.block_on(self.working.rest());
         }
         if let Some(taken) = self.taken.get_mut(side as usize) {
             *taken += count as u64;
         }
-        sent
+        Sent { latencies, took, cpu }
     }
 
     /// Every success is on disk, and only those. Where somebody works, what came in is no longer all in line.
@@ -252,11 +266,12 @@ fn report(tallies: &[Tally; 4], halves: &[Half; 3]) {
     let [ours, bare, ..] = tallies;
     let rate = |tally: &Tally| median(&tally.rates);
     println!("\nsigned webhook → verified → on disk and in line → 200, SQLite, {CONNECTIONS} connections\n");
-    let mut table = Table::new(["as fast as it goes", "requests/s", "× bare", "p50 ms", "p99 ms"]);
+    let mut table = Table::new(["as fast as it goes", "requests/s", "× bare", "p50 ms", "p99 ms", "CPU µs"]);
     for (side, tally) in Side::ALL.iter().zip(tallies) {
         let [p50, p99] = tally.latencies.at([0.5, 0.99]).map(|took| format!("{:.1}", millis(took)));
         let part = format!("{:.2}", rate(tally) / rate(bare));
-        table.row([side.name().to_owned(), format!("{:.0}", rate(tally)), part, p50, p99]);
+        let cpu = format!("{:.0}", micros(tally.cpu) / tally.latencies.len() as f64);
+        table.row([side.name().to_owned(), format!("{:.0}", rate(tally)), part, p50, p99, cpu]);
     }
     table.print();
     let by_round: Vec<f64> = ours.rates.iter().zip(&bare.rates).map(|(ours, bare)| ours / bare).collect();

@@ -22,13 +22,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bulkhead_runtime::{
-    ActOutcome, CompilerCommand, Facts, Invocation, Limits, NoPorts, Operation, Produced, Runtime, RuntimeConfig,
+    ActOutcome, Asker, CompilerCommand, Facts, Invocation, Limits, NoPorts, Operation, Produced, Runtime, RuntimeConfig,
 };
 use serde_json::json;
 use tokio::runtime::{Builder, Handle};
 
 use self::bare::Bare;
-use self::measure::{Latencies, Table, finish, is_quick, median, micros, rounded, say_machine, spread};
+use self::measure::{Latencies, Table, cpu_time, finish, is_quick, median, micros, rounded, say_machine, spread};
 
 const TARGET: f64 = 1.5;
 const COMPILE: &str = "compile-component";
@@ -71,6 +71,8 @@ struct Tally {
     /// Of each round: the median in microseconds, and operations per second.
     medians: Vec<f64>,
     rates: Vec<f64>,
+    /// What the process computed meanwhile.
+    cpu: Duration,
 }
 
 fn main() -> ExitCode {
@@ -97,8 +99,10 @@ fn main() -> ExitCode {
             let Some(side) = SIDES.get(place).copied() else { continue };
             let _ticking = (side != Side::Ours).then(|| contest.bare.tick());
             for (tallies, callers, calls) in [(&mut alone, 1, plan.alone), (&mut together, MANY, plan.together)] {
+                let before = cpu_time();
                 let (latencies, took) = runtime.block_on(measured(&contest, side, callers, calls));
                 let Some(tally) = tallies.get_mut(place) else { continue };
+                tally.cpu += cpu_time().saturating_sub(before);
                 tally.medians.push(micros(latencies.at([0.5])[0]));
                 tally.rates.push(latencies.len() as f64 / took.as_secs_f64());
                 tally.latencies.extend(&latencies);
@@ -118,7 +122,7 @@ async fn prepare(elsewhere: Handle) -> Contest {
     let settings = RuntimeConfig::new(artifacts.path(), [7; 32], compiler);
     let bare = Arc::new(Bare::new(&wasm, settings.slots, INPUT).expect("bare wasmtime takes the component"));
     let ours = Runtime::start(settings).expect("the sandbox starts");
-    let digest = ours.compile(&wasm).await.expect("the component compiles");
+    let digest = ours.compile(&wasm.clone().into(), Asker::Run).await.expect("the component compiles");
     let loaded = ours.load(&digest).await.expect("the component loads");
     let operation = Operation::Act { action: ACTION.to_owned(), input: INPUT.to_owned(), resume: None };
     let invocation = Invocation {
@@ -184,11 +188,13 @@ async fn measured(contest: &Arc<Contest>, side: Side, callers: usize, calls: usi
 
 fn report(alone: &[Tally; 3], together: &[Tally; 3]) {
     println!("\none `act`: store, limits, instantiate, call, drop\n");
-    let mut table = Table::new(["", "p50 µs", "p90 µs", "p99 µs", "ops/s"]);
+    let mut table = Table::new(["", "p50 µs", "p90 µs", "p99 µs", "CPU µs", "ops/s"]);
     for (callers, tallies) in [(1, alone), (MANY, together)] {
         for (name, tally) in ["ours", "bare wasmtime", "bare, on another thread"].iter().zip(tallies) {
             let [p50, p90, p99] = tally.latencies.at([0.5, 0.9, 0.99]).map(|took| format!("{:.1}", micros(took)));
-            table.row([format!("{callers} at a time, {name}"), p50, p90, p99, format!("{:.0}", median(&tally.rates))]);
+            let cpu = format!("{:.1}", micros(tally.cpu) / tally.latencies.len() as f64);
+            let rate = format!("{:.0}", median(&tally.rates));
+            table.row([format!("{callers} at a time, {name}"), p50, p90, p99, cpu, rate]);
         }
     }
     table.print();

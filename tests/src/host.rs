@@ -1,7 +1,7 @@
 //! A `bulkhead serve` of its own, and its API as a few calls.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -16,6 +16,7 @@ use crate::{PATIENCE, component, host_program};
 #[derive(Default)]
 pub struct HostBuilder {
     settings: Vec<(String, String)>,
+    log: Option<PathBuf>,
 }
 
 impl HostBuilder {
@@ -35,6 +36,13 @@ impl HostBuilder {
             Some((_, pairs)) => *pairs = format!("{pairs},{pair}"),
             None => self.settings.push((NAME.to_owned(), pair)),
         }
+        self
+    }
+
+    /// Writes what it logs there.
+    #[must_use]
+    pub fn log_to(mut self, file: &Path) -> Self {
+        self.log = Some(file.to_owned());
         self
     }
 
@@ -130,6 +138,19 @@ impl Host {
         let _ = self.process.wait().await;
     }
 
+    /// Tells it to stop.
+    pub async fn tell_to_stop(&self) {
+        let pid = self.process.id().expect("the host runs").to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().await.expect("`kill` is there");
+        assert!(told.success(), "the host could not be told");
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
+        ended.expect("the host ends in time").expect("the host's end is told")
+    }
+
     /// Starts it again over what it left; it may listen elsewhere then.
     pub async fn restart(&mut self) {
         self.kill().await;
@@ -207,6 +228,10 @@ async fn boot(builder: &HostBuilder, folder: &Path) -> (Child, String, Option<St
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
+    if let Some(file) = &builder.log {
+        let log = std::fs::File::options().create(true).append(true).open(file);
+        command.stderr(log.expect("the log can be written"));
+    }
     let mut process = command.spawn().expect("the host starts");
     let stdout = process.stdout.take().expect("the host's output");
     let mut lines = BufReader::new(stdout).lines();
@@ -272,6 +297,7 @@ impl Tenant<'_> {
     ///
     /// # Panics
     /// Shows them where it never does.
+    #[allow(clippy::disallowed_methods, reason = "a host in another process lives in real time")]
     pub async fn runs_until(&self, query: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let until = Instant::now() + PATIENCE;
         let mut beat = tokio::time::interval(Duration::from_millis(50));

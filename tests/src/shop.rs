@@ -16,7 +16,8 @@ use crate::{Host, HostBuilder, Tenant};
 /// What maps a payment at Stripe to a payment in QuickBooks. It passes ids on and knows none.
 pub const MAPPING: &str = "{customer: .refs.customer, invoice: .data.invoice, amount: .data.amount_decimal, currency: .data.currency, reference: .data.payment_intent}";
 
-const STRIPE_KEY: &str = "sk_test_simulated";
+/// What the simulated Stripe takes.
+pub const STRIPE_KEY: &str = "sk_test_simulated";
 const CLIENT_ID: &str = "simulated-client";
 const CLIENT_SECRET: &str = "simulated-secret";
 const VERIFIER_TOKEN: &str = "simulated-verifier-token";
@@ -66,19 +67,24 @@ impl Told for Silence {
 impl Shop {
     /// Opens the shop over a fresh host.
     pub async fn open(builder: HostBuilder, told: &mut impl Told) -> Self {
-        let stripe = Stripe::start(StripeConfig::default()).await;
         let realm = Realm { id: REALM.to_owned(), company_name: "Harbour & Sons".to_owned() };
-        let config = QuickBooksConfig { realms: vec![realm], ..QuickBooksConfig::default() };
-        let quickbooks = QuickBooks::start(config).await;
+        Self::open_with(builder, QuickBooksConfig { realms: vec![realm], ..QuickBooksConfig::default() }, told).await
+    }
+
+    /// The same, over a QuickBooks of one's own making.
+    pub async fn open_with(builder: HostBuilder, quickbooks: QuickBooksConfig, told: &mut impl Told) -> Self {
+        let stripe = Stripe::start(StripeConfig::default()).await;
+        let quickbooks = QuickBooks::start(quickbooks).await;
         told.step("simulated providers", &format!("Stripe on {}, Intuit on {}", stripe.url(), quickbooks.url()));
         let host = builder
             .upstream("api.stripe.com", stripe.url())
+            .upstream("appcenter.intuit.com", quickbooks.url())
+            .upstream("appcenter.intuit.com", quickbooks.url())
             .upstream("oauth.platform.intuit.com", quickbooks.url())
             .upstream("developer.api.intuit.com", quickbooks.url())
             .upstream("sandbox-quickbooks.api.intuit.com", quickbooks.url())
             .spawn()
             .await;
-        quickbooks.set_redirect_uris(vec![format!("{}/connect/oauth/callback", host.url())]);
         told.step("host", &format!("listens on {}", host.url()));
         let item = item(&quickbooks);
         let mut shop = Self {
@@ -108,7 +114,10 @@ impl Shop {
             "connector": "quickbooks", "name": "Intuit app",
             "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "webhook_secret": VERIFIER_TOKEN,
         });
-        self.app = self.host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
+        let app = self.host.operator(Method::POST, "/v1/apps", Some(app)).await.ok();
+        // As the developer does it in Intuit's portal.
+        self.quickbooks.set_redirect_uris(vec![text(&app, "callback_url")]);
+        self.app = text(&app, "id");
         told.step("provider app registered", &self.app);
         self.tenant = self.host.tenant("Harbour & Sons").await.id().to_owned();
         told.step("tenant", &self.tenant);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use bulkhead_manifest::FailureKind;
 use bulkhead_runtime::{
-    ActOutcome, Call, CompilerCommand, Decision, External, Facts, Finished, Halt, HttpError, HttpErrorKind,
+    ActOutcome, Asker, Call, CompilerCommand, Decision, External, Facts, Finished, Halt, HttpError, HttpErrorKind,
     HttpRequest, HttpResponse, Invocation, Limits, Loaded, NoPorts, Operation, Ports, Produced, Runtime, RuntimeConfig,
     Sent, Stop,
 };
@@ -120,7 +120,7 @@ impl Guest {
             // Shared by all tests and runs: a component is compiled once.
             let artifacts = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("languages");
             let runtime = Runtime::start(RuntimeConfig::new(artifacts, [7; 32], compiler)).unwrap();
-            let digest = runtime.compile(&wasm).await.unwrap();
+            let digest = runtime.compile(&wasm.into(), Asker::Run).await.unwrap();
             let loaded = runtime.load(&digest).await.unwrap();
             guests.push(Guest { name, runtime, loaded });
         }
@@ -175,7 +175,7 @@ impl Ports for Provider {
         Box::pin(async { Ok(self.last.map(str::to_owned)) })
     }
 
-    fn state_keys<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<String>, Halt>> {
+    fn state_keys<'a>(&'a self, _: &'a str, _: u32) -> BoxFuture<'a, Result<Vec<String>, Halt>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -35,7 +35,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 /// What one room alone may use, so that one room alone has to be read to know how it is used.
 const BELONGS_TO: [(&str, &[&str]); 17] = [
     ("hyper", &["bulkhead-egress"]),
-    ("hyper-util", &["bulkhead-egress"]),
+    // The desk uses its server half alone.
+    ("hyper-util", &["bulkhead-egress", "bulkhead-server"]),
     ("hyper-rustls", &["bulkhead-egress"]),
     ("hickory-resolver", &["bulkhead-egress"]),
     // The command line talks to a Bulkhead server and chooses the crypto provider.

@@ -5,15 +5,21 @@ use std::process::Command;
 
 use crate::guests;
 use crate::problem::Problem;
-use crate::process;
+use crate::process::{self, say};
 use crate::setup;
 use crate::setup::rust::Way;
 use crate::workspace::Workspace;
 
+/// What the story needs.
+const CONNECTORS: [&str; 3] = ["connectors/stripe", "connectors/quickbooks", "connectors/jq"];
+
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<(), Problem> {
     setup::rust::prepare(workspace, Way::from_environment()?)?;
     process::run(&mut workspace.build_binaries())?;
-    guests::build(workspace)?;
+    for connector in CONNECTORS {
+        say(&format!("building {connector} for the sandbox"));
+        guests::build_one(workspace, connector)?;
+    }
     // In this process's place, so that an interrupt at the terminal is the demo's own to handle.
     let source = Command::new(workspace.binary("bulkhead-demo")).current_dir(&workspace.root).args(arguments).exec();
     Err(Problem::Start { command: "bulkhead-demo".to_owned(), source })

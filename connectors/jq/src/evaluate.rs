@@ -11,6 +11,11 @@ use crate::{MAX_FILTER_BYTES, trouble};
 
 type Data = JustLut<Val>;
 
+/// Whether `filter` is one, without anything to apply it to.
+pub(crate) fn check(filter: &str) -> Result<(), Failure> {
+    if filter.len() > MAX_FILTER_BYTES { Err(trouble::too_long(filter.len())) } else { compile(filter).map(drop) }
+}
+
 /// The one output of `filter` on `input`, both JSON text.
 pub(crate) fn one(filter: &str, input: &str) -> Result<String, Failure> {
     if filter.len() > MAX_FILTER_BYTES {

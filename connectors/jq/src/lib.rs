@@ -1,4 +1,4 @@
-//! jq as a connector: one read-only action that maps a value by a filter.
+//! jq as a connector: maps a value by a filter, and tells beforehand whether a text is one.
 //!
 //! A filter is anybody's code, so it runs where anybody's code runs: an endless loop is just another guest at its
 //! limit. What a filter's author can mend is `invalid-input`; its `code` says which way:
@@ -31,6 +31,12 @@ struct Mapping {
     input: Box<RawValue>,
 }
 
+#[derive(Deserialize, JsonSchema)]
+struct Filter {
+    /// What may become a mapping.
+    filter: String,
+}
+
 #[derive(Debug, Serialize, JsonSchema)]
 struct Mapped {
     /// The filter's one output.
@@ -47,6 +53,12 @@ impl Jq {
     fn map(mapping: Mapping) -> Result<Mapped, Failure> {
         let output = evaluate::one(&mapping.filter, mapping.input.get())?;
         Ok(Mapped { output: RawValue::from_string(output).map_err(|_| trouble::not_json())? })
+    }
+
+    /// Says what is wrong with a jq filter, if anything.
+    #[action(read_only)]
+    fn compile(filter: Filter) -> Result<(), Failure> {
+        evaluate::check(&filter.filter)
     }
 }
 

@@ -25,6 +25,19 @@ fn a_filter_maps_a_value() {
     assert_eq!(outcome.unwrap(), Outcome::done(json!({ "output": { "total": 5 } })));
 }
 
+/// Mutation: `evaluate::check`, put the filter into a definition of our own: what closes it and opens another passes.
+#[test]
+fn a_filter_is_compiled_as_it_stands_and_not_applied() {
+    let compile = |filter: &str| Jq::compile(Filter { filter: filter.to_owned() });
+    compile("error(\"never asked\")").unwrap();
+    for filter in ["1); def x: (2", "mapping", ".a | ", ""] {
+        let failure = compile(filter).unwrap_err();
+        assert_eq!(failure.field.as_deref(), Some("/filter"), "{filter}");
+    }
+    let failure = compile(".nam(").unwrap_err();
+    assert!(failure.message.contains("line 1"), "{}", failure.message);
+}
+
 #[test]
 fn what_a_filter_only_passes_on_keeps_its_digits_and_its_order() {
     assert_eq!(
@@ -78,7 +91,7 @@ fn a_syntax_error_names_line_and_column() {
         "The filter does not compile: line 1, column 9: expected closing parenthesis, found the end."
     );
     assert_eq!(refused("", "null").1, "The filter does not compile: line 1, column 1: expected term, found the end.");
-    assert_eq!(map(r#"."ü" | ]"#, "null").unwrap_err().details, Some(json!({ "line": 1, "column": 8 })));
+    assert_eq!(map(r#"."ü" | ]"#, "null").unwrap_err().details, Some(Box::new(json!({ "line": 1, "column": 8 }))));
     assert!(refused("import \"x\" as x; .", "null").1.contains("there are none to load"));
 }
 

@@ -3,6 +3,7 @@
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
+use url::Url;
 
 /// Where the server is and who asks.
 #[derive(clap::Args)]
@@ -10,9 +11,9 @@ pub(crate) struct Server {
     /// The server's address.
     #[arg(long, env = "BULKHEAD_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// An API key.
+    /// An API key. Better in the environment: other users of the machine see arguments.
     #[arg(long, env = "BULKHEAD_KEY", hide_env_values = true)]
-    key: String,
+    key: Option<String>,
     /// For an operator's key: the tenant to act for.
     #[arg(long, env = "BULKHEAD_TENANT")]
     tenant: Option<String>,
@@ -21,11 +22,17 @@ pub(crate) struct Server {
 /// Why a request did not work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    #[error("{url} cannot be reached: is the server running? ({problem})")]
+    #[error("{url:?} is no address of a server: write it like http://127.0.0.1:8080 (--url or BULKHEAD_URL)")]
+    BadUrl { url: String },
+    #[error("no API key: set BULKHEAD_KEY, or give --key")]
+    NoKey,
+    #[error("the API key (BULKHEAD_KEY or --key) has characters that no key has: was it copied whole, and alone?")]
+    BadKey,
+    #[error("{url} cannot be reached: {problem}. Is the server running? (--url or BULKHEAD_URL says where)")]
     Unreachable { url: String, problem: String },
     #[error("{detail}{}", listed(.errors))]
     Problem { detail: String, errors: Vec<Field> },
-    #[error("the server answered {status} with something that is not JSON: is {url} a Bulkhead server?")]
+    #[error("{url} answered {status} with something that is not JSON: is it a Bulkhead server?")]
     NotJson { url: String, status: u16 },
 }
 
@@ -38,6 +45,7 @@ pub(crate) struct Field {
 
 #[derive(Deserialize)]
 struct Problem {
+    code: String,
     detail: String,
     #[serde(default)]
     errors: Vec<Field>,
@@ -49,32 +57,106 @@ fn listed(errors: &[Field]) -> String {
 
 impl Server {
     pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ClientError> {
-        let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        self.send(Client::new().get(url).query(query)).await
+        let url = self.at(path)?;
+        self.send(Client::new().get(url.clone()).query(query), &url).await
+    }
+
+    /// Asks for something that needs no more words.
+    pub(crate) async fn post(&self, path: &str) -> Result<Value, ClientError> {
+        let url = self.at(path)?;
+        self.send(Client::new().post(url.clone()), &url).await
     }
 
     pub(crate) async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Result<Value, ClientError> {
-        let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        self.send(Client::new().post(url).header("content-type", "application/wasm").body(body)).await
+        let url = self.at(path)?;
+        self.send(Client::new().post(url.clone()).header("content-type", "application/wasm").body(body), &url).await
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, ClientError> {
-        let mut request = request.bearer_auth(&self.key);
+    fn at(&self, path: &str) -> Result<Url, ClientError> {
+        let bad = || ClientError::BadUrl { url: self.url.clone() };
+        // By itself first: with a path behind it, `http://` would have a host.
+        let given: Url = self.url.parse().map_err(|_| bad())?;
+        if !matches!(given.scheme(), "http" | "https") {
+            return Err(bad());
+        }
+        format!("{}{path}", self.url.trim_end_matches('/')).parse().map_err(|_| bad())
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, url: &Url) -> Result<Value, ClientError> {
+        let key = self.key.as_deref().filter(|key| !key.is_empty()).ok_or(ClientError::NoKey)?;
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ClientError::BadKey);
+        }
+        let mut request = request.bearer_auth(key);
         if let Some(tenant) = &self.tenant {
             request = request.header("bulkhead-tenant", tenant);
         }
-        let unreachable = |error: reqwest::Error| ClientError::Unreachable {
-            url: self.url.clone(),
-            problem: error.without_url().to_string(),
-        };
+        let unreachable =
+            |error: reqwest::Error| ClientError::Unreachable { url: self.url.clone(), problem: cause(&error) };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
-        let not_json = || ClientError::NotJson { url: self.url.clone(), status: status.as_u16() };
+        let not_json = || ClientError::NotJson { url: url.to_string(), status: status.as_u16() };
         let body: Value = response.json().await.map_err(|_| not_json())?;
         if status.is_success() {
             return Ok(body);
         }
-        let problem: Problem = serde_json::from_value(body).map_err(|_| not_json())?;
-        Err(ClientError::Problem { detail: problem.detail, errors: problem.errors })
+        let Problem { code, mut detail, errors } = serde_json::from_value(body).map_err(|_| not_json())?;
+        match code.as_str() {
+            "tenant-needed" => {
+                "An operator's key acts for a tenant: name it in BULKHEAD_TENANT or with --tenant"
+                    .clone_into(&mut detail);
+            }
+            "no-such-path" => {
+                detail =
+                    format!("Nothing is at {url}: is {} the address of a Bulkhead server, without a path?", self.url);
+            }
+            _ => {}
+        }
+        Err(ClientError::Problem { detail, errors })
+    }
+}
+
+/// The innermost reason, which says most.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn server(url: &str, key: Option<&str>) -> Server {
+        Server { url: url.to_owned(), key: key.map(str::to_owned), tenant: None }
+    }
+
+    async fn refused(url: &str, key: Option<&str>) -> String {
+        server(url, key).get("/v1/runs", &[]).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_on_our_side_is_not_blamed_on_the_server() {
+        for url in ["foo", "http://", "ftp://127.0.0.1:1"] {
+            let said = refused(url, Some("bk_1")).await;
+            assert!(said.contains("is no address of a server"), "{said}");
+        }
+        let said = refused("http://127.0.0.1:1", None).await;
+        assert!(said.contains("BULKHEAD_KEY"), "{said}");
+        let said = refused("http://127.0.0.1:1", Some("bk_1\n")).await;
+        assert!(said.contains("copied whole") && !said.contains("bk_1"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_told_by_its_reason() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let said = refused(&url, Some("bk_1")).await;
+        assert!(said.contains("refused"), "{said}");
     }
 }

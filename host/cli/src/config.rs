@@ -15,13 +15,16 @@ use toml::{Table, Value};
 pub(crate) struct Config {
     pub data_dir: PathBuf,
     pub database_url: String,
-    pub key_file: String,
+    pub vault_key_file: String,
     pub listen: String,
     pub public_url: String,
     pub jq_component: String,
     pub workers: u32,
     pub lease_seconds: u32,
     pub sandbox_slots: u32,
+    pub client_connections: u32,
+    pub client_seconds: u32,
+    pub shutdown_seconds: u32,
     pub development_upstreams: String,
     pub log: String,
     pub log_format: LogFormat,
@@ -40,6 +43,16 @@ pub(crate) const DEFAULTS: &str = include_str!("../default.toml");
 /// Names from other platforms' habits.
 const ALSO: &[(&str, &str)] = &[("DATABASE_URL", "database_url")];
 
+/// What each number may be.
+const RANGES: [(&str, u32, u32); 6] = [
+    ("workers", 1, 10_000),
+    ("lease_seconds", 3, 86_400),
+    ("sandbox_slots", 1, 1_000),
+    ("client_connections", 1, 100_000),
+    ("client_seconds", 1, 3_600),
+    ("shutdown_seconds", 0, 3_600),
+];
+
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -51,8 +64,10 @@ pub(crate) enum ConfigError {
     Unknown { from: String, name: String },
     #[error("{from}: {name} has to be {expected}")]
     WrongKind { from: String, name: String, expected: &'static str },
-    #[error("{name} does not have a form that can be used; `bulkhead serve --print-config` says what it may be")]
-    WrongForm { name: String },
+    #[error("{name} has to be `text` or `json`")]
+    WrongWord { name: String },
+    #[error("{name} has to be a number from {least} to {most}")]
+    OutOfRange { name: &'static str, least: u32, most: u32 },
     #[error("both {0} and {0}_FILE are set: keep one")]
     Twice(String),
     #[error("PORT has to be a number from 0 to 65535")]
@@ -82,9 +97,15 @@ impl Config {
         if let Some(port) = from_environment(environment, "PORT")? {
             replace_port(&mut settings, &port)?;
         }
-        // The parser's own message may quote the value; where it stands is enough.
+        for (name, least, most) in RANGES {
+            let number = settings.get(name).and_then(Value::as_integer).unwrap_or_default();
+            if !(i64::from(least)..=i64::from(most)).contains(&number) {
+                return Err(ConfigError::OutOfRange { name, least, most });
+            }
+        }
+        // All that is left to be wrong is a word that is none of those known. The parser's own message may quote it.
         serde_path_to_error::deserialize(Value::Table(settings))
-            .map_err(|error| ConfigError::WrongForm { name: error.path().to_string() })
+            .map_err(|error| ConfigError::WrongWord { name: error.path().to_string() })
     }
 
     pub(crate) fn database_url(&self) -> String {
@@ -95,8 +116,11 @@ impl Config {
         }
     }
 
-    pub(crate) fn key_file(&self) -> PathBuf {
-        if self.key_file.is_empty() { self.data_dir.join("keys.json") } else { PathBuf::from(&self.key_file) }
+    pub(crate) fn vault_key_file(&self) -> PathBuf {
+        match self.vault_key_file.as_str() {
+            "" => self.data_dir.join("keys.json"),
+            named => PathBuf::from(named),
+        }
     }
 
     /// The jq component, where there is one.
@@ -210,8 +234,12 @@ mod tests {
         assert!(text.contains("BULKHEAD_WORKERS") && !text.contains("s3cret"), "{text}");
         let text = refused(&[("DATABASE_URL", "a"), ("DATABASE_URL_FILE", "b")]);
         assert!(text.contains("DATABASE_URL_FILE"), "{text}");
+        let text = refused(&[("BULKHEAD_WORKERS", "0")]);
+        assert_eq!(text, "workers has to be a number from 1 to 10000");
+        let text = refused(&[("BULKHEAD_WORKERS", "-4")]);
+        assert_eq!(text, "workers has to be a number from 1 to 10000");
         let text = refused(&[("BULKHEAD_LOG_FORMAT", "s3cret")]);
-        assert!(!text.contains("s3cret"), "{text}");
+        assert_eq!(text, "log_format has to be `text` or `json`");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 mod build;
 mod client;
 mod config;
+mod moment;
+mod operator_key;
 mod publish;
 mod runs;
 mod serve;
@@ -28,6 +30,7 @@ struct Cli {
 enum Command {
     Build(build::Build),
     Serve(serve::Serve),
+    OperatorKey(operator_key::OperatorKey),
     Publish(publish::Publish),
     Runs(runs::Runs),
 }
@@ -52,12 +55,13 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
     match command {
         Command::Build(build) => build.run(),
         Command::Serve(serve) => serve.run(),
+        Command::OperatorKey(key) => wait(key.run()),
         Command::Publish(publish) => wait(publish.run()),
         Command::Runs(runs) => wait(runs.run()),
     }
 }
 
-/// Carries one request of a client.
+/// Carries what a command asks of a server or a store.
 fn wait<T>(
     work: impl Future<Output = Result<T, Box<dyn std::error::Error + Send + Sync>>>,
 ) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {

@@ -16,13 +16,19 @@ pub(crate) struct Publish {
 impl Publish {
     #[allow(clippy::print_stdout, reason = "this is the command's answer")]
     pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let read = std::fs::read(&self.file);
-        let wasm = read.map_err(|error| format!("{} cannot be read: {error}", self.file.display()))?;
+        let file = self.file.display();
+        if self.file.is_dir() {
+            return Err(format!("{file} is a folder: name the component that `bulkhead build {file}` made").into());
+        }
+        let wasm = std::fs::read(&self.file).map_err(|error| format!("{file} cannot be read: {error}"))?;
         let published = self.server.post_bytes("/v1/connectors", wasm).await?;
         let text = |name: &str| published.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
         let already = published.get("already").and_then(serde_json::Value::as_bool).unwrap_or_default();
         let what = if already { "was there already" } else { "is published" };
-        println!("{} {} {what} ({}, sha256 {})", text("name"), text("version_text"), text("version"), text("digest"));
+        let shared = published.get("shared").and_then(serde_json::Value::as_bool).unwrap_or_default();
+        let whom = if shared { "for every tenant" } else { "for one tenant" };
+        let (name, version) = (text("name"), text("version_text"));
+        println!("{name} {version} {what}, {whom} ({}, sha256 {})", text("version"), text("digest"));
         Ok(())
     }
 }

@@ -1,39 +1,76 @@
 //! `bulkhead runs`: what ran, newest first; or one run, whole.
 
+mod story;
+
 use serde_json::Value;
 
 use crate::client::Server;
+use crate::moment;
 
 /// Lists runs, or shows one.
 #[derive(clap::Args)]
 pub(crate) struct Runs {
     /// A run's id: shows it with its attempts and journal.
     run: Option<String>,
+    /// Runs it again, where it failed; what it has done already is not done twice.
+    #[arg(long, requires = "run")]
+    retry: bool,
     /// Only runs of this connection.
     #[arg(long)]
     connection: Option<String>,
-    /// Only runs in this state: queued, running, parked, succeeded, partial, failed, uncertain, cancelled.
-    #[arg(long)]
-    state: Option<String>,
+    /// Only runs in this state.
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    /// Only runs older than this one.
+    #[arg(long, value_name = "RUN")]
+    before: Option<String>,
     /// At most so many.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
+    /// As the API says it.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: Server,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum State {
+    Queued,
+    Running,
+    Parked,
+    Succeeded,
+    Partial,
+    Failed,
+    Uncertain,
+    Cancelled,
 }
 
 impl Runs {
     #[allow(clippy::print_stdout, reason = "this is the command's answer")]
     pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if let Some(run) = &self.run {
+            if self.retry {
+                self.server.post(&format!("/v1/runs/{run}/retry")).await?;
+            }
             let found = self.server.get(&format!("/v1/runs/{run}"), &[]).await?;
-            println!("{}", serde_json::to_string_pretty(&found)?);
+            if self.json {
+                println!("{found:#}");
+            } else {
+                print!("{}", story::of(&found));
+            }
             return Ok(());
         }
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.connection.map(|connection| ("connection", connection)));
-        query.extend(self.state.map(|state| ("state", state)));
+        query.extend(self.before.map(|before| ("before", before)));
+        let state = self.state.as_ref().and_then(clap::ValueEnum::to_possible_value);
+        query.extend(state.map(|state| ("state", state.get_name().to_owned())));
         let found = self.server.get("/v1/runs", &query).await?;
+        if self.json {
+            println!("{found:#}");
+            return Ok(());
+        }
         let runs = found.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         if runs.is_empty() {
             println!("No runs.");
@@ -41,13 +78,38 @@ impl Runs {
         for run in runs {
             println!("{}", line(run));
         }
+        if let Some(next) = found.get("next").and_then(Value::as_str) {
+            println!("There are more: --before {next}");
+        }
         Ok(())
     }
 }
 
 fn line(run: &Value) -> String {
     let text = |name: &str| run.get(name).and_then(Value::as_str).unwrap_or_default();
+    let created = run.get("created_ms").and_then(Value::as_u64).map(moment::utc).unwrap_or_default();
     let message = run.pointer("/failure/message").and_then(Value::as_str).unwrap_or_default();
     let what = format!("{} {}", text("operation"), text("target"));
-    format!("{}  {:<10} {:<28} {message}", text("id"), text("state"), what.trim_end()).trim_end().to_owned()
+    let (id, connection) = (text("id"), text("connection"));
+    format!("{created}  {id}  {connection}  {:<9}  {:<28}  {message}", text("state"), what.trim_end())
+        .trim_end()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_when_for_whom_and_what_came_of_it() {
+        let run = json!({
+            "id": "run_1", "connection": "conn_1", "operation": "act", "target": "pay", "state": "failed",
+            "created_ms": 1_000, "failure": { "message": "No money." },
+        });
+        let line = line(&run);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words, ["1970-01-01", "00:00:01.000", "run_1", "conn_1", "failed", "act", "pay", "No", "money."]);
+    }
 }

@@ -1,11 +1,16 @@
 //! `bulkhead serve`: reads the settings and hands them to the host's own boot.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::{ErrorKind, IsTerminal as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use bulkhead_server::{CompilerCommand, DevUpstream, Host, Settings, SystemClock};
+use bulkhead_server::{Clients, CompilerCommand, DevUpstream, Host, Settings, SystemClock};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -14,6 +19,7 @@ use crate::config::{Config, DEFAULTS, LogFormat};
 
 /// Starts the host.
 #[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Serve {
     /// Settings; without it the defaults and the environment.
     #[arg(long, env = "BULKHEAD_CONFIG")]
@@ -22,6 +28,11 @@ pub(crate) struct Serve {
     #[arg(long)]
     print_config: bool,
 }
+
+/// The settings of everything that works on a host's own data.
+pub(crate) const AFTER_HELP: &str = "\
+Every setting can also come from the environment: BULKHEAD_DATA_DIR, BULKHEAD_LISTEN, DATABASE_URL, PORT and so on, or
+NAME_FILE with the name of a file that holds the value. `bulkhead serve --print-config` explains them all.";
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -32,49 +43,145 @@ impl Serve {
             print!("{DEFAULTS}");
             return Ok(());
         }
-        #[allow(clippy::disallowed_methods, reason = "settings are read here and nowhere else")]
-        let environment: BTreeMap<String, String> = std::env::vars().collect();
-        let config = Config::load(self.config.as_deref(), &environment)?;
-        log(&config, environment.get("RUST_LOG").map(String::as_str));
+        let config = configured(self.config.as_deref())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(serve(config))
+        let served = runtime.block_on(serve(config));
+        // What has not come to its end by now is not waited for.
+        runtime.shutdown_background();
+        served
     }
 }
 
+/// The settings, and a log that goes where they say.
+pub(crate) fn configured(file: Option<&Path>) -> Result<Config, Failed> {
+    let environment = environment()?;
+    let config = Config::load(file, &environment)?;
+    log(&config)?;
+    for name in unknown(&environment) {
+        tracing::warn!(name, "there is no such setting; `bulkhead serve --print-config` lists them all");
+    }
+    Ok(config)
+}
+
+/// What the environment says, as far as it is text.
+fn environment() -> Result<BTreeMap<String, String>, Failed> {
+    let mut environment = BTreeMap::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => drop(environment.insert(name, value)),
+            Err(_) if is_ours(&name) => return Err(format!("{name} is not UTF-8").into()),
+            Err(_) => {}
+        }
+    }
+    Ok(environment)
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with("BULKHEAD_") || ["PORT", "PORT_FILE", "DATABASE_URL", "DATABASE_URL_FILE"].contains(&name)
+}
+
+/// Names that look like a setting and are none.
+fn unknown(environment: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    let defaults: toml::Table = DEFAULTS.parse().unwrap_or_default();
+    environment.keys().map(String::as_str).filter(move |name| {
+        let known = |name: &str| defaults.contains_key(&name.to_lowercase()) || CLIENTS.contains(&name);
+        let setting = name.strip_prefix("BULKHEAD_");
+        setting.is_some_and(|name| !known(name) && !name.strip_suffix("_FILE").is_some_and(known))
+    })
+}
+
+/// What other commands read.
+const CLIENTS: [&str; 4] = ["CONFIG", "URL", "KEY", "TENANT"];
+
 #[allow(clippy::print_stdout, reason = "the first key is shown once, to whoever starts the host")]
 async fn serve(config: Config) -> Result<(), Failed> {
-    std::fs::create_dir_all(&config.data_dir)
-        .map_err(|error| format!("data_dir {} cannot be made: {error}", config.data_dir.display()))?;
-    let listener = TcpListener::bind(&config.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    // Everything below it is this user's alone: the keys, and what customers have sent.
+    let mut folder = std::fs::DirBuilder::new();
+    folder
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .map_err(|error| format!("the folder in `data_dir` cannot be made: {error}"))?;
+    let listener = TcpListener::bind(&config.listen).await.map_err(|error| not_listening(&config.listen, &error))?;
     let address = listener.local_addr()?;
-    let host = Host::boot(settings(&config)?, listener, Arc::new(SystemClock)).await?;
+    let settings = settings(&config)?;
+    let maps = settings.jq_component.is_some();
+    let host = Host::boot(settings, listener, Arc::new(SystemClock)).await?;
+    // From here on: whoever reads that it listens may tell it to stop.
+    let signals = told_to_stop()?;
+    let url = format!("http://{address}");
     if let Some(key) = &host.first_operator_key {
-        println!("First operator key (shown once, keep it): {key}");
+        print!("{}", welcome(&url, key));
     }
-    println!("Bulkhead listens on http://{address}");
+    if !maps {
+        println!("{}", no_jq(&config));
+        tracing::warn!("{}", no_jq(&config));
+    }
+    println!("Bulkhead listens on {url}");
     tracing::info!(%address, public_url = %host.engine.public_url(), "serving");
-    Ok(host.serve(told_to_stop()).await?)
+    host.serve(async || signals.notified().await).await;
+    Ok(())
+}
+
+fn welcome(url: &str, key: &str) -> String {
+    format!(
+        "First operator key (shown once, keep it): {key}\n\
+         To begin with, a tenant:\n  \
+         export BULKHEAD_URL={url} BULKHEAD_KEY={key}\n  \
+         curl $BULKHEAD_URL/v1/tenants -H \"Authorization: Bearer $BULKHEAD_KEY\" -d '{{\"name\": \"Acme\"}}'\n"
+    )
+}
+
+fn no_jq(config: &Config) -> String {
+    format!(
+        "There is no jq component, so no route can be made: set jq_component, or put jq.wasm into {} \
+         (in Bulkhead's repository `bulkhead build connectors/jq` makes it)",
+        config.data_dir.display()
+    )
+}
+
+fn not_listening(listen: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::InvalidInput => "listen has to be HOST:PORT, such as 127.0.0.1:8080".to_owned(),
+        ErrorKind::AddrInUse => {
+            format!("{listen} is in use, perhaps by another Bulkhead: set listen, or PORT, to another")
+        }
+        _ => format!("{listen} cannot be listened on: {error}; listen, or PORT, says where"),
+    }
 }
 
 fn settings(config: &Config) -> Result<Settings, Failed> {
     let public_url = match config.public_url.as_str() {
         "" => None,
-        given => Some(given.parse::<Url>().map_err(|_| "public_url is not a URL")?),
+        given => Some(
+            public_url(given)
+                .ok_or("public_url has to be like https://bulkhead.example.com: nothing behind the host and port")?,
+        ),
     };
     Ok(Settings {
         database_url: config.database_url(),
-        key_file: config.key_file(),
+        key_file: config.vault_key_file(),
         artifact_dir: config.data_dir.join("artifacts"),
         public_url,
         jq_component: config.jq_component(),
         workers: config.workers as usize,
         lease_ms: u64::from(config.lease_seconds.max(1)) * 1_000,
         sandbox_slots: config.sandbox_slots,
+        clients: Clients {
+            connections: config.client_connections as usize,
+            patience: Duration::from_secs(u64::from(config.client_seconds)),
+        },
+        shutdown: Duration::from_secs(u64::from(config.shutdown_seconds)),
         development_upstreams: upstreams(&config.development_upstreams)?,
         compiler: CompilerCommand::this_executable([COMPILE_COMMAND])?,
     })
+}
+
+fn public_url(text: &str) -> Option<Url> {
+    let url = text.parse::<Url>().ok()?;
+    let bare = matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none();
+    Some(url).filter(|url| bare && url.fragment().is_none() && url.username().is_empty() && url.password().is_none())
 }
 
 /// `HOST=URL` pairs.
@@ -91,26 +198,34 @@ fn upstreams(text: &str) -> Result<Vec<DevUpstream>, Failed> {
         .collect()
 }
 
-fn log(config: &Config, rust_log: Option<&str>) {
-    let filter = EnvFilter::new(rust_log.unwrap_or(&config.log));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+fn log(config: &Config) -> Result<(), Failed> {
+    let filter = EnvFilter::builder()
+        .parse(&config.log)
+        .map_err(|_| "log is no filter: write `info`, or `warn,bulkhead=debug`")?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
     }
+    Ok(())
 }
 
-async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
+/// Rung by SIGTERM and by Ctrl-C.
+fn told_to_stop() -> std::io::Result<Arc<Notify>> {
+    let rung = Arc::new(Notify::new());
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let bell = Arc::clone(&rung);
+    tokio::spawn(async move {
+        loop {
             tokio::select! {
                 _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupt.recv() => {}
             }
+            bell.notify_one();
         }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
+    });
+    Ok(rung)
 }

@@ -11,8 +11,6 @@ use url::Url;
 pub struct DoorConfig {
     /// Hosts that are played by a server of the operator's own.
     pub development: Vec<DevUpstream>,
-    /// `localhost:4010`: names with a port that may be reached as themselves, over http and on the loopback.
-    pub allow_loopback_hosts: Vec<String>,
     /// More certificate authorities to trust, DER.
     pub extra_roots: Vec<Vec<u8>>,
     /// For resolving, connecting and the TLS handshake together, milliseconds.
@@ -27,12 +25,17 @@ pub struct DoorConfig {
     pub max_headers: usize,
     /// Names and values of all headers together, each way.
     pub max_header_bytes: usize,
-    /// Requests of one connection under way at once.
+    /// Requests of one connection under way at once. A declared budget can only lower it.
     pub per_connection_concurrency: usize,
-    /// How long a request waits for one of those places before it fails as rate-limited, milliseconds.
+    /// How long a request waits for its place and for its turn in the declared budgets before it fails as rate-limited,
+    /// milliseconds each.
     pub budget_wait_ms: u64,
     /// Idle network connections kept for one connection and origin.
     pub idle_connections: usize,
+    /// Idle network connections kept for one connection, whatever the origins.
+    pub idle_connections_of_one: usize,
+    /// Idle network connections kept in all.
+    pub idle_connections_in_all: usize,
     /// How long they are kept, milliseconds.
     pub idle_timeout_ms: u64,
 }
@@ -41,7 +44,6 @@ impl Default for DoorConfig {
     fn default() -> Self {
         Self {
             development: Vec::new(),
-            allow_loopback_hosts: Vec::new(),
             extra_roots: Vec::new(),
             connect_timeout_ms: 10_000,
             total_timeout_ms: 30_000,
@@ -52,6 +54,8 @@ impl Default for DoorConfig {
             per_connection_concurrency: 8,
             budget_wait_ms: 5_000,
             idle_connections: 4,
+            idle_connections_of_one: 8,
+            idle_connections_in_all: 256,
             idle_timeout_ms: 30_000,
         }
     }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use http::Method;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::budget::Budget;
-use crate::config::{DoorConfig, DoorSetupError};
+use crate::config::{DevUpstream, DoorConfig, DoorSetupError};
 use crate::dial::{Dialler, Line, Sockets, SystemSockets};
 use crate::effect::{self, Draft};
 use crate::error::{ConnectFailure, DoorError, InvalidRequest, Large};
@@ -73,6 +74,19 @@ impl Door {
         Self::assemble(config, resolver, Arc::new(SystemSockets))
     }
 
+    /// Where a person's browser finds this address: at the development upstream, where one plays its host.
+    #[must_use]
+    pub fn for_a_browser(&self, mut url: Url) -> Url {
+        let played = self.shared.config.development.iter().find(|played| url.host_str() == Some(&played.host));
+        if let Some(DevUpstream { to, .. }) = played {
+            // Both are web addresses with a host, so none of this can be refused.
+            let _ = url.set_scheme(to.scheme());
+            let _ = url.set_host(to.host_str());
+            let _ = url.set_port(to.port());
+        }
+        url
+    }
+
     fn assemble(
         config: DoorConfig,
         resolver: Arc<dyn Resolve>,
@@ -89,7 +103,7 @@ impl Door {
             }
         }
         let dialler = Dialler::new(&config, sockets)?;
-        let pool = Pool::new(config.idle_connections, Duration::from_millis(config.idle_timeout_ms));
+        let pool = Pool::new(&config);
         Ok(Self { shared: Arc::new(Shared { config, resolver, dialler, pool, budget: Arc::default() }) })
     }
 
@@ -99,23 +113,19 @@ impl Door {
     /// Says why there is no answer and, by [`DoorError::request_sent`], whether any byte may have left.
     pub async fn send(&self, pass: &Pass<'_>, request: Outgoing, intents: &dyn Intents) -> Result<Sent, DoorError> {
         let cleared = self.clear(pass, request)?;
-        let config = &self.shared.config;
-        let places = pass.concurrency.unwrap_or(usize::MAX).min(config.per_connection_concurrency);
-        let wait = Duration::from_millis(config.budget_wait_ms);
-        let _place = self.shared.budget.acquire(pass.concurrency_key, places, wait).await?;
+        let _places = self.shared.budget.spend(pass, &cleared.draft.url, &self.shared.config).await?;
 
         if let Some(effect_key) = &cleared.effect_key {
             intents.intent(&cleared.intent(effect_key)).await?;
             intents.reached(Point::IntentCommitted).await;
         }
-        let mut answer = self.deliver(&cleared, pass.concurrency_key, intents).await?;
+        let mut answer = self.deliver(&cleared, pass.owner, intents).await?;
         intents.reached(Point::AnswerReceived).await;
 
         redact(&mut answer, &cleared.injection.secrets);
         Ok(Sent {
             credential_rejected: answer.status == 401 && cleared.injection.has_credential,
             answer,
-            rule: cleared.route.index,
             safe: cleared.route.safe,
             effect_key: cleared.effect_key,
             keyed: cleared.keyed,

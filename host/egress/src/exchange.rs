@@ -67,17 +67,13 @@ fn build(draft: &Draft, destination: &Destination, body: Metered) -> Result<Requ
         Some(query) => format!("{}?{query}", draft.url.path()),
         None => draft.url.path().to_owned(),
     };
-    let host = match destination.shown_port {
-        Some(port) => format!("{}:{port}", destination.name),
-        None => destination.name.clone(),
-    };
     let malformed = |_| DoorError::from(InvalidRequest::Url(UrlProblem::Malformed));
     let mut request = Request::new(body);
     *request.method_mut() = draft.method.clone();
     *request.uri_mut() = target.parse().map_err(|_| DoorError::from(UrlProblem::Malformed))?;
     *request.headers_mut() = draft.headers.clone();
     let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_str(&host).map_err(malformed)?);
+    headers.insert(HOST, HeaderValue::from_str(&destination.name).map_err(malformed)?);
     // What is counted and handed on is what was sent; nothing unpacks to a thousand times its size here.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("bulkhead"));

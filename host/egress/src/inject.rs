@@ -110,6 +110,11 @@ impl Injection {
             }
             Placement::Query { name, field } => {
                 let value = self.text(field, pass)?;
+                // An answer that repeats the address repeats it as it stood there.
+                let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+                if encoded != *value {
+                    self.secrets.push(Secret::from_string(encoded));
+                }
                 self.query = Some((name.clone(), Secret::from_string(value.to_string())));
                 Ok(())
             }
@@ -187,8 +192,9 @@ mod tests {
             credential: Some(&fields),
             account: &account,
             settings: &settings,
-            concurrency_key: "c",
-            concurrency: None,
+            owner: "c",
+            app: None,
+            budgets: &[],
             effect: EffectPlan { key: &key, root: "", name: None, ordinal: 0 },
         };
         let mut draft = Draft {

@@ -25,6 +25,7 @@ mod intents;
 mod json_edit;
 mod normalise;
 mod pool;
+mod rate;
 mod read;
 mod redact;
 mod request;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing in [`Outgoing`] is trusted, everything in [`Pass`] is.
 
-use bulkhead_manifest::EgressRule;
+use bulkhead_manifest::{EgressRule, RateRule};
 use bulkhead_vault::{CredentialFields, Secret};
 use bytes::Bytes;
 use serde_json::Value;
@@ -48,10 +48,12 @@ pub struct Pass<'a> {
     pub account: &'a Value,
     /// What `{settings.…}` in the rules' headers stands for.
     pub settings: &'a Value,
-    /// Who shares the budget and the network connections: the connection's id.
-    pub concurrency_key: &'a str,
-    /// Fewer requests at once than the door's own limit.
-    pub concurrency: Option<usize>,
+    /// Who shares the network connections and the budgets of a connection: the connection's id.
+    pub owner: &'a str,
+    /// Who shares the budgets of an app, where there is one: its id.
+    pub app: Option<&'a str>,
+    /// The declared budgets, with no placeholder left in their hosts.
+    pub budgets: &'a [RateRule],
     /// What the key of an unsafe request is made from.
     pub effect: EffectPlan<'a>,
 }
@@ -75,16 +77,14 @@ pub struct EffectPlan<'a> {
     /// What the guest calls this effect, if anything.
     pub name: Option<&'a str>,
     /// The how-many-eth unsafe request it is: of that name, or of the run where it has none.
-    pub ordinal: u32,
+    pub ordinal: u64,
 }
 
 /// A request that was answered.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// By whom it was answered is settled: by the host of the rule.
+    /// What came back.
     pub answer: Answer,
-    /// Which of [`Pass::rules`] allowed it.
-    pub rule: usize,
     /// Whether it only reads.
     pub safe: bool,
     /// The key of an unsafe request.

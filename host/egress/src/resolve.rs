@@ -80,7 +80,6 @@ pub(crate) async fn addresses(resolver: &dyn Resolve, destination: &Destination)
     };
     let found = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(address) => Ok(vec![address]),
-        Err(_) if opened && host == "localhost" => Ok(vec![IpAddr::from([127, 0, 0, 1])]),
         Err(_) => resolver.resolve(host).await,
     };
     let unresolved = |reason: ResolveError| DoorError::Connect {
@@ -144,7 +143,7 @@ pub(crate) mod tests {
     }
 
     fn public() -> Destination {
-        Destination { name: "api.example.com".into(), shown_port: None, tls: true, dial: Dial::Public }
+        Destination { name: "api.example.com".into(), tls: true, dial: Dial::Public }
     }
 
     async fn resolve(answer: &[&str]) -> Result<Vec<String>, DoorError> {

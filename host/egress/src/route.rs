@@ -14,7 +14,6 @@ use crate::error::{Denial, DoorError, InvalidRequest};
 #[derive(Debug)]
 pub(crate) struct Route<'a> {
     pub(crate) rule: &'a EgressRule,
-    pub(crate) index: usize,
     pub(crate) safe: bool,
     pub(crate) destination: Destination,
 }
@@ -24,8 +23,6 @@ pub(crate) struct Route<'a> {
 pub(crate) struct Destination {
     /// The name the guest asked for: SNI and `Host`.
     pub(crate) name: String,
-    /// The port in `Host`, where it is not the scheme's own.
-    pub(crate) shown_port: Option<u16>,
     pub(crate) tls: bool,
     pub(crate) dial: Dial,
 }
@@ -48,12 +45,8 @@ pub(crate) fn route<'a>(
 ) -> Result<Route<'a>, DoorError> {
     check_method(method)?;
     let destination = destination(config, url)?;
-    // For a host that was opened as itself the rules are asked about the https URL they speak of.
-    let asked =
-        if destination.tls && url.scheme() == "https" && url.port().is_none() { url.clone() } else { as_https(url)? };
-    let rule = egress_match::find(rules, method, &asked).map_err(Denial::Rule)?;
-    let index = rules.iter().position(|candidate| std::ptr::eq(candidate, rule)).unwrap_or_default();
-    Ok(Route { rule, index, safe: rule.reads_only(method, &asked), destination })
+    let rule = egress_match::find(rules, method, url).map_err(Denial::Rule)?;
+    Ok(Route { rule, safe: rule.reads_only(method, url), destination })
 }
 
 /// Methods are case-sensitive, so that a rule for `DELETE` and a server that takes `delete` cannot disagree.
@@ -68,13 +61,6 @@ fn check_method(method: &str) -> Result<(), DoorError> {
 fn destination(config: &DoorConfig, url: &Url) -> Result<Destination, Denial> {
     let miss = |hazard| Denial::Rule(Miss::Hazard(hazard));
     let name = url.host_str().ok_or_else(|| miss(UrlHazard::NotAName))?.to_owned();
-    if let Some(port) = url.port().filter(|port| config.allow_loopback_hosts.contains(&format!("{name}:{port}"))) {
-        if let Some(hazard) = egress_match::target_hazard(url) {
-            return Err(miss(hazard));
-        }
-        let dial = Dial::Opened { host: name.clone(), port };
-        return Ok(Destination { name, shown_port: Some(port), tls: url.scheme() == "https", dial });
-    }
     if let Some(hazard) = egress_match::url_hazard(url) {
         return Err(miss(hazard));
     }
@@ -85,14 +71,7 @@ fn destination(config: &DoorConfig, url: &Url) -> Result<Destination, Denial> {
         Some((Some(host), Some(port), to)) => (Dial::Opened { host: host.to_owned(), port }, to.scheme() == "https"),
         _ => (Dial::Public, true),
     };
-    Ok(Destination { name, shown_port: None, tls, dial })
-}
-
-fn as_https(url: &Url) -> Result<Url, Denial> {
-    let failed = |()| Denial::Rule(Miss::Hazard(UrlHazard::NotHttps));
-    let mut https = url.clone();
-    https.set_scheme("https").and_then(|()| https.set_port(None)).map_err(failed)?;
-    Ok(https)
+    Ok(Destination { name, tls, dial })
 }
 
 #[cfg(test)]
@@ -125,84 +104,86 @@ mod tests {
 
     /// Each of these is refused by the text check, the hazards or the rules; with any of the three left
     /// out of `route` or `normalise` one of them goes through.
+    const HOSTILE: [&str; 74] = [
+        "http://api.example.com/v1/a",
+        "https://api.example.com:444/v1/a",
+        "https://api.example.com:80/v1/a",
+        "https://api.example.com./v1/a",
+        "https://evil.example/v1/a",
+        "https://api.example.com.evil.example/v1/a",
+        "https://xapi.example.com/v1/a",
+        "https://evil.example/?https://api.example.com/v1/a",
+        "https://evil.example/api.example.com/v1/a",
+        "https://evil.example#@api.example.com/v1/a",
+        "https://user@api.example.com/v1/a",
+        "https://:@api.example.com/v1/a",
+        "https://api.example.com@evil.example/v1/a",
+        "https://api.example.com\\@evil.example/v1/a",
+        "https://evil.example\\.api.example.com/v1/a",
+        "https://127.0.0.1/v1/a",
+        "https://127.1/v1/a",
+        "https://2130706433/v1/a",
+        "https://0x7f000001/v1/a",
+        "https://0177.0.0.1/v1/a",
+        "https://0/v1/a",
+        "https://[::1]/v1/a",
+        "https://[::ffff:127.0.0.1]/v1/a",
+        "https://[::ffff:a9fe:a9fe]/v1/a",
+        "https://[fd00:ec2::254]/v1/a",
+        "https://[64:ff9b::7f00:1]/v1/a",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://metadata.google.internal/v1/a",
+        "https://localhost/v2/a",
+        "https://localhost:4010/v1/a",
+        "http://localhost/v1/a",
+        "https://0.0.0.0/v1/a",
+        "https://api.example.com",
+        "https://api.example.com/",
+        "https://api.example.com/v1",
+        "https://api.example.com/v2/a",
+        "https://api.example.com/v1/../v2/a",
+        "https://api.example.com/v1/%2e%2e/v2/a",
+        "https://api.example.com/v1/.%2E/v2/a",
+        "https://api.example.com/v1/..%2fv2/a",
+        "https://api.example.com/v1/%2e%2e%2fv2",
+        "https://api.example.com/v1/%252e%252e/v2",
+        "https://api.example.com/v1/..;/v2/a",
+        "https://api.example.com/v1/..%5cv2",
+        "https://api.example.com/v1/..%255cv2",
+        "https://api.example.com/v1/a%00b",
+        "https://api.example.com/v1/a%0d%0aX:%20y",
+        "https://api.example.com/v1/%c0%ae%c0%ae/v2",
+        "https://api.example.com/v1/%zz",
+        "https://api.example.com//v1/a",
+        "https://api.example.com/V1/a",
+        "https://api.example.com/%761/a",
+        "https://api.example.com/x/v1/a",
+        "https:///v1/a",
+        "https://?/v1/a",
+        "https://#/v1/a",
+        "https://api.example.com:/x/../v2/a",
+        "https://api.example.com:65536/v1/a",
+        "https://api.example.com:-1/v1/a",
+        "https://api%2eexample.com/v1/a",
+        "https://api.example.com%00.evil.example/v1/a",
+        "https://api.example.com%23.evil/v1/a",
+        "https://АPI.example.com/v1/a",
+        "https://ａpi.example.com/v1/a",
+        "https://api。example。com/v1/a",
+        "HTTPS://api.example.com/v1/a",
+        "gopher://api.example.com/v1/a",
+        "file:///v1/a",
+        "javascript:alert(1)",
+        "https://api.example.com /v1/a",
+        "https://*.example.com/v1/a",
+        "https://{host}/v1/a",
+        "https://[::1%25lo]/v1/a",
+        "https://api_.example.com/v1/a",
+    ];
+
     #[test]
     fn hostile_urls_reach_no_host() {
-        for url in [
-            "http://api.example.com/v1/a",
-            "https://api.example.com:444/v1/a",
-            "https://api.example.com:80/v1/a",
-            "https://api.example.com./v1/a",
-            "https://evil.example/v1/a",
-            "https://api.example.com.evil.example/v1/a",
-            "https://xapi.example.com/v1/a",
-            "https://evil.example/?https://api.example.com/v1/a",
-            "https://evil.example/api.example.com/v1/a",
-            "https://evil.example#@api.example.com/v1/a",
-            "https://user@api.example.com/v1/a",
-            "https://:@api.example.com/v1/a",
-            "https://api.example.com@evil.example/v1/a",
-            "https://api.example.com\\@evil.example/v1/a",
-            "https://evil.example\\.api.example.com/v1/a",
-            "https://127.0.0.1/v1/a",
-            "https://127.1/v1/a",
-            "https://2130706433/v1/a",
-            "https://0x7f000001/v1/a",
-            "https://0177.0.0.1/v1/a",
-            "https://0/v1/a",
-            "https://[::1]/v1/a",
-            "https://[::ffff:127.0.0.1]/v1/a",
-            "https://[::ffff:a9fe:a9fe]/v1/a",
-            "https://[fd00:ec2::254]/v1/a",
-            "https://[64:ff9b::7f00:1]/v1/a",
-            "https://169.254.169.254/latest/meta-data/",
-            "https://metadata.google.internal/v1/a",
-            "https://localhost/v2/a",
-            "https://localhost:4010/v1/a",
-            "http://localhost/v1/a",
-            "https://0.0.0.0/v1/a",
-            "https://api.example.com",
-            "https://api.example.com/",
-            "https://api.example.com/v1",
-            "https://api.example.com/v2/a",
-            "https://api.example.com/v1/../v2/a",
-            "https://api.example.com/v1/%2e%2e/v2/a",
-            "https://api.example.com/v1/.%2E/v2/a",
-            "https://api.example.com/v1/..%2fv2/a",
-            "https://api.example.com/v1/%2e%2e%2fv2",
-            "https://api.example.com/v1/%252e%252e/v2",
-            "https://api.example.com/v1/..;/v2/a",
-            "https://api.example.com/v1/..%5cv2",
-            "https://api.example.com/v1/..%255cv2",
-            "https://api.example.com/v1/a%00b",
-            "https://api.example.com/v1/a%0d%0aX:%20y",
-            "https://api.example.com/v1/%c0%ae%c0%ae/v2",
-            "https://api.example.com/v1/%zz",
-            "https://api.example.com//v1/a",
-            "https://api.example.com/V1/a",
-            "https://api.example.com/%761/a",
-            "https://api.example.com/x/v1/a",
-            "https:///v1/a",
-            "https://?/v1/a",
-            "https://#/v1/a",
-            "https://api.example.com:/x/../v2/a",
-            "https://api.example.com:65536/v1/a",
-            "https://api.example.com:-1/v1/a",
-            "https://api%2eexample.com/v1/a",
-            "https://api.example.com%00.evil.example/v1/a",
-            "https://api.example.com%23.evil/v1/a",
-            "https://АPI.example.com/v1/a",
-            "https://ａpi.example.com/v1/a",
-            "https://api。example。com/v1/a",
-            "HTTPS://api.example.com/v1/a",
-            "gopher://api.example.com/v1/a",
-            "file:///v1/a",
-            "javascript:alert(1)",
-            "https://api.example.com /v1/a",
-            "https://*.example.com/v1/a",
-            "https://{host}/v1/a",
-            "https://[::1%25lo]/v1/a",
-            "https://api_.example.com/v1/a",
-        ] {
+        for url in HOSTILE {
             let result = attempt(&DoorConfig::default(), "GET", url);
             assert!(result.is_err(), "{url:?} leads to {result:?}");
         }
@@ -217,8 +198,7 @@ mod tests {
         ] {
             let (safe, destination) = attempt(&DoorConfig::default(), "GET", url).unwrap();
             assert!(safe);
-            let expected =
-                Destination { name: "api.example.com".into(), shown_port: None, tls: true, dial: Dial::Public };
+            let expected = Destination { name: "api.example.com".into(), tls: true, dial: Dial::Public };
             assert_eq!(destination, expected, "{url}");
         }
     }
@@ -261,27 +241,11 @@ mod tests {
         };
         let (_, destination) = attempt(&config, "GET", "https://api.example.com/v1/a").unwrap();
         let dial = Dial::Opened { host: "127.0.0.1".into(), port: 4010 };
-        assert_eq!(destination, Destination { name: "api.example.com".into(), shown_port: None, tls: false, dial });
+        assert_eq!(destination, Destination { name: "api.example.com".into(), tls: false, dial });
         assert!(attempt(&config, "GET", "https://api.example.com/v2/a").is_err());
         assert!(attempt(&config, "GET", "http://api.example.com/v1/a").is_err());
         assert!(attempt(&config, "GET", "https://127.0.0.1:4010/v1/a").is_err());
         let (_, destination) = attempt(&config, "GET", "https://other.example.com/v1/a").unwrap();
         assert_eq!(destination.dial, Dial::Public);
-    }
-
-    #[test]
-    fn a_name_on_the_loopback_is_reached_as_itself_only_where_it_was_opened() {
-        let config = DoorConfig { allow_loopback_hosts: vec!["localhost:4010".into()], ..DoorConfig::default() };
-        let (_, destination) = attempt(&config, "GET", "http://localhost:4010/v1/a").unwrap();
-        let dial = Dial::Opened { host: "localhost".into(), port: 4010 };
-        assert_eq!(destination, Destination { name: "localhost".into(), shown_port: Some(4010), tls: false, dial });
-        for url in [
-            "http://localhost:4011/v1/a",
-            "http://localhost:4010/v2/a",
-            "http://localhost:4010/v1/%2e%2e%2fa",
-            "http://x@localhost:4010/v1/a",
-        ] {
-            assert!(attempt(&config, "GET", url).is_err(), "{url}");
-        }
     }
 }

@@ -1,12 +1,13 @@
 //! Apps: registrations with a provider, and what their secrets may be used for.
 //!
 //! Invariant: the app pins where its secrets go. The pins are taken when it is registered, from the connector's
-//! manifest as it was then; an uploaded version that names other places changes nothing for an existing app.
+//! manifest as it was then; an uploaded version that names other places changes nothing for an existing app. An app and
+//! its secrets become true together.
 
 use std::collections::BTreeSet;
 
-use bulkhead_manifest::{AppId, Auth, Manifest, TenantId};
-use bulkhead_store::{App, Owner, StoreError};
+use bulkhead_manifest::{AppId, Auth, Manifest, TenantId, Webhook};
+use bulkhead_store::{App, StoreError};
 use bulkhead_vault::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +34,6 @@ pub enum AppError {
     UnknownConnector { name: String },
     #[error("there is no such app")]
     NotFound,
-    #[error("an app of that name exists: choose another")]
-    NameTaken,
     #[error("this connector authorizes by {kind}, which needs a client id and a client secret")]
     NeedsClient { kind: &'static str },
     #[error(transparent)]
@@ -50,12 +49,16 @@ pub(crate) struct Pins {
     pub audiences: BTreeSet<String>,
     /// Connectors that may use it, by the connector's id.
     pub lineages: BTreeSet<String>,
+    /// How what comes to its address is verified and taken apart.
+    #[serde(default)]
+    pub webhook: Option<Webhook>,
 }
 
 impl Pins {
     /// What `manifest` asks for, over all its environments.
     pub(crate) fn of(manifest: &Manifest, lineage: String) -> Self {
-        let mut pins = Self { lineages: BTreeSet::from([lineage]), ..Self::default() };
+        let (lineages, webhook) = (BTreeSet::from([lineage]), manifest.webhook.clone());
+        let mut pins = Self { lineages, webhook, ..Self::default() };
         for environment in environments(manifest) {
             if let Some(Auth::OAuth2(oauth)) = manifest.effective_auth(&environment) {
                 let urls = [Some(&oauth.authorize_url), Some(&oauth.token_url), oauth.revoke_url.as_ref()];
@@ -100,28 +103,11 @@ impl Engine {
             pins: json(&Pins::of(&manifest, lineage)),
             created_ms: self.now_ms(),
         };
-        let created = match owner {
-            Some(tenant) => {
-                let mut tx = self.inner.store.tenant(tenant).await.map_err(EngineFault::from)?;
-                match tx.create_app(&row).await {
-                    Ok(()) => tx.commit().await,
-                    Err(error) => Err(error),
-                }
-            }
-            None => {
-                let mut tx = self.inner.store.system().await.map_err(EngineFault::from)?;
-                match tx.create_app(&row).await {
-                    Ok(()) => tx.commit().await,
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        match created {
-            Ok(()) => {}
-            Err(StoreError::Taken { .. }) => return Err(AppError::NameTaken),
-            Err(error) => return Err(EngineFault::from(error).into()),
-        }
-        self.put_app_secrets(owner, id, new.client_secret, new.webhook_secret).await?;
+        let secrets = [(CLIENT_SECRET, new.client_secret), (WEBHOOK_SECRET, new.webhook_secret)];
+        let mut tx = self.inner.store.system().await.map_err(EngineFault::from)?;
+        tx.create_app(owner, &row).await.map_err(EngineFault::from)?;
+        self.put_app_secrets(&mut tx, owner, id, secrets).await?;
+        tx.commit().await.map_err(EngineFault::from)?;
         Ok(id)
     }
 
@@ -137,22 +123,12 @@ impl Engine {
         if row.tenant != owner {
             return Err(AppError::NotFound);
         }
-        Ok(self.put_app_secrets(owner, app, client_secret, webhook_secret).await?)
-    }
-
-    async fn put_app_secrets(
-        &self,
-        owner: Option<TenantId>,
-        app: AppId,
-        client_secret: Option<Secret>,
-        webhook_secret: Option<Secret>,
-    ) -> Result<(), EngineFault> {
-        for (name, secret) in [(CLIENT_SECRET, client_secret), (WEBHOOK_SECRET, webhook_secret)] {
-            if let Some(secret) = secret {
-                self.put_secret(owner, Owner::App(app), name, secret).await?;
-            }
-        }
-        Ok(())
+        let secrets = [(CLIENT_SECRET, client_secret), (WEBHOOK_SECRET, webhook_secret)];
+        let mut tx = self.inner.store.system().await.map_err(EngineFault::from)?;
+        self.put_app_secrets(&mut tx, owner, app, secrets).await?;
+        let kept = tx.commit().await;
+        self.inner.listeners.forget();
+        Ok(kept.map_err(EngineFault::from)?)
     }
 
     async fn any_app(&self, app: AppId) -> Result<App, AppError> {

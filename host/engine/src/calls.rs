@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use bulkhead_manifest::{ConnectionId, RunId, TenantId};
-use bulkhead_runtime::{Identity, Operation, PullMode};
+use bulkhead_runtime::PullMode;
 use bulkhead_store::{
-    Connection, ConnectionStatus, EndState, Enqueued, Link, LinkConflict, NewRecord, NewRun, Page, Priority, Reopen,
-    Run, StoreError,
+    Connection, ConnectionStatus, Enqueued, Link, LinkConflict, NewRecord, NewRun, Page, Priority, READS, Run,
+    StoreError,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -34,15 +34,6 @@ pub struct ActionCall {
     pub wait_ms: Option<u64>,
 }
 
-/// What a person says of an uncertain run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The effect is there at the provider.
-    Happened,
-    /// It is not: send again.
-    SendAgain,
-}
-
 /// Why a call is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -58,6 +49,12 @@ pub enum CallError {
     KeyReused,
     #[error("a run that is {state} cannot be {verb}")]
     WrongState { state: &'static str, verb: &'static str },
+    #[error("say what {stream} {record} is at the provider (`external`), or it would be made there once more")]
+    ExternalNeeded { stream: String, record: String },
+    #[error("this run pushed no record, so nothing is linked by it: leave out `external`")]
+    NoPush,
+    #[error(transparent)]
+    LinkConflict(Box<LinkConflict>),
     #[error(transparent)]
     Fault(#[from] EngineFault),
 }
@@ -191,7 +188,8 @@ impl Engine {
             updated_ms: self.now_ms(),
         };
         let lane = format!("push/{stream}/{id}");
-        let run = self.new_run(&row, Request::Push { stream, record: id }, None, Some(lane), wait_ms.is_some());
+        let run =
+            self.new_run(&row, Request::Push { stream, record: id, sends: None }, None, Some(lane), wait_ms.is_some());
         let mut ended = self.inner.ended.subscribe();
         let mut tx = self.inner.store.tenant(tenant).await?;
         tx.put_record(&new).await?;
@@ -199,6 +197,17 @@ impl Engine {
         tx.commit().await?;
         self.inner.wake.notify_one();
         self.await_end(tenant, queued.run(), wait_ms, &mut ended).await
+    }
+
+    /// Whether there is such a connection, and its connector has such a stream.
+    pub async fn stream(&self, tenant: TenantId, connection: ConnectionId, stream: &str) -> Result<(), CallError> {
+        let row = self.connection_row(tenant, connection).await?;
+        let known = self.version(row.version).await?;
+        if known.stream(stream).is_some() {
+            return Ok(());
+        }
+        let names = known.descriptor.streams.iter().map(|s| s.name.clone()).collect();
+        Err(CallError::Unknown { what: "stream", name: stream.to_owned(), known: names })
     }
 
     /// Maps a record to what the provider calls it.
@@ -210,12 +219,7 @@ impl Engine {
         id: String,
         external_id: String,
     ) -> Result<(), LinkError> {
-        let row = self.connection_row(tenant, connection).await.map_err(CallError::from)?;
-        let known = self.version(row.version).await.map_err(CallError::from)?;
-        if known.stream(&stream).is_none() {
-            let names = known.descriptor.streams.iter().map(|s| s.name.clone()).collect();
-            return Err(CallError::Unknown { what: "stream", name: stream, known: names }.into());
-        }
+        self.stream(tenant, connection, &stream).await?;
         let now_ms = self.now_ms();
         let link = Link {
             connection,
@@ -238,21 +242,6 @@ impl Engine {
     pub async fn check(&self, tenant: TenantId, connection: ConnectionId) -> Result<RunView, CallError> {
         let row = self.connection_row(tenant, connection).await?;
         self.ask(tenant, &row, Request::Check, None, None, Some(CHECK_WAIT_MS)).await
-    }
-
-    /// Asks `check` outside any run, while the connection may not be used yet. `None`: the connector has none.
-    pub(crate) async fn check_now(
-        &self,
-        tenant: TenantId,
-        connection: ConnectionId,
-    ) -> Result<Option<Identity>, ConnectionError> {
-        let row = self.connection_row(tenant, connection).await?;
-        let known = self.version(row.version).await?;
-        if !self.loaded(&known.digest).await?.exports().account {
-            return Ok(None);
-        }
-        let run = RunId::new(self.now_ms());
-        self.probe(&row, &known, run, Operation::Check).await.map(Some)
     }
 
     async fn ask(
@@ -306,7 +295,6 @@ impl Engine {
             root: id.to_string(),
             cause: json!({ "api": id }).to_string(),
             dedupe_key,
-            seed: Vec::new(),
             clock_ms: now_ms,
             waiting,
         }
@@ -325,7 +313,9 @@ impl Engine {
         tokio::pin!(over);
         loop {
             let row = self.run_row(tenant, run).await?;
-            if row.state.ended() || over.is_elapsed() {
+            // A node that is about to end carries nothing that waits; what runs may still come to its end.
+            let stopping = self.inner.stopping.is_cancelled() && row.state != bulkhead_store::RunState::Running;
+            if row.state.ended() || over.is_elapsed() || stopping {
                 return Ok(RunView::of(row)?);
             }
             tokio::select! {
@@ -336,7 +326,7 @@ impl Engine {
         }
     }
 
-    async fn run_row(&self, tenant: TenantId, run: RunId) -> Result<Run, CallError> {
+    pub(crate) async fn run_row(&self, tenant: TenantId, run: RunId) -> Result<Run, CallError> {
         Ok(self.inner.store.tenant_read(tenant).await?.run(run).await?)
     }
 
@@ -353,11 +343,12 @@ impl Engine {
         let attempts = read.attempts(run).await?.into_iter().map(AttemptView::of).collect::<Result<_, _>>()?;
         let mut journal = Vec::new();
         for entry in read.journal_all(run).await? {
-            let answer = entry
-                .answer
-                .as_deref()
-                .map(|sealed| self.open_answer(tenant, run, (entry.seq, entry.sub), sealed))
-                .transpose()?;
+            if entry.sub >= READS {
+                continue;
+            }
+            let place = (entry.seq, entry.sub);
+            let sealed = entry.answer.as_deref();
+            let answer = sealed.map(|sealed| self.open_entry(tenant, run, entry.leg, place, sealed)).transpose()?;
             journal.push(JournalView::of(entry, answer)?);
         }
         let events = read.events_of_run(run).await?.into_iter().map(|event| event.id).collect();
@@ -373,44 +364,7 @@ impl Engine {
         page: Page<RunId>,
     ) -> Result<Vec<RunView>, CallError> {
         let rows = self.inner.store.tenant_read(tenant).await?.runs(filter, page).await?;
-        Ok(rows.into_iter().map(RunView::of).collect::<Result<_, _>>()?)
-    }
-
-    /// Settles a run that nobody but a person can settle.
-    pub async fn resolve_uncertain(
-        &self,
-        tenant: TenantId,
-        run: RunId,
-        verdict: Verdict,
-    ) -> Result<RunView, CallError> {
-        let now_ms = self.now_ms();
-        let row = self.run_row(tenant, run).await?;
-        if row.state != bulkhead_store::RunState::Uncertain {
-            return Err(CallError::WrongState { state: row.state.as_str(), verb: "resolved" });
-        }
-        let mut tx = self.inner.store.tenant(tenant).await?;
-        match verdict {
-            Verdict::Happened => tx.settle_uncertain(run, EndState::Succeeded, None).await?,
-            Verdict::SendAgain => {
-                let open =
-                    tx.journal(run).await?.into_iter().find(|entry| entry.answer.is_none()).map(|entry| entry.seq);
-                let deadline_ms = now_ms + self.inner.config.background_deadline_ms;
-                tx.reopen_run(run, &Reopen { run_at_ms: now_ms, deadline_ms, now_ms, supersede_from: open }).await?;
-            }
-        }
-        tx.commit().await?;
-        self.inner.wake.notify_one();
-        Ok(RunView::of(self.run_row(tenant, run).await?)?)
-    }
-
-    /// Stops a run that has not ended.
-    pub async fn cancel(&self, tenant: TenantId, run: RunId) -> Result<RunView, CallError> {
-        let mut tx = self.inner.store.tenant(tenant).await?;
-        if let bulkhead_store::Cancelled::AlreadyEnded(state) = tx.cancel_run(run, self.now_ms(), None).await? {
-            return Err(CallError::WrongState { state: state.as_str(), verb: "cancelled" });
-        }
-        tx.commit().await?;
-        Ok(RunView::of(self.run_row(tenant, run).await?)?)
+        Ok(rows.into_iter().map(RunView::listed).collect())
     }
 }
 

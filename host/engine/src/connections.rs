@@ -1,22 +1,23 @@
-//! Connections: a tenant's configured, authorised use of a connector.
-//!
-//! Invariant: a connection is `active` only after the host itself saw that its credential works (a check, or an
-//! authenticated call), and its account id comes from there.
+//! Connections: a tenant's configured, authorised use of a connector. How one is authorized: `authorization`.
 
-use std::collections::BTreeMap;
+mod authorization;
 
-use bulkhead_manifest::{AppId, Ask, Auth, AuthField, ConnectionId, TenantId};
-use bulkhead_store::{Connection, ConnectionStatus, Owner, StoreError};
-use bulkhead_vault::{CredentialFields, Secret};
+use bulkhead_manifest::{AppId, Ask, Auth, ConnectionId, TenantId};
+use bulkhead_store::{Connection, ConnectionStatus, Owner, Stopped, StoreError};
+use bulkhead_vault::Secret;
 use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
 use crate::Engine;
-use crate::credentials::{AUTHORIZATION, WEBHOOK_SECRET};
+use crate::credentials::{Meta, WEBHOOK_SECRET, single};
 use crate::fault::{EngineFault, json, stored};
 use crate::schema::{InvalidField, Schema};
+use crate::settle::cancelled_in_doubt;
 use crate::versions::Known;
+
+use self::authorization::refuse_empty;
+pub(crate) use self::authorization::{Given, fillable, refuse_ended};
 
 /// A connection to be made.
 #[derive(Debug)]
@@ -70,10 +71,24 @@ pub enum ConnectionError {
     Invalid(Vec<InvalidField>),
     #[error("this connector authorizes by {kind}, not by filling in fields: open a connect session")]
     NotByFields { kind: &'static str },
-    #[error("the provider does not accept this: {0}")]
+    #[error("this was not accepted: {0}")]
     NotAccepted(String),
+    #[error("this could not be checked just now, and nothing was changed: {0}")]
+    NotChecked(String),
+    #[error("this connection was disconnected, and stays so: make a new one")]
+    Disconnected,
+    #[error(
+        "this connection belongs to account {was}; the one just authorized is {now}: choose the same, or make a new connection"
+    )]
+    OtherAccount { was: String, now: String },
     #[error(transparent)]
     Fault(#[from] EngineFault),
+}
+
+impl From<StoreError> for ConnectionError {
+    fn from(error: StoreError) -> Self {
+        Self::Fault(error.into())
+    }
 }
 
 /// Bits of an endpoint's address that nobody can guess are all that protects an unsigned webhook.
@@ -117,9 +132,16 @@ impl Engine {
             concurrency: CONCURRENCY,
             created_ms: self.now_ms(),
         };
-        let mut tx = self.inner.store.tenant(tenant).await.map_err(EngineFault::from)?;
-        tx.create_connection(&row).await.map_err(EngineFault::from)?;
-        tx.commit().await.map_err(EngineFault::from)?;
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        tx.create_connection(&row).await?;
+        tx.commit().await?;
+        if matches!(manifest.auth, Auth::None) {
+            // There is nothing to wait for; where its check says otherwise, it can be asked again.
+            let row = self.connection_row(tenant, id).await?;
+            if let Err(ConnectionError::Fault(fault)) = self.authorize(&row, &Given::default()).await {
+                return Err(fault.into());
+            }
+        }
         self.connection(tenant, id).await
     }
 
@@ -128,7 +150,7 @@ impl Engine {
         tenant: TenantId,
         new: &NewConnection,
     ) -> Result<std::sync::Arc<Known>, ConnectionError> {
-        let mut read = self.inner.store.tenant_read(tenant).await.map_err(EngineFault::from)?;
+        let mut read = self.inner.store.tenant_read(tenant).await?;
         let connector = read.connector(&new.connector).await.map_err(|error| match error {
             error if error.is_not_found() => ConnectionError::UnknownConnector { name: new.connector.clone() },
             error => EngineFault::from(error).into(),
@@ -153,7 +175,7 @@ impl Engine {
                 Ok(())
             };
         };
-        let mut read = self.inner.store.tenant_read(tenant).await.map_err(EngineFault::from)?;
+        let mut read = self.inner.store.tenant_read(tenant).await?;
         let app = read.app(app).await.map_err(|error| match error {
             error if error.is_not_found() => ConnectionError::UnknownApp,
             error => EngineFault::from(error).into(),
@@ -163,33 +185,6 @@ impl Engine {
         if pins.lineages.contains(&known.row.connector.to_string()) { Ok(()) } else { Err(ConnectionError::UnknownApp) }
     }
 
-    /// Authorizes by what the tenant filled in (API key, user and password, nothing at all), after checking it.
-    pub async fn authorize_with_fields(
-        &self,
-        tenant: TenantId,
-        connection: ConnectionId,
-        fields: BTreeMap<String, Secret>,
-        webhook_secret: Option<Secret>,
-    ) -> Result<ConnectionView, ConnectionError> {
-        let row = self.connection_row(tenant, connection).await?;
-        let known = self.version(row.version).await?;
-        let wanted = fillable(&known.manifest.auth)?;
-        let invalid = invalid_fields(&wanted, &fields);
-        if !invalid.is_empty() {
-            return Err(ConnectionError::Invalid(invalid));
-        }
-        let owner = Owner::Connection(connection);
-        if !wanted.is_empty() {
-            let fields: CredentialFields = fields.into_iter().collect();
-            self.put_fields(Some(tenant), owner, AUTHORIZATION, &fields).await?;
-        }
-        if let Some(secret) = webhook_secret {
-            self.put_secret(Some(tenant), owner, WEBHOOK_SECRET, secret).await?;
-        }
-        self.activate(tenant, connection, Value::Null).await?;
-        self.connection(tenant, connection).await
-    }
-
     /// Sets what verifies this connection's webhooks.
     pub async fn set_webhook_secret(
         &self,
@@ -197,38 +192,16 @@ impl Engine {
         connection: ConnectionId,
         secret: Secret,
     ) -> Result<(), ConnectionError> {
-        self.connection_row(tenant, connection).await?;
-        Ok(self.put_secret(Some(tenant), Owner::Connection(connection), WEBHOOK_SECRET, secret).await?)
-    }
-
-    /// Asks the connector's `check` who it is connected as, where it has one, and lets the connection work.
-    /// `known` is what authorization itself said of the account.
-    pub(crate) async fn activate(
-        &self,
-        tenant: TenantId,
-        connection: ConnectionId,
-        known: Value,
-    ) -> Result<(), ConnectionError> {
-        let account_key = known.get("id").and_then(Value::as_str).map(str::to_owned);
-        let account = (!known.is_null()).then(|| known.to_string());
-        let now_ms = self.now_ms();
-        let mut tx = self.inner.store.tenant(tenant).await.map_err(EngineFault::from)?;
-        tx.set_connection_account(connection, account.as_deref(), account_key.as_deref(), now_ms)
-            .await
-            .map_err(EngineFault::from)?;
-        tx.commit().await.map_err(EngineFault::from)?;
-        let identity = self.check_now(tenant, connection).await?;
-        let mut tx = self.inner.store.tenant(tenant).await.map_err(EngineFault::from)?;
-        if let Some(identity) = identity {
-            let merged = merge(known, &identity);
-            // The id for routing stays the one that the host learned itself; a guest's word only labels.
-            let key = account_key.as_deref();
-            tx.set_connection_account(connection, Some(&merged.to_string()), key, now_ms)
-                .await
-                .map_err(EngineFault::from)?;
+        refuse_empty(Some(&secret), "/secret")?;
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        if tx.hold_connection(connection).await.map_err(not_found)?.status == ConnectionStatus::Disconnected {
+            return Err(ConnectionError::Disconnected);
         }
-        tx.set_connection_status(connection, ConnectionStatus::Active, now_ms).await.map_err(EngineFault::from)?;
-        Ok(tx.commit().await.map_err(EngineFault::from)?)
+        let (owner, fields) = (Owner::Connection(connection), single(WEBHOOK_SECRET, secret));
+        self.put_latest(&mut tx, owner, WEBHOOK_SECRET, &fields, &Meta::default()).await?;
+        let kept = tx.commit().await;
+        self.inner.listeners.forget();
+        Ok(kept?)
     }
 
     /// One connection.
@@ -262,15 +235,18 @@ impl Engine {
             // Our copy is destroyed all the same; the provider's grant then ends by itself.
             tracing::warn!(connection.id = %connection, %error, "the provider did not confirm the revocation");
         }
-        let mut tx = self.inner.store.tenant(tenant).await.map_err(EngineFault::from)?;
-        tx.delete_credentials(Owner::Connection(connection)).await.map_err(EngineFault::from)?;
-        tx.set_connection_status(connection, ConnectionStatus::Disconnected, self.now_ms())
-            .await
-            .map_err(EngineFault::from)?;
-        while tx.cancel_waiting(connection, self.now_ms(), None, CANCELLED_AT_ONCE).await.map_err(EngineFault::from)?
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        // Its row first, so that whoever authorizes it at this moment either is undone by this or finds it ended.
+        tx.set_connection_status(connection, ConnectionStatus::Disconnected, self.now_ms()).await?;
+        tx.delete_credentials(Owner::Connection(connection)).await?;
+        let in_doubt = json(&cancelled_in_doubt());
+        let stopped = Stopped { cancelled: None, uncertain: Some(&in_doubt) };
+        while tx.cancel_waiting(connection, self.now_ms(), stopped, CANCELLED_AT_ONCE).await?
             == u64::from(CANCELLED_AT_ONCE)
         {}
-        Ok(tx.commit().await.map_err(EngineFault::from)?)
+        let ended = tx.commit().await;
+        self.inner.listeners.forget();
+        Ok(ended?)
     }
 
     async fn revoke(&self, tenant: TenantId, row: &Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -288,7 +264,7 @@ impl Engine {
         tenant: TenantId,
         connection: ConnectionId,
     ) -> Result<Connection, ConnectionError> {
-        let mut read = self.inner.store.tenant_read(tenant).await.map_err(EngineFault::from)?;
+        let mut read = self.inner.store.tenant_read(tenant).await?;
         read.connection(connection).await.map_err(not_found)
     }
 
@@ -320,65 +296,4 @@ impl Engine {
 
 fn not_found(error: StoreError) -> ConnectionError {
     if error.is_not_found() { ConnectionError::NotFound } else { EngineFault::from(error).into() }
-}
-
-/// What the connector's form asks for.
-pub(crate) fn fillable(auth: &Auth) -> Result<Vec<AuthField>, ConnectionError> {
-    let field = |name: &str, title: &str, secret| AuthField {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        secret,
-        help: None,
-        pattern: None,
-        optional: false,
-    };
-    match auth {
-        Auth::None => Ok(Vec::new()),
-        Auth::ApiKey { fields } => Ok(fields.clone()),
-        Auth::Basic { username_title, password_title } => {
-            Ok(vec![field("username", username_title, false), field("password", password_title, true)])
-        }
-        other => Err(ConnectionError::NotByFields { kind: other.kind() }),
-    }
-}
-
-/// Every field that is missing, unknown or not of its form; values are never repeated.
-fn invalid_fields(wanted: &[AuthField], given: &BTreeMap<String, Secret>) -> Vec<InvalidField> {
-    let mut invalid = Vec::new();
-    let mut refuse = |name: &str, message: String| invalid.push(InvalidField { pointer: format!("/{name}"), message });
-    for field in wanted {
-        match given.get(&field.name).map(Secret::expose_str) {
-            None if field.optional => {}
-            None => refuse(&field.name, format!("{} is missing", field.title)),
-            Some(Err(_)) => refuse(&field.name, format!("{} is not text", field.title)),
-            Some(Ok(text)) => {
-                if !field.pattern.as_deref().is_none_or(|pattern| matches_whole(pattern, text)) {
-                    let help = field.help.as_deref().unwrap_or("look at the provider's page again");
-                    refuse(&field.name, format!("{} does not look right: {help}", field.title));
-                }
-            }
-        }
-    }
-    for name in given.keys().filter(|name| !wanted.iter().any(|field| &&field.name == name)) {
-        refuse(name, "this connector does not ask for it".to_owned());
-    }
-    invalid
-}
-
-/// The schema engine's own linear-time patterns serve here too.
-fn matches_whole(pattern: &str, text: &str) -> bool {
-    let schema = serde_json::json!({ "pattern": format!("^(?:{pattern})$") });
-    Schema::compile(&schema).is_ok_and(|schema| schema.check(&Value::String(text.to_owned())).is_empty())
-}
-
-fn merge(known: Value, identity: &bulkhead_runtime::Identity) -> Value {
-    let mut account = match known {
-        Value::Object(fields) => fields,
-        _ => serde_json::Map::new(),
-    };
-    account.entry("id").or_insert_with(|| Value::String(identity.id.clone()));
-    account.insert("label".to_owned(), Value::String(identity.label.clone()));
-    let details = serde_json::from_str(&identity.details).unwrap_or(Value::Null);
-    account.insert("details".to_owned(), details);
-    Value::Object(account)
 }

@@ -13,12 +13,18 @@ pub enum EngineFault {
     /// Something in our own store does not have the shape that we gave it.
     #[error("{what} is damaged: {problem}")]
     Damaged { what: &'static str, problem: String },
-    /// A fresh token could not be had; the old one has ended.
-    #[error("no token: {problem}")]
+    /// A fresh token could not be had now; the old one has ended.
+    #[error("no fresh token for this connection: {problem}")]
     NoToken { problem: String },
+    /// A provider does not accept an app of ours, or the app may not be used here: a person has to mend it.
+    #[error("{problem}")]
+    AppRefused { problem: String },
     /// jq cannot be evaluated on this node.
     #[error("mappings cannot be evaluated: {problem}")]
     NoMapping { problem: String },
+    /// Every place in the sandbox is taken.
+    #[error("the sandbox is full")]
+    Busy { retry_after_ms: u64 },
     /// An artifact could neither be loaded nor compiled again.
     #[error("component {digest} cannot be loaded: {problem}")]
     Unloadable { digest: String, problem: String },

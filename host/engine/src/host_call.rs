@@ -30,7 +30,7 @@ impl Engine {
     /// treated as the credential that it is.
     pub(crate) async fn host_call(
         &self,
-        concurrency_key: &str,
+        owner: &str,
         request: http::Request<Vec<u8>>,
     ) -> Result<Answer, HostCallError> {
         let (parts, body) = request.into_parts();
@@ -55,8 +55,9 @@ impl Engine {
             credential: Some(&credential),
             account: &Value::Null,
             settings: &Value::Null,
-            concurrency_key,
-            concurrency: None,
+            owner,
+            app: None,
+            budgets: &[],
             effect,
         };
         let method = parts.method.as_str().to_owned();

@@ -4,21 +4,23 @@
 //! - Signatures are checked over the raw bytes, by the scheme that the manifest declares.
 //! - What does not verify leaves nothing but a count. What verifies is on disk before the provider hears 2xx.
 //! - A guest gets only its own connection's part.
+//!
+//! Who listens is remembered for about a second (`listeners.rs`).
 
-use bulkhead_manifest::{AppId, DeliveryId, Handshake, Manifest, Reply as Replies, Scheme, SecretOwner, TokenValue};
-use bulkhead_store::{Accepted, Connection, DeliveryStatus, NewDelivery, NewRun, Owner, Priority, Scope};
+use bulkhead_manifest::{AppId, DeliveryId, Handshake, Reply as Replies, Scheme, TokenValue, Webhook};
+use bulkhead_store::{Accepted, Connection, DeliveryStatus, NewDelivery, NewRun, Priority, Scope};
 use bulkhead_vault::{Secret, webhook};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::Engine;
 use crate::attempt::Request;
-use crate::credentials::WEBHOOK_SECRET;
 use crate::fault::EngineFault;
+use crate::listeners::Listener;
 use crate::split::{Item, split};
 
 /// Where a request came in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
     /// A connection's own address.
     Endpoint(String),
@@ -84,27 +86,16 @@ impl From<bulkhead_store::StoreError> for Refused {
     }
 }
 
-/// Who listens at an address.
-struct Listener {
-    manifest: Manifest,
-    scope: Scope,
-    /// Of a connection's own address.
-    connection: Option<Connection>,
-    secret: Option<Secret>,
-    client_id: Option<Secret>,
-    /// The address as the provider knows it.
-    url: String,
-}
-
 impl Engine {
     /// Takes one request in, or says why not.
     pub async fn deliver(&self, to: Target, inbound: Inbound) -> Result<Delivered, Refused> {
         let listener = self.listener(&to).await?;
-        let Some(declared) = &listener.manifest.webhook else { return Err(Refused::Unknown) };
+        let Some(declared) = &listener.webhook else { return Err(Refused::Unknown) };
         if let Some(reply) = echoed_query(&declared.handshake, &inbound) {
             return Ok(Delivered { reply, new: Vec::new(), duplicates: 0 });
         }
-        if let Err(refusal) = self.verified(&listener, &inbound) {
+        let secret = self.secret_of(&listener)?;
+        if let Err(refusal) = self.verified(declared, &listener, secret.as_ref(), &inbound) {
             self.refused(&refusal.to_string()).await?;
             return Err(Refused::Unverified { status: declared.refusal_status, reason: refusal.to_string() });
         }
@@ -118,9 +109,9 @@ impl Engine {
         for item in split(declared, body, header) {
             self.parts(&listener, &inbound, item, &mut new).await?;
         }
-        let accepted = if new.is_empty() { Vec::new() } else { self.inner.store.accept_deliveries(&new).await? };
+        let accepted = if new.is_empty() { Vec::new() } else { self.inner.store.accept_deliveries(new).await? };
         self.inner.wake.notify_one();
-        let mut delivered = Delivered { reply: reply(&listener.manifest, &inbound), new: Vec::new(), duplicates: 0 };
+        let mut delivered = Delivered { reply: reply(declared, &inbound), new: Vec::new(), duplicates: 0 };
         for part in accepted {
             match part {
                 Accepted::New { delivery, .. } => delivered.new.push(delivery),
@@ -130,73 +121,18 @@ impl Engine {
         Ok(delivered)
     }
 
-    async fn listener(&self, to: &Target) -> Result<Listener, Refused> {
-        match to {
-            Target::Endpoint(endpoint) => {
-                let found = self.inner.store.system_read().await?.connection_by_endpoint(endpoint).await?;
-                let connection = found.ok_or(Refused::Unknown)?;
-                let known = self.version(connection.version).await?;
-                let owner = Owner::Connection(connection.id);
-                let app_wide = known.manifest.webhook.as_ref().is_some_and(|w| w.secret == SecretOwner::App);
-                let secret = match connection.app.filter(|_| app_wide) {
-                    Some(app) => self.app_secret(app).await?,
-                    None => self.secret(Some(connection.tenant), owner, WEBHOOK_SECRET).await?,
-                };
-                Ok(Listener {
-                    manifest: known.manifest.clone(),
-                    scope: Scope::Endpoint(connection.id),
-                    url: self.webhook_url(endpoint).to_string(),
-                    connection: Some(connection),
-                    secret,
-                    client_id: None,
-                })
-            }
-            Target::App(id) => {
-                let mut read = self.inner.store.system_read().await?;
-                let app = read
-                    .app(*id)
-                    .await
-                    .map_err(|error| if error.is_not_found() { Refused::Unknown } else { error.into() })?;
-                let manifest = self.manifest_of_app(&mut read, &app).await?;
-                drop(read);
-                let mut url = self.inner.config.public_url.clone();
-                url.set_path(&format!("/hooks/app/{id}"));
-                Ok(Listener {
-                    manifest,
-                    scope: Scope::App(*id),
-                    connection: None,
-                    secret: self.secret(app.tenant, Owner::App(*id), WEBHOOK_SECRET).await?,
-                    client_id: app.client_id.map(Secret::from_string),
-                    url: url.to_string(),
-                })
-            }
-        }
-    }
-
-    async fn app_secret(&self, app: AppId) -> Result<Option<Secret>, Refused> {
-        let row = self.inner.store.system_read().await?.app(app).await?;
-        Ok(self.secret(row.tenant, Owner::App(app), WEBHOOK_SECRET).await?)
-    }
-
-    /// The newest version of the connector that the app pinned.
-    async fn manifest_of_app(
+    fn verified(
         &self,
-        read: &mut bulkhead_store::SystemRead,
-        app: &bulkhead_store::App,
-    ) -> Result<Manifest, Refused> {
-        let pins: crate::apps::Pins = crate::fault::stored("an app's pins", &app.pins)?;
-        let lineage = pins.lineages.first().and_then(|id| id.parse().ok()).ok_or(Refused::Unknown)?;
-        let version = read.version_of(lineage, None).await?;
-        Ok(self.version(version.id).await?.manifest.clone())
-    }
-
-    fn verified(&self, listener: &Listener, inbound: &Inbound) -> Result<(), webhook::Refusal> {
-        let Some(declared) = &listener.manifest.webhook else { return Err(webhook::Refusal::NoKey) };
+        declared: &Webhook,
+        listener: &Listener,
+        secret: Option<&Secret>,
+        inbound: &Inbound,
+    ) -> Result<(), webhook::Refusal> {
         let expected = match &declared.scheme {
-            Scheme::Token { expects: TokenValue::ClientId, .. } => &listener.client_id,
-            _ => &listener.secret,
+            Scheme::Token { expects: TokenValue::ClientId, .. } => listener.client_id.as_ref(),
+            _ => secret,
         };
-        let keys: Vec<&Secret> = expected.iter().collect();
+        let keys: Vec<&Secret> = expected.into_iter().collect();
         let request = webhook::Inbound {
             headers: &inbound.headers,
             url: &listener.url,
@@ -240,13 +176,13 @@ impl Engine {
             .collect();
         let dedupe_key = match (to, &listener.connection) {
             // One app-wide item may reach several connections, once each.
-            (Some(connection), None) => format!("{}:{}", connection.id, item.dedupe_key),
+            (Some(connection), None) => item.dedupe_key.as_ref().map(|key| format!("{}:{key}", connection.id)),
             _ => item.dedupe_key.clone(),
         };
         NewDelivery {
             id,
-            scope: listener.scope.clone(),
-            dedupe_key: Some(dedupe_key),
+            scope: listener.scope,
+            dedupe_key,
             to: to.map(|connection| (connection.tenant, connection.id)),
             status: match to {
                 None => DeliveryStatus::Unrouted,
@@ -256,7 +192,7 @@ impl Engine {
             method: inbound.method.clone(),
             path: inbound.path.clone(),
             query: inbound.query.clone(),
-            headers: headers_for_a_guest(&inbound.headers).to_string(),
+            headers: headers_for_a_guest(&inbound.headers),
             body: item.body.clone().into_bytes(),
             received_ms: now_ms,
             runs,
@@ -278,11 +214,12 @@ fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// What a guest may see of the request's headers: nothing that proves something to us.
-fn headers_for_a_guest(headers: &[(String, String)]) -> Value {
+/// What a guest may see of the request's headers, as JSON: nothing that proves something to us.
+fn headers_for_a_guest(headers: &[(String, String)]) -> String {
     let hidden = ["authorization", "cookie", "proxy-authorization"];
-    let shown = headers.iter().filter(|(name, _)| !hidden.contains(&name.to_ascii_lowercase().as_str()));
-    Value::Array(shown.map(|(name, value)| json!([name, value])).collect())
+    let is_shown = |name: &str| !hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
+    let shown: Vec<_> = headers.iter().filter(|(name, _)| is_shown(name)).collect();
+    crate::fault::json(&shown)
 }
 
 fn echoed_query(handshake: &Handshake, inbound: &Inbound) -> Option<Reply> {
@@ -300,9 +237,8 @@ fn echoed_body(handshake: &Handshake, body: &str) -> Option<Reply> {
     pointer.lookup(&document)?.as_str().map(|text| Reply::text(text.to_owned()))
 }
 
-fn reply(manifest: &Manifest, inbound: &Inbound) -> Reply {
+fn reply(declared: &Webhook, inbound: &Inbound) -> Reply {
     let mut reply = Reply::ok();
-    let Some(declared) = &manifest.webhook else { return reply };
     if let Replies::Run { fallback, .. } = &declared.reply {
         reply.body.clone_from(fallback);
     }
@@ -312,4 +248,16 @@ fn reply(manifest: &Manifest, inbound: &Inbound) -> Reply {
         reply.headers.push((name.clone(), value.to_owned()));
     }
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_proves_something_to_us_is_not_for_a_guest() {
+        let given = ["Authorization", "COOKIE", "proxy-authorization", "x-request"];
+        let headers: Vec<_> = given.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect();
+        assert_eq!(headers_for_a_guest(&headers), r#"[["x-request","v"]]"#);
+    }
 }

@@ -3,14 +3,13 @@
 //! Invariants:
 //! - An unsafe request's intent is durable before a byte leaves, its answer before the guest sees it.
 //! - Answers to safe requests wait in memory and go with the next durable write or with the run's own commit.
+//! - So does what the guest read of its own connection: a request that is answered from the journal was made of that.
 //! - Answers are sealed: a provider's data is not readable in the database.
 
 use std::collections::BTreeMap;
 
 use bulkhead_runtime::{HttpError, HttpResponse};
 use serde::{Deserialize, Serialize};
-
-use crate::settle::Step;
 
 /// Where a request stands in its run: the call's number, and the index within `send-all`.
 pub(crate) type Place = (u32, u32);
@@ -21,8 +20,6 @@ pub(crate) struct Entry {
     pub fingerprint: [u8; 32],
     pub unsafe_request: bool,
     pub keyed: bool,
-    /// When its intent was first committed, for the provider's key window.
-    pub intent_ms: u64,
     pub answer: Option<Answered>,
 }
 
@@ -56,27 +53,38 @@ pub(crate) fn ambiguous_status(status: u16) -> bool {
 /// Statuses that say nothing of an earlier send of the same request: who asks may not, asks too often, or asks while
 /// the first is still being carried out.
 pub(crate) fn leaves_earlier_open(status: u16) -> bool {
-    matches!(status, 401 | 403 | 409 | 425 | 429)
+    matches!(status, 401 | 403 | CONFLICT | 425 | 429)
 }
 
-/// The journal in memory, in the run's order.
+const CONFLICT: u16 = 409;
+/// No provider works on one request for longer.
+const LONGEST_WORK_MS: u64 = 2 * 60_000;
+
+/// Whether an answer to a request that was first sent so long ago stays as it is, however often it is sent. "Conflict" may
+/// mean that the first is still being carried out; later it means that it was, or that something is in its way.
+pub(crate) fn stays_open(status: u16, age_ms: u64) -> bool {
+    status == CONFLICT && age_ms > LONGEST_WORK_MS
+}
+
+/// The journal of one leg in memory, in its order.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     pub entries: BTreeMap<Place, Entry>,
+    /// When each effect key may first have been carried out, in whatever attempt: the provider keeps it from then on.
+    pub first_sent: BTreeMap<String, u64>,
+    /// What the guest read of its own connection, by what it asked for. Both JSON.
+    pub reads: BTreeMap<String, String>,
 }
 
-impl Journal {
-    /// What [`crate::settle`] needs of it.
-    pub(crate) fn steps(&self) -> Vec<Step> {
-        self.entries
-            .iter()
-            .map(|(place, entry)| Step {
-                seq: place.0,
-                unsafe_request: entry.unsafe_request,
-                keyed: entry.keyed,
-                answered: entry.answer.is_some(),
-                retryable: entry.answer.as_ref().is_some_and(Answered::retryable),
-            })
-            .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: let a conflict count as "still running" for ever.
+    #[test]
+    fn a_conflict_at_a_second_send_is_waited_for_as_long_as_the_first_may_still_run() {
+        assert!(leaves_earlier_open(409) && !stays_open(409, LONGEST_WORK_MS));
+        assert!(stays_open(409, LONGEST_WORK_MS + 1));
+        assert!(!stays_open(429, u64::MAX), "who is too fast may be slower");
     }
 }

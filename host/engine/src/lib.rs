@@ -24,12 +24,15 @@ mod fault;
 mod host_call;
 mod ingress;
 mod journal;
+mod listeners;
 mod mapping;
 mod oauth;
 mod ports;
 mod publish;
 mod references;
 mod refusals;
+mod rerun;
+mod resolve;
 mod routes;
 mod schema;
 mod schema_cost;
@@ -46,23 +49,25 @@ use bulkhead_manifest::{RunId, SharedClock, VersionId};
 use bulkhead_store::Store;
 use bulkhead_vault::{Secret, Vault};
 use tokio::sync::{Notify, OnceCell, broadcast};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use apps::{AppError, NewApp};
 // What a host is put together from, for whoever boots one.
 pub use backoff::Backoff;
 pub use bulkhead_egress::{DevUpstream, Door, DoorConfig, DoorSetupError};
-pub use bulkhead_runtime::{CompilerCommand, PullMode, Runtime, RuntimeConfig, StartError};
-pub use calls::{ActionCall, CallError, LinkError, RunFilter, Verdict};
+pub use bulkhead_runtime::{CompilerCommand, External, PullMode, Runtime, RuntimeConfig, StartError};
+pub use calls::{ActionCall, CallError, LinkError, RunFilter};
 pub use clock::SystemClock;
-pub use connect::{ConnectError, Connected, OpenSession, SessionKind, SessionView};
+pub use connect::{ConnectError, Connected, NotConnected, OpenSession, SessionKind, SessionView};
 pub use connections::{ConnectionError, ConnectionView, NewConnection};
 pub use fault::EngineFault;
 pub use ingress::{Delivered, Inbound, Refused, Reply, Target};
-pub use publish::{PublishError, Published};
+pub use publish::{Examined, PublishError, Published, examine};
+pub use resolve::Verdict;
 pub use routes::{NewRoute, NewStep, RouteError, RouteView};
 pub use schema::{InvalidField, SchemaError};
-pub use views::{AttemptView, JournalView, RunView};
+pub use views::{AttemptView, JournalView, LineView, RunView};
 pub use worker::Workers;
 
 /// What the operator decides.
@@ -131,6 +136,9 @@ pub(crate) struct Inner {
     pub holder: String,
     pub jq: OnceCell<bulkhead_runtime::Loaded>,
     pub refusals: refusals::Refusals,
+    pub listeners: listeners::Listeners,
+    /// Nothing new is begun any more.
+    pub stopping: CancellationToken,
 }
 
 /// Versions kept parsed; each is a manifest, a descriptor and its schemas.
@@ -158,6 +166,8 @@ impl Engine {
             holder: bulkhead_vault::random_token("node"),
             jq: OnceCell::new(),
             refusals: refusals::Refusals::default(),
+            listeners: listeners::Listeners::default(),
+            stopping: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -180,6 +190,16 @@ impl Engine {
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.inner.clock.now_ms()
+    }
+
+    /// Begins nothing more on this node: workers claim nothing, and nobody is kept waiting for what is in line.
+    pub fn stop(&self) {
+        self.inner.stopping.cancel();
+    }
+
+    /// Told by [`Engine::stop`].
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.inner.stopping
     }
 
     /// Whether this node can do its work: the store answers.

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bulkhead_manifest::{Failure, FailureKind};
-use bulkhead_runtime::{ActOutcome, Facts, Invocation, Limits, Loaded, NoPorts, Operation, Produced, Stop};
-use bulkhead_store::Run;
+use bulkhead_manifest::{EventId, Failure, FailureKind};
+use bulkhead_runtime::{ActOutcome, Asker, Facts, Invocation, Limits, Loaded, NoPorts, Operation, Produced, Stop};
+use bulkhead_store::{Event, Run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -27,19 +27,28 @@ pub(crate) struct RoutedCause {
     pub depth: u32,
 }
 
+/// Whether a route asked for this run.
+pub(crate) fn is_routed(run: &Run) -> bool {
+    serde_json::from_str::<RoutedCause>(&run.cause).is_ok()
+}
+
+/// What an event refers to, and our id of it where it is linked.
+type Referred = Vec<(references::Reference, Option<String>)>;
+
 /// jq has no randomness.
 const NOTHING: [u8; 32] = [0; 32];
 
+/// What jq has against a filter: a sentence, and where.
+type Said = (String, Option<Box<Value>>);
+
 impl Engine {
     /// The run with its input. The inner error is a mapping that does not work: the run's failure.
-    pub(crate) async fn mapped(&self, mut run: Run) -> Result<Result<Run, (Run, Failure)>, EngineFault> {
+    pub(crate) async fn mapped(&self, mut run: Run) -> Result<Result<Run, Failure>, EngineFault> {
         if !run.input.is_empty() {
             return Ok(Ok(run));
         }
         let cause: RoutedCause = stored("a routed run's cause", &run.cause)?;
-        let mut read = self.inner.store.tenant_read(run.tenant).await?;
-        let event = read.event(cause.event).await?;
-        drop(read);
+        let (event, references) = self.event_of(&run, cause.event).await?;
         let document = json!({
             "id": event.key,
             "name": event.name,
@@ -47,14 +56,14 @@ impl Engine {
             "connection": event.connection,
             "time_ms": event.created_ms,
             "data": stored::<Value>("an event's data", &event.data)?,
-            "refs": stored::<Value>("an event's refs", &event.refs)?,
+            "refs": references::mirror(references.iter().map(|(reference, ours)| (reference, ours.clone()))),
         });
         let input = match self.map(&cause.mapping, &document, event.created_ms).await? {
             Ok(input) => input,
-            Err(failure) => return Ok(Err((run, failure))),
+            Err(failure) => return Ok(Err(failure)),
         };
         let mut tx = self.inner.store.tenant(run.tenant).await?;
-        tx.set_run_input(&run.lease(), &input).await?;
+        tx.set_run_input(&run.lease(), &run.input, &input).await?;
         tx.commit().await?;
         run.input = input;
         Ok(Ok(run))
@@ -63,18 +72,35 @@ impl Engine {
     /// What the event behind a routed run refers to without a record of ours for it: `customers cus_1 of Stripe`.
     pub(crate) async fn unlinked(&self, run: &Run) -> Result<Vec<String>, EngineFault> {
         let Ok(cause) = serde_json::from_str::<RoutedCause>(&run.cause) else { return Ok(Vec::new()) };
-        let mut read = self.inner.store.tenant_read(run.tenant).await?;
-        let event = read.event(cause.event).await?;
-        let source = read.connection(event.connection).await?;
-        drop(read);
+        let (event, references) = self.event_of(run, cause.event).await?;
+        let source = self.inner.store.tenant_read(run.tenant).await?.connection(event.connection).await?;
         let known = self.version(source.version).await?;
-        let Some(spec) = known.event(&event.name) else { return Ok(Vec::new()) };
-        let data: Value = stored("an event's data", &event.data)?;
-        let refs: Value = stored("an event's refs", &event.refs)?;
-        let found = references::find(&spec.data, &data).into_iter();
-        let unlinked = found.filter(|reference| refs.pointer(&reference.pointer).is_none_or(Value::is_null));
         let whose = &known.manifest.connector.title;
-        Ok(unlinked.map(|reference| format!("{} {} of {whose}", reference.stream, reference.id)).collect())
+        let unlinked = references.into_iter().filter(|(_, ours)| ours.is_none());
+        Ok(unlinked.map(|(reference, _)| format!("{} {} of {whose}", reference.stream, reference.id)).collect())
+    }
+
+    /// The event behind a routed run, and what it refers to with our ids: as it was linked when the event came, or now
+    /// where somebody has the run done again, who may have linked what was missing.
+    async fn event_of(&self, run: &Run, event: EventId) -> Result<(Event, Referred), EngineFault> {
+        let again = run.attempts_before > 0;
+        let mut read = self.inner.store.tenant_read(run.tenant).await?;
+        let event = read.event(event).await?;
+        let source = read.connection(event.connection).await?;
+        let known = self.version(source.version).await?;
+        let schema = known.event(&event.name).map(|spec| spec.data.clone()).unwrap_or_default();
+        let then: Value = stored("an event's refs", &event.refs)?;
+        let mut referred = Vec::new();
+        for reference in references::find(&schema, &stored("an event's data", &event.data)?) {
+            let ours = if again {
+                let link = read.link_of_external(event.connection, &reference.stream, &reference.id).await?;
+                link.map(|link| link.record_id)
+            } else {
+                then.pointer(&reference.pointer).and_then(Value::as_str).map(str::to_owned)
+            };
+            referred.push((reference, ours));
+        }
+        Ok((event, referred))
     }
 
     /// Evaluates `filter` over `input`, with `clock_ms` as its `now`; the inner error is the filter's own.
@@ -84,11 +110,28 @@ impl Engine {
         input: &Value,
         clock_ms: u64,
     ) -> Result<Result<String, Failure>, EngineFault> {
-        let operation = Operation::Act {
-            action: "map".to_owned(),
-            input: json!({ "filter": filter, "input": input }).to_string(),
-            resume: None,
-        };
+        let answer = self.ask_jq("map", json!({ "filter": filter, "input": input }), clock_ms).await?;
+        Ok(match answer {
+            Ok(value) => {
+                let value: Value = stored("a mapping's answer", &value)?;
+                Ok(value.get("output").cloned().unwrap_or(Value::Null).to_string())
+            }
+            Err((said, details)) => {
+                let message = format!("The route's mapping does not work for this event: {said}");
+                let failure = Failure::new(FailureKind::InvalidInput, message);
+                Err(Failure { code: Some("mapping".to_owned()), details, ..failure })
+            }
+        })
+    }
+
+    /// What is wrong with a filter, before there is an event.
+    pub(crate) async fn wrong_with(&self, filter: &str) -> Result<Option<String>, EngineFault> {
+        let answer = self.ask_jq("compile", json!({ "filter": filter }), self.now_ms()).await?;
+        Ok(answer.err().map(|(said, _)| said))
+    }
+
+    async fn ask_jq(&self, action: &str, input: Value, clock_ms: u64) -> Result<Result<String, Said>, EngineFault> {
+        let operation = Operation::Act { action: action.to_owned(), input: input.to_string(), resume: None };
         let invocation = Invocation {
             loaded: self.jq().await?,
             operation,
@@ -100,15 +143,12 @@ impl Engine {
             state_read_only: true,
         };
         match self.inner.runtime.invoke(invocation).await.result {
-            Ok(Produced::Acted(ActOutcome::Done(output))) => {
-                let value: Value = stored("a mapping's answer", &output.value)?;
-                Ok(Ok(value.get("output").cloned().unwrap_or(Value::Null).to_string()))
-            }
-            Ok(_) => Err(EngineFault::damaged("a mapping's answer", "it is not finished")),
-            Err(Stop::Answered(failure)) => Ok(Err(mapping_failed(&failure.message, failure.details))),
+            Ok(Produced::Acted(ActOutcome::Done(output))) => Ok(Ok(output.value)),
+            Ok(_) => Err(EngineFault::damaged("jq's answer", "it is not finished")),
+            Err(Stop::Answered(failure)) => Ok(Err((failure.message, failure.details))),
             Err(Stop::Host { message }) => Err(EngineFault::damaged("the jq component", message)),
-            Err(Stop::Busy { .. }) => Err(EngineFault::NoMapping { problem: "the sandbox is full".to_owned() }),
-            Err(stop) => Ok(Err(mapping_failed(&stop.to_string(), None))),
+            Err(Stop::Busy { retry_after_ms }) => Err(EngineFault::Busy { retry_after_ms }),
+            Err(stop) => Ok(Err((stop.to_string(), None))),
         }
     }
 
@@ -125,12 +165,7 @@ impl Engine {
     async fn load_file(&self, path: &Path) -> Result<Loaded, String> {
         let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let wasm = tokio::fs::read(path).await.map_err(|error| named(&error))?;
-        let digest = self.inner.runtime.compile(&wasm).await.map_err(|error| named(&error))?;
+        let digest = self.inner.runtime.compile(&wasm.into(), Asker::Run).await.map_err(|error| named(&error))?;
         self.inner.runtime.load(&digest).await.map_err(|error| named(&error))
     }
-}
-
-fn mapping_failed(message: &str, details: Option<Value>) -> Failure {
-    let message = format!("The route's mapping does not work for this event: {message}");
-    Failure { code: Some("mapping".to_owned()), details, ..Failure::new(FailureKind::InvalidInput, message) }
 }

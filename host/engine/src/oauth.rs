@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::Engine;
+use crate::fault::EngineFault;
 use crate::host_call::HostCallError;
 
 /// What a token endpoint said besides the standard fields.
@@ -49,6 +50,8 @@ pub(crate) struct Provider<'a> {
     pub client_id: &'a str,
     pub client_secret: Option<&'a Secret>,
     pub redirect_url: &'a Url,
+    /// What people know the app by.
+    pub app: String,
     /// Whose budget the calls count against.
     pub concurrency_key: String,
 }
@@ -70,15 +73,28 @@ pub(crate) enum OAuthError {
     /// The grant is gone; only a person can renew it.
     #[error("the provider no longer accepts this authorization ({0})")]
     InvalidGrant(String),
-    /// The provider refused us, not the person: the app's registration is wrong.
     #[error("the provider refused the request: {0}")]
     Refused(String),
     #[error("the provider could not be asked: {0}")]
     Unreachable(#[source] HostCallError),
     #[error("the provider's answer was not understood")]
     Unreadable,
-    #[error("the app cannot be used: {0}")]
+    /// The provider refused us, not the person, or we cannot even ask: only whoever registered the app can mend that.
+    #[error("{0}")]
     BadApp(String),
+    #[error(transparent)]
+    Fault(Box<EngineFault>),
+}
+
+impl OAuthError {
+    /// For a run, which has to have a token.
+    pub(crate) fn into_fault(self) -> EngineFault {
+        match self {
+            Self::BadApp(problem) => EngineFault::AppRefused { problem },
+            Self::Fault(fault) => *fault,
+            other => EngineFault::NoToken { problem: other.to_string() },
+        }
+    }
 }
 
 /// An authorize URL and what has to be remembered until the callback.
@@ -94,7 +110,7 @@ impl Provider<'_> {
             ClientAuth::Basic => AuthType::BasicAuth,
             ClientAuth::Form => AuthType::RequestBody,
             ClientAuth::Json => {
-                return Err(OAuthError::BadApp("client authentication as JSON is not supported yet".into()));
+                return Err(self.bad_app("client authentication as JSON is not supported yet"));
             }
         };
         let mut client = oauth2::Client::new(ClientId::new(self.client_id.to_owned()))
@@ -103,7 +119,7 @@ impl Provider<'_> {
             .set_redirect_uri(RedirectUrl::from_url(self.redirect_url.clone()))
             .set_auth_type(auth_type);
         if let Some(secret) = self.client_secret {
-            let text = secret.expose_str().map_err(|_| OAuthError::BadApp("the client secret is not text".into()))?;
+            let text = secret.expose_str().map_err(|_| self.bad_app("its client secret is not text"))?;
             client = client.set_client_secret(ClientSecret::new(text.to_owned()));
         }
         Ok(client)
@@ -145,7 +161,11 @@ impl Provider<'_> {
             let text = verifier.expose_str().map_err(|_| OAuthError::Unreadable)?;
             request = request.set_pkce_verifier(PkceCodeVerifier::new(text.to_owned()));
         }
-        request.request_async(&http).await.map_err(failure).and_then(|response| self.tokens(&response))
+        request
+            .request_async(&http)
+            .await
+            .map_err(|error| self.failure(error))
+            .and_then(|response| self.tokens(&response))
     }
 
     /// Exchanges a refresh token.
@@ -155,7 +175,7 @@ impl Provider<'_> {
         let token = refresh_token.expose_str().map_err(|_| OAuthError::Unreadable)?;
         let token = RefreshToken::new(token.to_owned());
         let answer = client.exchange_refresh_token(&token).request_async(&http).await;
-        answer.map_err(failure).and_then(|response| self.tokens(&response))
+        answer.map_err(|error| self.failure(error)).and_then(|response| self.tokens(&response))
     }
 
     /// Tells the provider to forget the token. `Ok` where it offers no such thing.
@@ -196,6 +216,30 @@ impl Provider<'_> {
             RevokeStyle::Bearer => request.header("authorization", format!("Bearer {token}")).body(Vec::new()),
         };
         built.map_err(|_| OAuthError::Unreadable)
+    }
+
+    fn bad_app(&self, why: &str) -> OAuthError {
+        OAuthError::BadApp(format!("the app {} cannot be used: {why}", self.app))
+    }
+
+    fn failure(&self, error: RequestTokenError<HostCallError, BasicErrorResponse>) -> OAuthError {
+        match error {
+            RequestTokenError::ServerResponse(answer) => {
+                let said = clipped(&answer.to_string());
+                match answer.error() {
+                    BasicErrorResponseType::InvalidGrant => OAuthError::InvalidGrant(said),
+                    BasicErrorResponseType::InvalidClient | BasicErrorResponseType::UnauthorizedClient => {
+                        OAuthError::BadApp(format!(
+                            "the provider does not accept the client id and secret of the app {} ({said}): whoever registered it has to set them anew",
+                            self.app
+                        ))
+                    }
+                    _ => OAuthError::Refused(said),
+                }
+            }
+            RequestTokenError::Request(error) => OAuthError::Unreachable(error),
+            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => OAuthError::Unreadable,
+        }
     }
 
     fn caller(&self, engine: &Engine) -> Caller {
@@ -261,17 +305,8 @@ impl<'c> oauth2::AsyncHttpClient<'c> for Caller {
     }
 }
 
-fn failure(error: RequestTokenError<HostCallError, BasicErrorResponse>) -> OAuthError {
-    match error {
-        RequestTokenError::ServerResponse(answer) => {
-            let said = answer.to_string();
-            if *answer.error() == BasicErrorResponseType::InvalidGrant {
-                OAuthError::InvalidGrant(said)
-            } else {
-                OAuthError::Refused(said)
-            }
-        }
-        RequestTokenError::Request(error) => OAuthError::Unreachable(error),
-        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => OAuthError::Unreadable,
-    }
+/// As much of a provider's words as a person reads.
+pub(crate) fn clipped(text: &str) -> String {
+    const READ: usize = 200;
+    text.chars().filter(|letter| !letter.is_control()).take(READ).collect()
 }

@@ -5,9 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_manifest::{Auth, ConnectorId, Descriptor, DescriptorError, Manifest, ManifestError, TenantId, VersionId};
-use bulkhead_runtime::{CompileError, Inspection, Stop, UploadError};
+use bulkhead_manifest::{
+    Auth, ConnectorId, Descriptor, DescriptorError, Manifest, ManifestError, Placement, Reply, TenantId, VersionId,
+};
+use bulkhead_runtime::{Asker, CompileError, Digest, Exports, Inspection, LoadError, Runtime, Stop, UploadError};
 use bulkhead_store::{NewVersion, StoreError};
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -27,6 +30,8 @@ pub struct Published {
     pub digest: String,
     pub imports: Vec<String>,
     pub descriptor: Value,
+    /// Whether every tenant may use it.
+    pub shared: bool,
     /// Whether the same bytes had been published before.
     pub already: bool,
 }
@@ -40,6 +45,8 @@ pub enum PublishError {
     Manifest(ManifestError),
     #[error(transparent)]
     Compile(#[from] CompileError),
+    #[error(transparent)]
+    Load(LoadError),
     #[error("`describe` did not answer: {0}")]
     Describe(Stop),
     #[error("`describe` answered with something else than a descriptor: {0}")]
@@ -48,24 +55,85 @@ pub enum PublishError {
     Schema { place: String, error: SchemaError },
     #[error("{name} {version} has been published with other content: raise `connector.version` in connector.toml")]
     VersionExists { name: String, version: String },
+    #[error("{what}: {instead}")]
+    Mismatch { what: &'static str, instead: &'static str },
     #[error("{what} is not supported yet: {instead}")]
     Unsupported { what: String, instead: &'static str },
     #[error(transparent)]
     Fault(#[from] EngineFault),
 }
 
+/// A component that may be published.
+#[derive(Debug)]
+pub struct Examined {
+    pub digest: Digest,
+    pub inspection: Inspection,
+    pub manifest: Manifest,
+    pub descriptor: Descriptor,
+}
+
+/// Everything that is asked of a component before it is a version. Whoever builds one asks the same beforehand.
+///
+/// Of one `uploader`'s components one is compiled at a time.
+pub async fn examine(runtime: &Runtime, wasm: &Bytes, uploader: &str) -> Result<Examined, PublishError> {
+    let inspection = runtime.inspect(wasm).await?;
+    examine_inspected(runtime, wasm, uploader, inspection).await
+}
+
+async fn examine_inspected(
+    runtime: &Runtime,
+    wasm: &Bytes,
+    uploader: &str,
+    inspection: Inspection,
+) -> Result<Examined, PublishError> {
+    let manifest = Manifest::parse(&inspection.manifest).map_err(PublishError::Manifest)?;
+    supported(&manifest)?;
+    let digest = runtime.compile(wasm, Asker::Upload(uploader)).await?;
+    let loaded = runtime.load(&digest).await.map_err(|error| match error {
+        LoadError::Contract { .. } | LoadError::DoesNotFit { .. } => PublishError::Load(error),
+        // What was just compiled: this one is ours.
+        _ => EngineFault::Unloadable { digest: digest.to_string(), problem: error.to_string() }.into(),
+    })?;
+    let described = runtime.describe(&loaded).await.map_err(PublishError::Describe)?;
+    let descriptor = Descriptor::parse(&described).map_err(PublishError::Descriptor)?;
+    matched(&inspection.exports, &manifest)?;
+    usable(&descriptor, &manifest)?;
+    Ok(Examined { digest, inspection, manifest, descriptor })
+}
+
 impl Engine {
     /// Checks, compiles and stores a component. `owner` `None` is the operator, whose connectors everybody may use.
     pub async fn publish(&self, owner: Option<TenantId>, wasm: Vec<u8>) -> Result<Published, PublishError> {
+        let wasm = Bytes::from(wasm);
         let inspection = self.inner.runtime.inspect(&wasm).await?;
-        let manifest = Manifest::parse(&inspection.manifest).map_err(PublishError::Manifest)?;
-        supported(&manifest)?;
-        let digest = self.inner.runtime.compile(&wasm).await?;
-        let loaded = self.loaded(&digest).await?;
-        let described = self.inner.runtime.describe(&loaded).await.map_err(PublishError::Describe)?;
-        let descriptor = Descriptor::parse(&described).map_err(PublishError::Descriptor)?;
-        usable(&descriptor, &manifest)?;
-        let version = new_version(self.now_ms(), &inspection, &manifest, &descriptor, wasm);
+        let digest = inspection.digest;
+        let published = self.publish_inspected(owner, wasm, inspection).await;
+        if published.is_err() {
+            self.discard(&digest).await;
+        }
+        published
+    }
+
+    /// What was refused leaves nothing behind, unless somebody has published the same bytes.
+    async fn discard(&self, digest: &Digest) {
+        let kept = async { self.inner.store.system_read().await?.has_component(digest.as_bytes()).await };
+        match kept.await {
+            Ok(true) => {}
+            Ok(false) => self.inner.runtime.discard(digest).await,
+            Err(error) => tracing::warn!(%digest, %error, "what was refused may have left an artifact"),
+        }
+    }
+
+    async fn publish_inspected(
+        &self,
+        owner: Option<TenantId>,
+        wasm: Bytes,
+        inspection: Inspection,
+    ) -> Result<Published, PublishError> {
+        let uploader = owner.map(|tenant| tenant.to_string()).unwrap_or_default();
+        let Examined { digest, inspection, manifest, descriptor } =
+            examine_inspected(&self.inner.runtime, &wasm, &uploader, inspection).await?;
+        let version = new_version(self.now_ms(), &inspection, &manifest, &descriptor, wasm.into());
         let stored_as = self.store_version(owner, &version).await?;
         Ok(Published {
             connector: stored_as.connector,
@@ -75,6 +143,7 @@ impl Engine {
             digest: digest.to_string(),
             imports: inspection.imports,
             descriptor: stored("a descriptor", &version.descriptor)?,
+            shared: owner.is_none(),
             already: stored_as.already,
         })
     }
@@ -129,9 +198,42 @@ fn new_version(
     }
 }
 
+/// A provider's deliveries need both: what verifies them, and who takes them.
+fn matched(exports: &Exports, manifest: &Manifest) -> Result<(), PublishError> {
+    let (what, instead) = match (exports.webhooks, manifest.webhook.is_some()) {
+        (false, true) => (
+            "connector.toml has a [webhook], but the component does not export `webhooks`",
+            "write a webhook handler, or leave [webhook] out",
+        ),
+        (true, false) => (
+            "the component exports `webhooks`, but connector.toml has no [webhook]",
+            "say there how the provider signs, or leave the handler out",
+        ),
+        _ => return Ok(()),
+    };
+    Err(PublishError::Mismatch { what, instead })
+}
+
 /// What parses but cannot be served yet is refused here, and not when the first tenant tries it.
 fn supported(manifest: &Manifest) -> Result<(), PublishError> {
     let unsupported = |what: &str, instead| Err(PublishError::Unsupported { what: what.to_owned(), instead });
+    if manifest.egress.iter().any(|rule| !rule.capture.is_empty()) {
+        return unsupported("[[egress.capture]]", "have the tenant type the secret in, and leave the capture out");
+    }
+    for rule in &manifest.egress {
+        match &rule.credential {
+            Some(Placement::HmacTemplate { .. }) => {
+                return unsupported("the placement hmac_template", "use bearer, basic, header or query");
+            }
+            Some(Placement::Sigv4 { .. }) => {
+                return unsupported("the placement sigv4", "use bearer, basic, header or query");
+            }
+            _ => {}
+        }
+    }
+    if manifest.webhook.as_ref().is_some_and(|declared| matches!(declared.reply, Reply::Run { .. })) {
+        return unsupported("reply = \"run\" in [webhook]", "use \"ack\"");
+    }
     match &manifest.auth {
         Auth::None | Auth::ApiKey { .. } | Auth::Basic { .. } => Ok(()),
         Auth::OAuth2(oauth) if oauth.client_auth == bulkhead_manifest::ClientAuth::Json => {

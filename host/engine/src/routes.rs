@@ -11,6 +11,10 @@ use crate::Engine;
 use crate::connections::ConnectionError;
 use crate::fault::{EngineFault, json, stored};
 
+/// Steps of one route, and routes of one event: what an event sets going is written in one transaction.
+pub(crate) const MOST_STEPS: usize = 20;
+pub(crate) const MOST_ROUTES: usize = 100;
+
 /// A route to be made.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,11 +64,15 @@ pub enum RouteError {
     NotFound { what: &'static str },
     #[error("a route needs at least one step")]
     NoSteps,
+    #[error("a route has at most {MOST_STEPS} steps, and this one has {found}: make another route for the rest")]
+    TooManySteps { found: usize },
+    #[error("{event:?} has {MOST_ROUTES} routes already: remove one first, or give one of them more steps")]
+    TooManyRoutes { event: String },
     #[error("{connector} reports no event {event:?}: it reports {}", .known.join(", "))]
     UnknownEvent { connector: String, event: String, known: Vec<String> },
     #[error("step {step}: {connector} has no action {action:?}: it has {}", .known.join(", "))]
     UnknownAction { step: usize, connector: String, action: String, known: Vec<String> },
-    #[error("step {step}: the mapping is no jq that works: {message}")]
+    #[error("step {step}: the mapping is no jq filter: {message}")]
     Mapping { step: usize, message: String },
     #[error(transparent)]
     Fault(#[from] EngineFault),
@@ -101,6 +109,9 @@ impl Engine {
         if new.steps.is_empty() {
             return Err(RouteError::NoSteps);
         }
+        if new.steps.len() > MOST_STEPS {
+            return Err(RouteError::TooManySteps { found: new.steps.len() });
+        }
         let mut steps = Vec::with_capacity(new.steps.len());
         for (index, step) in new.steps.into_iter().enumerate() {
             steps.push(self.usable_step(tenant, index + 1, step).await?);
@@ -115,6 +126,9 @@ impl Engine {
             created_ms: self.now_ms(),
         };
         let mut tx = self.inner.store.tenant(tenant).await?;
+        if tx.route_count(row.source, &row.event_name).await? >= MOST_ROUTES as u64 {
+            return Err(RouteError::TooManyRoutes { event: row.event_name });
+        }
         tx.create_route(&row).await?;
         let made = tx.route(id).await?;
         tx.commit().await?;
@@ -129,10 +143,8 @@ impl Engine {
             let connector = known.manifest.connector.title.clone();
             return Err(RouteError::UnknownAction { step, connector, action: new.action, known: names });
         }
-        // Defined but never called: it has to compile, and no event is needed to try it.
-        let probe = format!("def mapping: (\n{}\n); null", new.mapping);
-        if let Err(failure) = self.map(&probe, &Value::Null, self.now_ms()).await? {
-            return Err(RouteError::Mapping { step, message: failure.message });
+        if let Some(message) = self.wrong_with(&new.mapping).await? {
+            return Err(RouteError::Mapping { step, message });
         }
         Ok(Step { connection: new.connection, action: new.action, mapping: new.mapping })
     }

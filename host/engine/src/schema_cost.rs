@@ -43,6 +43,9 @@ enum Step<'s> {
     Element,
 }
 
+/// A step, and the schema it leads to.
+type Edge<'s> = (Step<'s>, &'s Value);
+
 impl Step<'_> {
     /// Whether both can be about one place.
     fn meets(&self, other: &Self) -> bool {
@@ -59,7 +62,7 @@ impl Step<'_> {
 }
 
 /// Subschemas of one schema object, and where each applies.
-fn edges<'s>(root: &'s Value, schema: &'s Value) -> Vec<(Step<'s>, &'s Value)> {
+fn edges<'s>(root: &'s Value, schema: &'s Value) -> Vec<Edge<'s>> {
     let mut found = Vec::new();
     let target = schema.get("$ref").and_then(Value::as_str).and_then(|at| root.pointer(at.strip_prefix('#')?));
     found.extend(target.map(|target| (Step::Same, target)));
@@ -216,7 +219,7 @@ impl<'s> Survey<'s> {
     }
 
     /// Everything that applies to the place of `node` itself: how many, and the steps that lead on from there.
-    fn unfold(&self, node: &'s Value) -> Result<(u64, Vec<(Step<'s>, &'s Value)>), TooCostly> {
+    fn unfold(&self, node: &'s Value) -> Result<(u64, Vec<Edge<'s>>), TooCostly> {
         let (mut count, mut further, mut open) = (0u64, Vec::new(), vec![(node, 0u64)]);
         while let Some((here, depth)) = open.pop() {
             count += 1;
@@ -237,7 +240,7 @@ impl<'s> Survey<'s> {
     }
 
     /// Two ways from one place to the next that both lead back here.
-    fn refuse_doubling(&mut self, node: &'s Value, further: &[(Step<'s>, &'s Value)]) -> Result<(), TooCostly> {
+    fn refuse_doubling(&mut self, node: &'s Value, further: &[Edge<'s>]) -> Result<(), TooCostly> {
         let mut back: Vec<&Step<'s>> = Vec::new();
         for (step, next) in further {
             if self.leads_back(node, next) {

@@ -1,28 +1,18 @@
 //! What follows an attempt. Pure: journal, result and time in; one [`Next`] out.
 //!
-//! Invariant: a retry never re-executes past an unsafe request whose outcome is not known to be "not done",
-//! unless the provider promised to recognise its key. Where that cannot be shown, a person decides.
+//! Invariants:
+//! - A retry never re-executes past an unsafe request whose outcome is not known to be "not done", unless the provider
+//!   promised to recognise its key. Where that cannot be shown, a person decides.
+//! - What is asked anew is decided by calls and, within one, by places: the requests of a `send-all` left together, so
+//!   none of them depends on the answer to another.
+//! - While an unsafe request has no answer, nothing ends but as `uncertain`.
 //!
 //! To extend: a new kind of failure gets its line in [`settle`]; the cases are tested as a table.
 
 use bulkhead_manifest::failure::{Failure, FailureKind};
+use bulkhead_store::{Anew, Step};
 
 use crate::backoff::Backoff;
-
-/// One request of the journal, as far as the decision needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Step {
-    /// Position of the call within the run, from 1.
-    pub seq: u32,
-    /// Whether it may change something at the provider.
-    pub unsafe_request: bool,
-    /// Whether the provider promised to recognise its effect key.
-    pub keyed: bool,
-    /// Whether an answer is on record.
-    pub answered: bool,
-    /// Whether that answer asks for another try (429, 5xx, no connection).
-    pub retryable: bool,
-}
 
 /// How an attempt ended when it produced nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +30,8 @@ pub(crate) enum Ended {
 /// What happens to the run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Next {
-    /// Try again then. Journal entries from `supersede_from` on are no longer answers.
-    Retry { at_ms: u64, failure: Failure, supersede_from: Option<u32> },
+    /// Try again then, and ask `anew`; what else stands in the journal is answered from there.
+    Retry { at_ms: u64, failure: Failure, anew: Anew },
     /// It stays failed.
     Fail(Failure),
     /// A person decides whether it happened.
@@ -67,27 +57,58 @@ const RETRIES_FOR_A_PERSON: u32 = 3;
 /// Decides what follows an attempt that ended as `ended` with the journal `steps`, in order.
 pub(crate) fn settle(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next {
     match ended {
-        Ended::Broke(failure) if open_effect(steps) => Next::Uncertain(in_doubt(failure)),
-        Ended::Broke(failure) => Next::Fail(failure),
         Ended::Unknown(failure) => Next::Uncertain(failure),
-        Ended::Interrupted { failure, retry_after_ms } => match retry(failure, retry_after_ms, None, circumstances) {
-            Next::Fail(failure) if open_effect(steps) => Next::Uncertain(in_doubt(failure)),
-            next => next,
-        },
-        Ended::Failed(failure) if !failure.kind.retryable() => Next::Fail(failure),
-        Ended::Failed(failure) => match restart_point(&failure.kind, steps) {
-            Restart::From(seq) => {
-                let wait = failure.retry_after_ms;
-                retry(failure, wait, seq, circumstances)
+        Ended::Interrupted { failure, retry_after_ms } => {
+            match retry(failure, retry_after_ms, Anew::default(), circumstances) {
+                Next::Fail(failure) if open_effect(steps) => Next::Uncertain(in_doubt(failure)),
+                next => next,
             }
-            Restart::Never => Next::Uncertain(failure),
+        }
+        Ended::Failed(failure) | Ended::Broke(failure) if open_effect(steps) => Next::Uncertain(in_doubt(failure)),
+        Ended::Broke(failure) => Next::Fail(failure),
+        Ended::Failed(failure) if !failure.kind.retryable() => Next::Fail(failure),
+        Ended::Failed(failure) => match asked_anew(&failure.kind, steps) {
+            Some(anew) => {
+                let wait = failure.retry_after_ms;
+                retry(failure, wait, anew, circumstances)
+            }
+            None => Next::Uncertain(failure),
         },
     }
 }
 
 /// Whether something may have happened at the provider that nobody knows of.
-fn open_effect(steps: &[Step]) -> bool {
-    steps.iter().any(|step| step.unsafe_request && !step.answered)
+pub(crate) fn open_effect(steps: &[Step]) -> bool {
+    steps.iter().any(is_open)
+}
+
+/// What is said of a run whose guest ended well and left a request out that an earlier attempt had made.
+pub(crate) fn not_met_again() -> Failure {
+    let message = "An earlier attempt made a request that this one did not come to.";
+    in_doubt(Failure::new(FailureKind::Other("uncertain".to_owned()), message))
+}
+
+/// What is said of a run that was cancelled between a request and its answer.
+pub(crate) fn cancelled_in_doubt() -> Failure {
+    in_doubt(Failure::new(FailureKind::Other("uncertain".to_owned()), "Somebody cancelled it."))
+}
+
+/// What a person means who says "send again" and no more: what has no answer; else what the provider would not do then.
+pub(crate) fn in_question(steps: &[Step]) -> Vec<Step> {
+    let open: Vec<Step> = steps.iter().copied().filter(is_open).collect();
+    let refused = steps.iter().find(|step| step.retryable).map(|step| step.seq);
+    match open.is_empty() {
+        true => steps.iter().copied().filter(|step| Some(step.seq) == refused && step.retryable).collect(),
+        false => open,
+    }
+}
+
+fn is_open(step: &Step) -> bool {
+    step.unsafe_request && step.answer_ms.is_none()
+}
+
+fn place(step: &Step) -> (u32, u32) {
+    (step.seq, step.sub)
 }
 
 fn in_doubt(mut failure: Failure) -> Failure {
@@ -95,46 +116,46 @@ fn in_doubt(mut failure: Failure) -> Failure {
     failure
 }
 
-enum Restart {
-    From(Option<u32>),
-    Never,
+/// What the next attempt asks the provider again instead of the journal; nothing where a person has to decide.
+fn asked_anew(kind: &FailureKind, steps: &[Step]) -> Option<Anew> {
+    if let Some(first) = steps.iter().find(|step| step.retryable) {
+        let effect_since = steps.iter().any(|step| step.seq > first.seq && step.unsafe_request);
+        let places = steps.iter().filter(|step| step.seq == first.seq && step.retryable).map(place).collect();
+        return (!effect_since).then_some(Anew { after: Some(first.seq), places });
+    }
+    let last = steps.last().map_or(0, |step| step.seq);
+    let effect = steps.iter().rfind(|step| step.unsafe_request).map_or(0, |step| step.seq);
+    if last > effect || steps.is_empty() {
+        return Some(Anew { after: Some(effect), places: Vec::new() });
+    }
+    let call: Vec<&Step> = steps.iter().filter(|step| step.seq == last).collect();
+    let recognised = call.iter().all(|step| step.keyed || !step.unsafe_request);
+    // "Slow down" says that it was not done, where it can only have been said of this one; a recognised key makes doing it
+    // twice one.
+    let refused = call.len() == 1 && *kind == FailureKind::RateLimited;
+    (recognised || refused).then(|| Anew { after: Some(last), places: call.into_iter().map(place).collect() })
 }
 
-/// From where the next attempt asks the provider again instead of the journal.
-fn restart_point(kind: &FailureKind, steps: &[Step]) -> Restart {
-    if let Some(first) = steps.iter().position(|step| step.retryable) {
-        let (before, rest) = steps.split_at(first);
-        let later_effect = rest.iter().skip(1).any(|step| step.unsafe_request);
-        let seq = rest.first().map(|step| step.seq);
-        let same_call = |step: &Step| Some(step.seq) == seq && step.unsafe_request && !step.keyed;
-        return if later_effect || before.iter().any(same_call) { Restart::Never } else { Restart::From(seq) };
-    }
-    match steps.last() {
-        None => Restart::From(None),
-        Some(last) if last.unsafe_request => match (kind, last.keyed) {
-            // "Slow down" says that it was not done; a recognised key makes doing it twice one.
-            (FailureKind::RateLimited, _) | (_, true) => Restart::From(Some(last.seq)),
-            _ => Restart::Never,
-        },
-        Some(_) => {
-            let after_effect = steps.iter().rposition(|step| step.unsafe_request).map_or(0, |at| at + 1);
-            Restart::From(steps.get(after_effect).map(|step| step.seq))
-        }
-    }
-}
-
-fn retry(failure: Failure, retry_after_ms: Option<u64>, supersede_from: Option<u32>, c: &Circumstances) -> Next {
+fn retry(failure: Failure, retry_after_ms: Option<u64>, anew: Anew, c: &Circumstances) -> Next {
     let at_ms = c.now_ms.saturating_add(c.backoff.wait_ms(c.attempt, c.dice, retry_after_ms));
     let spent = at_ms > c.deadline_ms || (c.waiting && c.attempt > RETRIES_FOR_A_PERSON);
-    if spent { Next::Fail(failure) } else { Next::Retry { at_ms, failure, supersede_from } }
+    if spent { Next::Fail(failure) } else { Next::Retry { at_ms, failure, anew } }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SAFE: Step = Step { seq: 1, unsafe_request: false, keyed: false, answered: true, retryable: false };
-    const EFFECT: Step = Step { unsafe_request: true, ..SAFE };
+    const SAFE: Step =
+        Step { seq: 1, sub: 0, unsafe_request: false, keyed: false, answer_ms: Some(1), retryable: false };
+    const BUSY: Step = Step { retryable: true, ..SAFE };
+    const UNKEYED: Step = Step { unsafe_request: true, ..SAFE };
+    const KEYED: Step = Step { keyed: true, ..UNKEYED };
+    const OPEN: Step = Step { answer_ms: None, ..UNKEYED };
+
+    fn at(seq: u32, sub: u32, step: Step) -> Step {
+        Step { seq, sub, ..step }
+    }
 
     fn circumstances() -> Circumstances {
         Circumstances {
@@ -147,81 +168,110 @@ mod tests {
         }
     }
 
-    fn failure(kind: FailureKind) -> Failure {
-        Failure { kind, message: "no".into(), field: None, code: None, details: None, retry_after_ms: None }
+    fn failed(kind: FailureKind) -> Ended {
+        Ended::Failed(Failure::new(kind, "no"))
     }
 
-    fn unavailable() -> Ended {
-        Ended::Failed(failure(FailureKind::Unavailable))
+    /// What is asked anew; `None` where a person decides.
+    fn anew(kind: FailureKind, steps: &[Step]) -> Option<(u32, Vec<(u32, u32)>)> {
+        match settle(failed(kind), steps, &circumstances()) {
+            Next::Retry { anew, .. } => anew.after.map(|after| (after, anew.places)),
+            Next::Uncertain(_) => None,
+            Next::Fail(failure) => panic!("{failure}"),
+        }
     }
 
-    fn superseded(next: Next) -> Option<Option<u32>> {
-        match next {
-            Next::Retry { supersede_from, .. } => Some(supersede_from),
-            Next::Fail(_) | Next::Uncertain(_) => None,
+    /// Mutations: decide by the last step instead of the last call; take a whole call anew; let "slow down" speak of a call
+    /// of several.
+    #[test]
+    fn what_is_asked_anew_never_holds_an_effect_that_was_answered_and_is_not_recognised() {
+        use FailureKind::{RateLimited, Unavailable};
+        let whole = |after| Some((after, Vec::new()));
+        let these = |after, places: &[(u32, u32)]| Some((after, places.to_vec()));
+        let table: &[(&str, FailureKind, &[Step], _)] = &[
+            ("nothing was asked", Unavailable, &[], whole(0)),
+            ("only reads", Unavailable, &[SAFE, at(2, 0, SAFE)], whole(0)),
+            ("the second read was refused", Unavailable, &[SAFE, at(2, 0, BUSY), at(3, 0, SAFE)], these(2, &[(2, 0)])),
+            ("an effect after the refused read", Unavailable, &[BUSY, at(2, 0, UNKEYED)], None),
+            ("an effect beside the refused read", Unavailable, &[UNKEYED, at(1, 1, BUSY)], these(1, &[(1, 1)])),
+            ("the same the other way round", Unavailable, &[BUSY, at(1, 1, UNKEYED)], these(1, &[(1, 0)])),
+            ("reads after an effect", Unavailable, &[UNKEYED, at(2, 0, SAFE), at(3, 0, SAFE)], whole(1)),
+            ("an effect, then a refused read", Unavailable, &[UNKEYED, at(2, 0, BUSY)], these(2, &[(2, 0)])),
+            ("an effect that complains in a good answer", Unavailable, &[UNKEYED], None),
+            ("the same, saying slow down", RateLimited, &[UNKEYED], these(1, &[(1, 0)])),
+            ("the same, recognised", Unavailable, &[KEYED], these(1, &[(1, 0)])),
+            ("an effect beside a read, both answered", Unavailable, &[UNKEYED, at(1, 1, SAFE)], None),
+            ("the same, saying slow down", RateLimited, &[UNKEYED, at(1, 1, SAFE)], None),
+            ("a recognised effect beside another", Unavailable, &[UNKEYED, at(1, 1, KEYED)], None),
+            ("slow down to one of two", RateLimited, &[UNKEYED, at(1, 1, UNKEYED)], None),
+            (
+                "two recognised ones",
+                Unavailable,
+                &[SAFE, at(2, 0, KEYED), at(2, 1, KEYED)],
+                these(2, &[(2, 0), (2, 1)]),
+            ),
+            (
+                "one of two was told to slow down",
+                RateLimited,
+                &[UNKEYED, at(1, 1, Step { retryable: true, ..UNKEYED })],
+                these(1, &[(1, 1)]),
+            ),
+        ];
+        for (name, kind, steps, expected) in table {
+            assert_eq!(anew(kind.clone(), steps), *expected, "{name}");
         }
     }
 
     #[test]
     fn a_failure_that_asks_for_no_retry_stays() {
-        assert!(matches!(settle(Ended::Failed(failure(FailureKind::Rejected)), &[], &circumstances()), Next::Fail(_)));
+        assert!(matches!(settle(failed(FailureKind::Rejected), &[UNKEYED], &circumstances()), Next::Fail(_)));
     }
 
+    /// Mutation: look at open effects only where the guest broke.
     #[test]
-    fn the_next_attempt_asks_again_from_the_first_retryable_answer() {
-        let steps = [SAFE, Step { seq: 2, retryable: true, ..SAFE }, Step { seq: 3, ..SAFE }];
-        assert_eq!(superseded(settle(unavailable(), &steps, &circumstances())), Some(Some(2)));
-    }
-
-    #[test]
-    fn an_effect_after_the_first_retryable_answer_is_for_a_person() {
-        let steps = [Step { retryable: true, ..SAFE }, Step { seq: 2, ..EFFECT }];
-        assert!(matches!(settle(unavailable(), &steps, &circumstances()), Next::Uncertain(_)));
-    }
-
-    #[test]
-    fn an_unkeyed_effect_in_the_same_call_as_the_retryable_answer_is_for_a_person() {
-        let steps = [EFFECT, Step { retryable: true, ..SAFE }];
-        assert!(matches!(settle(unavailable(), &steps, &circumstances()), Next::Uncertain(_)));
-    }
-
-    #[test]
-    fn a_complaint_inside_a_good_answer_to_an_unkeyed_effect_is_for_a_person_unless_it_says_slow_down() {
-        assert!(matches!(settle(unavailable(), &[EFFECT], &circumstances()), Next::Uncertain(_)));
-        let slow_down = Ended::Failed(failure(FailureKind::RateLimited));
-        assert_eq!(superseded(settle(slow_down, &[EFFECT], &circumstances())), Some(Some(1)));
-        let keyed = Step { keyed: true, ..EFFECT };
-        assert_eq!(superseded(settle(unavailable(), &[keyed], &circumstances())), Some(Some(1)));
-    }
-
-    #[test]
-    fn what_was_read_after_the_last_effect_is_read_again() {
-        let steps = [EFFECT, Step { seq: 2, ..SAFE }, Step { seq: 3, ..SAFE }];
-        assert_eq!(superseded(settle(unavailable(), &steps, &circumstances())), Some(Some(2)));
+    fn nothing_ends_while_an_effect_has_no_known_outcome() {
+        let broke = || Ended::Broke(Failure::new(FailureKind::Unauthorized, "no"));
+        for open in [OPEN, Step { keyed: true, ..OPEN }] {
+            for ended in [broke(), failed(FailureKind::Rejected), failed(FailureKind::Unavailable)] {
+                let next = settle(ended, &[SAFE, at(2, 0, open), at(2, 1, UNKEYED)], &circumstances());
+                assert!(matches!(next, Next::Uncertain(_)), "{next:?}");
+            }
+        }
+        assert!(matches!(settle(broke(), &[SAFE, at(2, 0, UNKEYED)], &circumstances()), Next::Fail(_)));
     }
 
     #[test]
     fn an_interrupted_effect_keeps_the_journal_and_ends_uncertain_when_time_is_up() {
-        let open = Step { answered: false, keyed: true, ..EFFECT };
-        let interrupted = || Ended::Interrupted { failure: failure(FailureKind::Unavailable), retry_after_ms: None };
-        assert_eq!(superseded(settle(interrupted(), &[open], &circumstances())), Some(None));
+        let open = Step { keyed: true, ..OPEN };
+        let failure = || Failure::new(FailureKind::Unavailable, "no");
+        let interrupted = || Ended::Interrupted { failure: failure(), retry_after_ms: None };
+        let next = settle(interrupted(), &[open], &circumstances());
+        assert!(matches!(next, Next::Retry { anew, .. } if anew == Anew::default()));
         let late = Circumstances { deadline_ms: 0, now_ms: 1, ..circumstances() };
         assert!(matches!(settle(interrupted(), &[open], &late), Next::Uncertain(_)));
         assert!(matches!(settle(interrupted(), &[SAFE], &late), Next::Fail(_)));
     }
 
+    /// Mutation: send every request of the call again.
     #[test]
-    fn what_breaks_while_an_effect_has_no_known_outcome_is_for_a_person() {
-        let broke = || Ended::Broke(failure(FailureKind::Unauthorized));
-        let open = Step { answered: false, keyed: true, ..EFFECT };
-        assert!(matches!(settle(broke(), &[SAFE, open], &circumstances()), Next::Uncertain(_)));
-        assert!(matches!(settle(broke(), &[SAFE, EFFECT], &circumstances()), Next::Fail(_)));
+    fn send_again_is_about_what_has_no_answer_or_was_refused() {
+        let refused = Step { retryable: true, ..UNKEYED };
+        type Case<'a> = (&'a [Step], &'a [(u32, u32)]);
+        let table: &[Case<'_>] = &[
+            (&[UNKEYED, at(1, 1, OPEN), at(1, 2, UNKEYED)], &[(1, 1)]),
+            (&[BUSY, at(2, 0, OPEN), at(2, 1, OPEN)], &[(2, 0), (2, 1)]),
+            (&[SAFE, at(2, 0, BUSY), at(2, 1, UNKEYED), at(3, 0, refused)], &[(2, 0)]),
+            (&[UNKEYED, at(2, 0, UNKEYED), at(2, 1, SAFE), at(3, 0, SAFE)], &[]),
+        ];
+        for (steps, expected) in table {
+            assert_eq!(in_question(steps).iter().map(place).collect::<Vec<_>>(), *expected, "{steps:?}");
+        }
     }
 
     #[test]
     fn a_person_waiting_gets_the_answer_after_the_third_retry() {
         let waiting = |attempt| Circumstances { attempt, waiting: true, ..circumstances() };
-        assert!(matches!(settle(unavailable(), &[], &waiting(3)), Next::Retry { .. }));
-        assert!(matches!(settle(unavailable(), &[], &waiting(4)), Next::Fail(_)));
+        assert!(matches!(settle(failed(FailureKind::Unavailable), &[], &waiting(3)), Next::Retry { .. }));
+        assert!(matches!(settle(failed(FailureKind::Unavailable), &[], &waiting(4)), Next::Fail(_)));
     }
 }

@@ -3,10 +3,13 @@
 //! Invariants: raw bytes were verified before this is asked; an item is handed on byte for byte, so that a provider's
 //! decimals stay what they were; what no alternative applies to is kept as one item that belongs to nobody.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::fmt;
 
 use bulkhead_manifest::json_limits::check_depth;
 use bulkhead_manifest::{JsonPointer, Split, Webhook};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -18,8 +21,8 @@ pub(crate) struct Item {
     pub body: String,
     /// The account that it belongs to, where one address serves all connections.
     pub account: Option<String>,
-    /// The provider's id of the event, or a hash of the item where there is none.
-    pub dedupe_key: String,
+    /// What makes it unique. Where the manifest declares nothing that is there, the same bytes may well be news again.
+    pub dedupe_key: Option<String>,
     pub ordering_key: Option<String>,
     /// Whether an alternative of the manifest applied.
     pub recognised: bool,
@@ -27,80 +30,144 @@ pub(crate) struct Item {
 
 /// Deeper documents are not looked into: they are one item that belongs to nobody.
 const DEEPEST: usize = 64;
+/// A body with more is one item that belongs to nobody: each would be rows in one transaction.
+const MOST_ITEMS: usize = 1_000;
+/// Longer keys are kept by their hash.
+const LONGEST_KEY: usize = 255;
 
 /// Takes `body` apart as `webhook` declares. `header` looks up a header by name.
 pub(crate) fn split<'a>(webhook: &Webhook, body: &str, header: impl Fn(&str) -> Option<&'a str>) -> Vec<Item> {
     if webhook.split.is_empty() {
-        return vec![Item { recognised: true, ..whole(body) }];
+        return vec![Item { recognised: true, dedupe_key: None, ..whole(body) }];
     }
     if check_depth(body, DEEPEST).is_err() {
         return vec![whole(body)];
     }
-    let Ok(document) = serde_json::from_str::<Value>(body) else { return vec![whole(body)] };
-    for alternative in &webhook.split {
-        if !alternative.when.as_ref().is_none_or(|when| when.holds(&document)) {
-            continue;
+    let Some(alternative) = applying(webhook, body) else { return vec![whole(body)] };
+    let Some(pointer) = &alternative.items else {
+        let delivery_id = alternative.dedupe_header.as_deref().and_then(header);
+        return vec![item(alternative, body, delivery_id)];
+    };
+    match raw_at(body, pointer).and_then(|items| serde_json::from_str::<Vec<&RawValue>>(items).ok()) {
+        Some(items) if items.len() <= MOST_ITEMS => {
+            items.into_iter().map(|raw| item(alternative, raw.get(), None)).collect()
         }
-        match &alternative.items {
-            None => return vec![item(alternative, body, dedupe_header(alternative, &header))],
-            Some(pointer) => {
-                if let Some(items) = raw_items(body, pointer) {
-                    return items.into_iter().map(|raw| item(alternative, raw.get(), None)).collect();
-                }
-            }
-        }
+        _ => vec![whole(body)],
     }
-    vec![whole(body)]
 }
 
-fn dedupe_header<'a>(alternative: &Split, header: &impl Fn(&str) -> Option<&'a str>) -> Option<&'a str> {
-    header(alternative.dedupe_header.as_deref()?)
+/// The first alternative that this body is of.
+fn applying<'w>(webhook: &'w Webhook, body: &str) -> Option<&'w Split> {
+    let asks = |alternative: &Split| alternative.when.is_some() || alternative.items.is_some();
+    if !webhook.split.first().is_some_and(asks) {
+        // It takes any JSON, so none is taken apart.
+        serde_json::from_str::<IgnoredAny>(body).ok()?;
+        return webhook.split.first();
+    }
+    let document = serde_json::from_str::<Value>(body).ok()?;
+    webhook.split.iter().find(|alternative| {
+        let items = alternative.items.as_ref().map(|pointer| pointer.lookup(&document));
+        alternative.when.as_ref().is_none_or(|when| when.holds(&document))
+            && items.is_none_or(|items| items.is_some_and(Value::is_array))
+    })
 }
 
+/// What nobody understands. Sent again, it is the same.
 fn whole(body: &str) -> Item {
-    Item { body: body.to_owned(), account: None, dedupe_key: hash(body), ordering_key: None, recognised: false }
+    Item { body: body.to_owned(), account: None, dedupe_key: Some(hash(body)), ordering_key: None, recognised: false }
 }
 
-fn hash(body: &str) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(body.as_bytes())))
+fn hash(text: &str) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes())))
 }
 
 fn item(alternative: &Split, body: &str, delivery_id: Option<&str>) -> Item {
-    let document: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-    let text_at = |pointer: &JsonPointer| pointer.lookup(&document).and_then(scalar);
-    let dedupe_key = alternative.dedupe.iter().find_map(text_at).or_else(|| delivery_id.map(str::to_owned));
+    let scalar_at = |pointer: &JsonPointer| raw_at(body, pointer).and_then(scalar);
+    // What is no scalar is told apart by its bytes: the whole item too, where the manifest says so.
+    let unique_at = |pointer: &JsonPointer| {
+        let raw = raw_at(body, pointer).filter(|raw| *raw != "null")?;
+        Some(scalar(raw).unwrap_or_else(|| hash(raw)))
+    };
+    let dedupe_key = alternative.dedupe.iter().find_map(unique_at).or_else(|| delivery_id.map(str::to_owned));
     Item {
         body: body.to_owned(),
-        account: alternative.route_by.as_ref().and_then(text_at),
-        dedupe_key: dedupe_key.unwrap_or_else(|| hash(body)),
-        ordering_key: alternative.order_by.as_ref().and_then(text_at),
+        account: alternative.route_by.as_ref().and_then(scalar_at).map(key),
+        dedupe_key: dedupe_key.map(key),
+        ordering_key: alternative.order_by.as_ref().and_then(scalar_at).map(key),
         recognised: true,
     }
 }
 
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+/// A text that both databases take as part of an index.
+fn key(text: String) -> String {
+    if text.len() > LONGEST_KEY || text.chars().any(char::is_control) { hash(&text) } else { text }
+}
+
+/// A text, or a number as the provider wrote it: no digit of a long id is lost.
+fn scalar(raw: &str) -> Option<String> {
+    match raw.as_bytes().first()? {
+        b'"' => serde_json::from_str::<String>(raw).ok().filter(|text| !text.is_empty()),
+        b'-' | b'0'..=b'9' => Some(raw.to_owned()),
         _ => None,
     }
 }
 
-/// The items of the array at `pointer`, as they stand in the text.
-fn raw_items<'a>(body: &'a str, pointer: &JsonPointer) -> Option<Vec<&'a RawValue>> {
-    let mut here = body;
+/// What stands at `pointer`, as it stands in the text.
+fn raw_at<'a>(body: &'a str, pointer: &JsonPointer) -> Option<&'a str> {
+    let mut here = body.trim();
     for token in pointer.as_str().split('/').skip(1) {
         let name = token.replace("~1", "/").replace("~0", "~");
-        here = match serde_json::from_str::<BTreeMap<String, &RawValue>>(here) {
-            Ok(fields) => fields.get(&name)?.get(),
-            Err(_) => {
-                let items: Vec<&RawValue> = serde_json::from_str(here).ok()?;
-                items.get(name.parse::<usize>().ok()?)?.get()
-            }
-        };
+        here = Place(&name).deserialize(&mut serde_json::Deserializer::from_str(here)).ok()??.get();
     }
-    serde_json::from_str(here).ok()
+    Some(here)
 }
+
+/// One place in an object or array. The rest is read over; of two fields with its name the last counts, as everywhere.
+struct Place<'n>(&'n str);
+
+impl<'de> DeserializeSeed<'de> for Place<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Place<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(name) = fields.next_key::<Name<'de>>()? {
+            if name.0 == self.0 {
+                found = Some(fields.next_value()?);
+            } else {
+                fields.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let Ok(wanted) = self.0.parse::<usize>() else { return Ok(None) };
+        for _ in 0..wanted {
+            if items.next_element::<IgnoredAny>()?.is_none() {
+                return Ok(None);
+            }
+        }
+        let found = items.next_element()?;
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(found)
+    }
+}
+
+/// A field's name, copied only where it is written with escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
@@ -155,12 +222,12 @@ mod tests {
         );
         assert_eq!(items.len(), 2);
         assert_eq!(
-            (items[0].account.as_deref(), items[0].dedupe_key.as_str(), items[0].ordering_key.as_deref()),
-            (Some("7"), "e1", Some("3"))
+            (items[0].account.as_deref(), items[0].dedupe_key.as_deref(), items[0].ordering_key.as_deref()),
+            (Some("7"), Some("e1"), Some("3"))
         );
         assert!(items[0].body.contains("1.10"), "an item keeps its bytes: {}", items[0].body);
         let items = split(&two_shapes(), r#"{"notifications": [{"realm": "9", "x": 1}]}"#, |_| None);
-        assert_eq!((items[0].account.as_deref(), items[0].dedupe_key.starts_with("sha256:")), (Some("9"), true));
+        assert_eq!((items[0].account.as_deref(), &items[0].dedupe_key), (Some("9"), &None));
     }
 
     #[test]
@@ -172,23 +239,66 @@ mod tests {
         }
     }
 
+    /// A notification that only says "something changed" has the same bytes every time.
     #[test]
-    fn a_body_that_is_not_split_is_one_item_told_apart_by_its_bytes() {
-        let first = split(&webhook(vec![]), "a=1", |_| None);
-        assert!(first[0].recognised);
-        assert_eq!(first, split(&webhook(vec![]), "a=1", |_| None));
-        assert_ne!(first, split(&webhook(vec![]), "a=2", |_| None));
+    fn without_an_id_the_same_bytes_are_news_again_unless_the_manifest_says_they_are_not() {
+        let items = split(&webhook(vec![]), "a=1", |_| None);
+        assert_eq!((items[0].recognised, &items[0].dedupe_key), (true, &None));
+        let by_bytes = webhook(vec![Split { dedupe: vec![pointer("/id"), pointer("")], ..Split::default() }]);
+        let key = |body: &str| split(&by_bytes, body, |_| None)[0].dedupe_key.clone().unwrap();
+        assert_eq!(key(r#"{"id": "e1"}"#), "e1");
+        assert!(key(r#"{"id": null}"#).starts_with("sha256:"));
+        assert_eq!(key(r#"{"a": 1}"#), key(r#"{"a": 1}"#));
+        assert_ne!(key(r#"{"a": 1}"#), key(r#"{"a": 2}"#));
+    }
+
+    #[test]
+    fn long_numbers_keep_their_digits_and_no_key_is_too_much_for_an_index() {
+        let by_id =
+            webhook(vec![Split { dedupe: vec![pointer("/id")], order_by: Some(pointer("/o")), ..Split::default() }]);
+        let one = |body: &str| split(&by_id, body, |_| None).remove(0);
+        assert_eq!(
+            one(r#"{"id": 123456789012345678901234567890}"#).dedupe_key.unwrap(),
+            "123456789012345678901234567890"
+        );
+        for text in ["\"a\\u0000b\"".to_owned(), format!("\"{}\"", "x".repeat(200_000))] {
+            let item = one(&format!(r#"{{"id": {text}, "o": {text}}}"#));
+            assert!(item.dedupe_key.unwrap().starts_with("sha256:"), "{text:.20}");
+            assert!(item.ordering_key.unwrap().starts_with("sha256:"), "{text:.20}");
+        }
+    }
+
+    /// Mutation: `MOST_ITEMS`, without end.
+    #[test]
+    fn a_body_of_too_many_items_is_kept_whole() {
+        let body = |count: usize| format!("[{}]", vec![r#"{"id": "e"}"#; count].join(","));
+        assert_eq!(split(&two_shapes(), &body(1_000), |_| None).len(), 1_000);
+        let items = split(&two_shapes(), &body(1_001), |_| None);
+        assert_eq!((items.len(), items[0].recognised), (1, false));
     }
 
     #[test]
     fn a_header_may_carry_the_deliverys_id() {
         let by_header = Split { dedupe_header: Some("X-Delivery".into()), ..Split::default() };
         let items = split(&webhook(vec![by_header]), "{}", |name| (name == "X-Delivery").then_some("d-1"));
-        assert_eq!(items[0].dedupe_key, "d-1");
+        assert_eq!(items[0].dedupe_key.as_deref(), Some("d-1"));
     }
 
     #[test]
     fn an_empty_batch_has_no_items() {
         assert!(split(&two_shapes(), "[]", |_| None).is_empty());
+    }
+
+    #[test]
+    fn a_pointer_finds_what_stands_there_as_it_is_written() {
+        let body = r#" {"list": [1, {"b/c": 1.10}], "d\u0061y": "x", "twice": 1, "twice": {"in": 2}} "#;
+        let found = |at: &str| raw_at(body, &pointer(at));
+        assert_eq!(found("/list/1/b~1c"), Some("1.10"));
+        assert_eq!(found("/day"), Some("\"x\""));
+        assert_eq!(found("/twice/in"), Some("2"));
+        assert_eq!(found(""), Some(body.trim()));
+        for nowhere in ["/list/2", "/list/x", "/list/0/in", "/day/0", "/none", "/none/at"] {
+            assert_eq!(found(nowhere), None, "{nowhere}");
+        }
     }
 }

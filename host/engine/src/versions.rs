@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkhead_manifest::{ActionSpec, Descriptor, EventSpec, Manifest, StreamSpec, VersionId};
-use bulkhead_runtime::{Digest, LoadError, Loaded};
+use bulkhead_runtime::{Asker, Digest, LoadError, Loaded};
 use bulkhead_store::Version;
 
 use crate::Engine;
@@ -76,7 +76,7 @@ impl Engine {
         }
         let unloadable = |problem: String| EngineFault::Unloadable { digest: digest.to_string(), problem };
         let component = self.inner.store.system_read().await?.component(digest.as_bytes()).await?;
-        runtime.compile(&component).await.map_err(|error| unloadable(error.to_string()))?;
+        runtime.compile(&component.into(), Asker::Run).await.map_err(|error| unloadable(error.to_string()))?;
         runtime.load(digest).await.map_err(|error| unloadable(error.to_string()))
     }
 }

@@ -1,7 +1,8 @@
 //! Runs as people and programs see them: what the store holds, without what is sealed.
 
-use bulkhead_manifest::{ConnectionId, EventId, Failure, RunId};
-use bulkhead_store::{Attempt, Entry, Run, RunState};
+use bulkhead_manifest::{ConnectionId, EventId, Failure, FailureKind, RunId};
+use bulkhead_runtime::{LogLevel, LogLine};
+use bulkhead_store::{Attempt, Entry, ListedRun, Run, RunState};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -19,9 +20,9 @@ pub struct RunView {
     pub state: RunState,
     /// Attempts begun so far.
     pub attempt: u32,
-    /// `null` until a route's mapping has been evaluated.
-    pub input: Value,
-    pub output: Option<Value>,
+    /// Not in a list.
+    #[serde(flatten)]
+    pub content: Option<RunContent>,
     pub failure: Option<Failure>,
     /// What asked for it: an API call, a delivery, an event and its route.
     pub cause: Value,
@@ -33,6 +34,14 @@ pub struct RunView {
     /// Only where one run is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<RunDetail>,
+}
+
+/// What a run was given and what came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunContent {
+    /// `null` until a route's mapping has been evaluated.
+    pub input: Value,
+    pub output: Option<Value>,
 }
 
 /// What else there is to see of one run.
@@ -51,14 +60,26 @@ pub struct AttemptView {
     pub ended_ms: u64,
     pub outcome: String,
     pub failure: Option<Failure>,
-    pub log: Value,
+    pub log: Vec<LineView>,
     pub logs_dropped: u64,
     pub usage: Value,
+}
+
+/// One line of an attempt's log.
+#[derive(Debug, Clone, Serialize)]
+pub struct LineView {
+    pub level: LogLevel,
+    pub message: String,
+    pub fields: Option<Value>,
+    /// On the run's own clock.
+    pub at_ms: u64,
 }
 
 /// One request that the run made.
 #[derive(Debug, Clone, Serialize)]
 pub struct JournalView {
+    /// How often the run had come back with `later` before.
+    pub leg: u32,
     pub seq: u32,
     pub sub: u32,
     pub attempt: u32,
@@ -86,8 +107,10 @@ impl RunView {
             target: run.target,
             state: run.state,
             attempt: run.attempt,
-            input: if run.input.is_empty() { Value::Null } else { stored("a run's input", &run.input)? },
-            output: run.output.as_deref().map(|json| stored("a run's output", json)).transpose()?,
+            content: Some(RunContent {
+                input: if run.input.is_empty() { Value::Null } else { stored("a run's input", &run.input)? },
+                output: run.output.as_deref().map(|json| stored("a run's output", json)).transpose()?,
+            }),
             failure: run.failure.as_deref().map(|json| stored("a run's failure", json)).transpose()?,
             cause: stored("a run's cause", &run.cause)?,
             created_ms: run.created_ms,
@@ -99,6 +122,41 @@ impl RunView {
     }
 }
 
+impl RunView {
+    /// In a list: what cannot be read of one run does not hide the others.
+    pub(crate) fn listed(run: ListedRun) -> Self {
+        let waits = matches!(run.state, RunState::Queued | RunState::Parked);
+        let too_long = || {
+            let kind = FailureKind::Other("not-in-lists".to_owned());
+            Failure::new(kind, "Why it did not work is too long for a list: ask for the run itself.")
+        };
+        Self {
+            id: run.id,
+            connection: run.connection,
+            operation: run.operation,
+            target: run.target,
+            state: run.state,
+            attempt: run.attempt,
+            content: None,
+            failure: run.failure.map(|json| serde_json::from_str(&json).unwrap_or_else(|_| too_long())),
+            cause: serde_json::from_str(&run.cause).unwrap_or_default(),
+            created_ms: run.created_ms,
+            started_ms: run.started_ms,
+            finished_ms: run.finished_ms,
+            next_attempt_ms: waits.then_some(run.run_at_ms),
+            detail: None,
+        }
+    }
+}
+
+impl LineView {
+    fn of(line: LogLine) -> Self {
+        // A guest wrote them: what is no JSON is shown as the text that it is.
+        let fields = line.fields.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
+        Self { level: line.level, message: line.message, fields, at_ms: line.at_ms }
+    }
+}
+
 impl AttemptView {
     pub(crate) fn of(attempt: Attempt) -> Result<Self, EngineFault> {
         Ok(Self {
@@ -107,7 +165,7 @@ impl AttemptView {
             ended_ms: attempt.ended_ms,
             outcome: attempt.outcome,
             failure: attempt.failure.as_deref().map(|json| stored("an attempt's failure", json)).transpose()?,
-            log: stored("an attempt's log", &attempt.log)?,
+            log: stored::<Vec<LogLine>>("an attempt's log", &attempt.log)?.into_iter().map(LineView::of).collect(),
             logs_dropped: attempt.logs_dropped,
             usage: stored("an attempt's usage", &attempt.usage)?,
         })
@@ -122,6 +180,7 @@ impl JournalView {
             Err(error) => Value::from(error.message),
         });
         Ok(Self {
+            leg: entry.leg,
             seq: entry.seq,
             sub: entry.sub,
             attempt: entry.attempt,

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::Engine;
 use crate::fault::EngineFault;
@@ -41,20 +42,22 @@ impl Workers {
 impl Engine {
     /// Starts working.
     pub fn work(&self) -> Workers {
-        let (stop, runs) = (CancellationToken::new(), TaskTracker::new());
+        let (stop, runs) = (self.inner.stopping.child_token(), TaskTracker::new());
         let claiming = tokio::spawn(claim_loop(self.clone(), stop.clone(), runs.clone()));
         Workers { stop, runs, claiming }
     }
 
     async fn carry(&self, run: Run) {
-        let (id, attempt) = (run.id, run.attempt);
-        match self.attempt(run).await {
-            Ok(()) => {}
-            // The lease runs out and the run is claimed again: nothing is lost.
-            Err(fault) => {
-                tracing::error!(run.id = %id, run.attempt = attempt, error = %fault, "an attempt met a fault of the host")
+        // Every line that is logged for it says whose it is.
+        let span =
+            tracing::info_span!("run", run.id = %run.id, run.attempt = run.attempt, connection.id = %run.connection);
+        let carried = async {
+            // The lease runs out and the run is claimed again, so often: then it ends.
+            if let Err(fault) = self.attempt(run).await {
+                tracing::error!(error = %fault, "the end of an attempt could not be written");
             }
-        }
+        };
+        carried.instrument(span).await;
     }
 
     async fn claim(&self, free: usize) -> Result<(Vec<Run>, bool), EngineFault> {
@@ -99,7 +102,8 @@ async fn claim_loop(engine: Engine, stop: CancellationToken, runs: TaskTracker) 
                 tracing::error!(%error, "counts could not be kept");
             }
         }
-        let Ok(first) = permits.clone().acquire_owned().await else { return };
+        // Also while every place is taken.
+        let Some(Ok(first)) = stop.run_until_cancelled(permits.clone().acquire_owned()).await else { return };
         let free = 1 + permits.available_permits();
         let (claimed, more) = match engine.claim(free).await {
             Ok(claimed) => claimed,

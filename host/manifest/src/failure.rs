@@ -83,7 +83,7 @@ pub struct Failure {
     pub code: Option<String>,
     /// More about it, as the connector sees fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<serde_json::Value>,
+    pub details: Option<Box<serde_json::Value>>,
     /// How long to wait before the next attempt, where the provider said so. Milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,

@@ -15,6 +15,8 @@ use crate::stop::{LimitKind, Stop};
 
 /// Ids and names are keys in the store.
 const MAX_ID: usize = 512;
+/// Streams that one receipt may set going: each is a run of its own.
+const MAX_PULLS: usize = 100;
 /// Sentences for people.
 const MAX_MESSAGE: usize = 4 * 1024;
 
@@ -48,7 +50,7 @@ impl Checker {
     /// The guest's own no.
     pub(crate) fn failure(&mut self, found: wit::Failure) -> Checked<Failure> {
         let details = self.optional_json("failure.details", found.details)?;
-        let details = details.map(|text| serde_json::from_str(&text)).transpose();
+        let details = details.map(|text| serde_json::from_str(&text).map(Box::new)).transpose();
         Ok(Failure {
             kind: kind(found.kind),
             message: clean(&found.message, MAX_MESSAGE),
@@ -97,7 +99,12 @@ impl Checker {
         })
     }
 
-    pub(crate) fn page(&mut self, found: streams::Page) -> Checked<Page> {
+    pub(crate) fn page(&mut self, found: streams::Page, limit: u32) -> Checked<Page> {
+        if found.changes.len() > limit as usize {
+            let (found, expected) =
+                (format!("{} changes", found.changes.len()), format!("at most the {limit} asked for"));
+            return Err(bad("page.changes", found, &expected));
+        }
         let changes = found.changes.into_iter();
         let changes = changes.map(|(known, op)| Ok((external(known)?, self.change(op)?))).collect::<Checked<_>>()?;
         let next = self.optional_json("page.next", found.next)?;
@@ -114,7 +121,7 @@ impl Checker {
     pub(crate) fn pushed(&mut self, found: Vec<streams::Pushed>, asked: usize) -> Checked<Vec<Pushed>> {
         if found.len() != asked {
             let (found, expected) = (format!("{} answers", found.len()), format!("{asked}, one for each change"));
-            return Err(Stop::BadOutput { what: "the list of pushed".into(), found, expected });
+            return Err(bad("the list of pushed", found, &expected));
         }
         let one = |found| {
             Ok(match found {
@@ -127,6 +134,10 @@ impl Checker {
     }
 
     pub(crate) fn receipt(&mut self, found: webhooks::Receipt) -> Checked<Receipt> {
+        if found.pulls.len() > MAX_PULLS {
+            let expected = format!("at most {MAX_PULLS}");
+            return Err(bad("receipt.pulls", format!("{} streams", found.pulls.len()), &expected));
+        }
         Ok(Receipt {
             events: self.events(found.events)?,
             pulls: found.pulls.into_iter().map(|stream| id("receipt.pulls", stream)).collect::<Checked<_>>()?,
@@ -216,6 +227,34 @@ mod tests {
     fn a_push_has_an_answer_for_each_change() {
         assert!(matches!(checker().pushed(Vec::new(), 1), Err(Stop::BadOutput { .. })));
         assert_eq!(checker().pushed(vec![streams::Pushed::Conflict(None)], 1).unwrap(), [Pushed::Conflict(None)]);
+    }
+
+    /// Mutation: `Checker::page`, leave out the comparison with `limit`.
+    #[test]
+    fn a_page_holds_no_more_than_was_asked_for() {
+        let page = |changes: u32| streams::Page {
+            changes: (0..changes)
+                .map(|id| (wit::External { id: format!("x{id}"), version: None }, wit::ChangeOp::Delete))
+                .collect(),
+            next: None,
+            more: false,
+            snapshot_complete: false,
+        };
+        assert_eq!(checker().page(page(2), 2).unwrap().changes.len(), 2);
+        assert!(matches!(checker().page(page(3), 2), Err(Stop::BadOutput { what, .. }) if what == "page.changes"));
+    }
+
+    /// Mutation: `Checker::receipt`, leave out `MAX_PULLS`.
+    #[test]
+    fn a_receipt_names_not_endlessly_many_streams() {
+        let naming = |pulls: usize| {
+            let pulls = vec!["customers".into(); pulls];
+            checker()
+                .receipt(webhooks::Receipt { events: Vec::new(), pulls, reply: None })
+                .map(|taken| taken.pulls.len())
+        };
+        assert_eq!(naming(MAX_PULLS), Ok(MAX_PULLS));
+        assert!(matches!(naming(MAX_PULLS + 1), Err(Stop::BadOutput { what, .. }) if what == "receipt.pulls"));
     }
 
     #[test]

@@ -111,6 +111,14 @@ impl Artifacts {
         File::open(&self.dir)?.sync_all()
     }
 
+    /// Removes an artifact, where there is one.
+    pub(crate) fn remove(&self, digest: &Digest) -> io::Result<()> {
+        match std::fs::remove_file(self.path(digest)) {
+            Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
     /// The artifact of this component, copied, sealed and then verified.
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Sealed, ArtifactFault> {
         let (header, mut body) = self.read_header(digest)?;
@@ -259,6 +267,16 @@ mod tests {
         let digest = written(&artifacts, b"a");
         let sealed = artifacts.verified(&digest).unwrap();
         assert_eq!(std::fs::read(sealed.path()).unwrap(), BODY);
+    }
+
+    /// Mutation: `open`, another mode.
+    #[test]
+    fn nobody_else_reads_the_folder() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("artifacts");
+        artifacts(&folder, 1, 1);
+        assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! an async host function costs a boxed future and a fiber switch per call.
 //!
 //! To extend: a new interface in the world needs a `Host` implementation in a file of its own and one line in
-//! `capabilities.rs`; a function of it that waits is named below.
+//! `capabilities/mod.rs`; a function of it that waits is named below.
 
 wasmtime::component::bindgen!({
     path: "../../wit",

@@ -53,7 +53,8 @@ impl Guest<'_> {
                 let streams = exported!(self.streams, operation);
                 let answer =
                     streams.call_pull(&mut *self.store, stream, pull_mode(*mode), cursor.as_ref(), *limit).await;
-                self.answered(answer, &mut checker)?.and_then(&mut checker, Checker::page).map(Produced::Page)
+                let check = |checker: &mut Checker, found| checker.page(found, *limit);
+                self.answered(answer, &mut checker)?.and_then(&mut checker, check).map(Produced::Page)
             }
             Operation::Push { stream, changes } => {
                 let streams = exported!(self.streams, operation);

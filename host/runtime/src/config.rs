@@ -24,8 +24,10 @@ pub struct RuntimeConfig {
     pub compile_timeout_ms: u64,
     /// Address space of the compiling process. Bytes.
     pub compile_memory_bytes: u64,
-    /// Compilations at once.
+    /// Compilations at once, for runs and as many for uploads.
     pub compile_at_once: usize,
+    /// How long a compilation waits for others before whoever asked is told to come back. Milliseconds.
+    pub compile_wait_ms: u64,
     /// The largest component. Bytes.
     pub component_bytes: usize,
     /// The largest artifact. Bytes.
@@ -50,6 +52,7 @@ impl RuntimeConfig {
             compile_timeout_ms: 60_000,
             compile_memory_bytes: 2_048 * MIB,
             compile_at_once: 1,
+            compile_wait_ms: 60_000,
             component_bytes: 32 << 20,
             artifact_bytes: 512 * MIB,
             memory_bytes: 512 * MIB,
@@ -68,11 +71,15 @@ pub struct CompilerCommand {
 }
 
 impl CompilerCommand {
-    /// This executable again, with these arguments.
+    /// This executable again, with these arguments: the very image that runs, whatever stands under its name by now. What
+    /// another build compiles is not for this one, and would be taken for its own.
     ///
     /// # Errors
-    /// The operating system does not tell where this executable is.
+    /// The operating system does not tell what this executable is.
     pub fn this_executable<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> std::io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, args: args.into_iter().map(Into::into).collect() })
+        let program = PathBuf::from("/proc/self/exe");
+        // A link that every process finds leading to itself. Where there is none, nothing can be compiled.
+        std::fs::read_link(&program)?;
+        Ok(Self { program, args: args.into_iter().map(Into::into).collect() })
     }
 }

@@ -23,6 +23,9 @@ use crate::ports::Ports;
 use crate::run_log::RunLog;
 use crate::stop::{Halt, LimitKind, TrapCode};
 
+/// The longest key or id. Bytes.
+pub(crate) const MAX_KEY: usize = 512;
+
 /// What outlives the store: read by the invocation after the run, however it ended.
 pub(crate) struct Outside {
     pub(crate) clock: VirtualClock,
@@ -59,6 +62,10 @@ pub(crate) struct GuestState {
     pub(crate) calls: u32,
     /// Requests so far.
     pub(crate) requests: u32,
+    /// What the bodies of further answers may take.
+    pub(crate) answers_left: u64,
+    /// Questions to the store so far.
+    lookups: u32,
     pub(crate) progress_calls: u32,
     pub(crate) random: ChaCha20Rng,
     pub(crate) table: ResourceTable,
@@ -95,6 +102,8 @@ impl GuestState {
             state_read_only: parts.state_read_only,
             calls: 0,
             requests: 0,
+            answers_left: parts.limits.answers_bytes,
+            lookups: 0,
             progress_calls: 0,
             random: ChaCha20Rng::from_seed(parts.seed),
             table,
@@ -115,6 +124,21 @@ impl GuestState {
     /// Counts a call from the guest into one of our interfaces.
     pub(crate) fn called(&self) {
         self.outside.meter.host_called();
+    }
+
+    /// Asks the store, through the ports. Each question is work for the caller's runtime and a connection of the store's,
+    /// while the guest's own meter stands still: so they are counted.
+    pub(crate) async fn look_up<T, F>(&mut self, ask: impl FnOnce(Arc<dyn Ports>) -> F) -> wasmtime::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Halt>> + Send + 'static,
+    {
+        if self.lookups >= self.limits.lookups {
+            let allowed = u64::from(self.limits.lookups);
+            return Err(wasmtime::Error::new(Exceeded { kind: LimitKind::Lookups, allowed }));
+        }
+        self.lookups += 1;
+        self.with_ports(ask).await?.map_err(|halt| wasmtime::Error::new(Halted(halt)))
     }
 
     /// What is left of the run's wall time.
@@ -143,6 +167,12 @@ impl GuestState {
         let working = Running::on(&self.caller, work(Arc::clone(&self.ports)));
         working.await.map_err(|fault| wasmtime::Error::new(PortsFailed { reason: fault.to_string() }))
     }
+}
+
+/// A key or an id as the store knows them. Nothing is kept under any other text: it need not be asked for, and some stores
+/// would fail on it.
+pub(crate) fn storable(text: &str) -> bool {
+    text.len() <= MAX_KEY && !text.chars().any(char::is_control)
 }
 
 /// The ports ended the run. Travels through wasmtime as its error.

@@ -45,7 +45,7 @@ mod ticker;
 pub use bulkhead_manifest::{Failure, FailureKind};
 
 pub use artifact::ArtifactFault;
-pub use compile::{CompileError, compile_main};
+pub use compile::{Asker, CompileError, compile_main};
 pub use config::{CompilerCommand, RuntimeConfig};
 pub use digest::{Digest, NotADigest};
 pub use inspect::{Inspection, UploadError, UploadLimits, inspect_component};

@@ -20,6 +20,8 @@ pub struct Limits {
     pub host_call_bytes: u64,
     /// The body of one HTTP answer. Bytes.
     pub response_bytes: u64,
+    /// The bodies of all HTTP answers of the run: the host keeps them until the run is over. Bytes.
+    pub answers_bytes: u64,
     /// HTTP requests per run.
     pub requests: u32,
     /// Headers of one HTTP request.
@@ -32,7 +34,13 @@ pub struct Limits {
     pub state_value_bytes: u64,
     /// Everything one run writes into the state, keys included. Bytes.
     pub state_write_bytes: u64,
-    /// Handles (streams, pollables …) alive at once.
+    /// Keys of the state that one run may write: each is a few statements in the transaction that commits it.
+    pub state_writes: u32,
+    /// Keys of the state that one call may list.
+    pub state_keys: u32,
+    /// Questions to the store per run: values and keys of the state, links.
+    pub lookups: u32,
+    /// Handles (streams, pollables, the guest's own resources …) alive at once.
     pub handles: u32,
     /// Table elements, summed over all of the run's tables.
     pub table_elements: u64,
@@ -48,12 +56,16 @@ impl Default for Limits {
             wall_ms: 30_000,
             host_call_bytes: 4 * MIB,
             response_bytes: 16 * MIB,
+            answers_bytes: 64 * MIB,
             requests: 200,
             headers: 128,
             header_bytes: 64 * 1024,
             log_bytes: 256 * KIB,
             state_value_bytes: MIB,
             state_write_bytes: 16 * MIB,
+            state_writes: 1_000,
+            state_keys: 10_000,
+            lookups: 10_000,
             handles: 1_000,
             table_elements: 100_000,
             output_bytes: 4 * MIB,

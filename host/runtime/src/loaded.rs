@@ -178,7 +178,7 @@ impl Linked {
             reason: crate::run_log::clean(&format!("{fault:#}"), 1_000),
         };
         let pre = linker.instantiate_pre(&component).map_err(contract)?;
-        let has = |name| component.get_export_index(None, &Exports::interface(name)).is_some();
+        let has = |name| component.get_export_index(None, Exports::interface(name)).is_some();
         Ok(Self {
             digest,
             bytes: sealed.bytes,

@@ -108,22 +108,44 @@ fn thread_cpu_ns() -> u64 {
 mod tests {
     use super::*;
 
+    /// Computes for so much of this thread's CPU time.
+    fn compute(cpu_ms: i64) {
+        let spent_ms = || {
+            let now = clock_gettime(ClockId::ThreadCPUTime);
+            now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
+        };
+        let began = spent_ms();
+        while spent_ms() - began < cpu_ms {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Mutation: `thread_cpu_ns`, the monotonic clock, or the process's: what others compute meanwhile counts too. `poll`,
+    /// leave `began` as it was at the first: what passes between two polls does.
     #[test]
     fn work_counts_and_waiting_does_not() {
         let meter = Arc::new(Meter::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let Ok(runtime) = runtime else { return };
         let measured = Arc::clone(&meter);
-        runtime.block_on(Metered::new(
+        let (between_polls, waiting) = futures::channel::oneshot::channel();
+        let (within_a_poll, standing) = std::sync::mpsc::channel();
+        let other = std::thread::spawn(move || {
+            compute(100);
+            between_polls.send(()).is_ok() && {
+                compute(100);
+                within_a_poll.send(()).is_ok()
+            }
+        });
+        futures::executor::block_on(Metered::new(
             async move {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                assert!(waiting.await.is_ok() && standing.recv().is_ok());
                 while measured.cpu_ns() < 5 * NS_PER_MS {
                     std::hint::spin_loop();
                 }
             },
             Arc::clone(&meter),
         ));
-        let usage = meter.usage(std::time::Duration::from_millis(55));
-        assert!((5..50).contains(&usage.cpu_ms), "{usage:?}");
+        assert_eq!(other.join().ok(), Some(true));
+        let usage = meter.usage(std::time::Duration::ZERO);
+        assert!((5..100).contains(&usage.cpu_ms), "{usage:?}");
     }
 }

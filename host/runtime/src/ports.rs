@@ -24,8 +24,8 @@ pub trait Ports: Send + Sync {
     /// The committed value of a key of the state. JSON.
     fn state_get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, Halt>>;
 
-    /// The committed keys that start with `prefix`.
-    fn state_keys<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, Halt>>;
+    /// The committed keys that start with `prefix`, the first `most` of them.
+    fn state_keys<'a>(&'a self, prefix: &'a str, most: u32) -> BoxFuture<'a, Result<Vec<String>, Halt>>;
 
     /// The provider's id for one of our records, from the links.
     fn resolve<'a>(&'a self, stream: &'a str, id: &'a str) -> BoxFuture<'a, Result<Option<External>, Halt>>;
@@ -50,6 +50,8 @@ pub struct Call {
     pub sub: u32,
     /// What [`fingerprint`] says of the request.
     pub fingerprint: [u8; 32],
+    /// How many bytes the answer's body may have: of a larger one nothing is to be read, let alone kept.
+    pub largest_answer: u64,
     /// The request.
     pub request: HttpRequest,
 }
@@ -215,7 +217,7 @@ impl Ports for NoPorts {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    fn state_keys<'a>(&'a self, _prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, Halt>> {
+    fn state_keys<'a>(&'a self, _prefix: &'a str, _most: u32) -> BoxFuture<'a, Result<Vec<String>, Halt>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 

@@ -158,6 +158,16 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_end_is_not_kept_until_it_ends() {
+        let mut log = RunLog::new(1 << 20);
+        for _ in 0..100 {
+            log.stream(Stream::Stderr, &[b'x'; MAX_MESSAGE], 1);
+        }
+        // Without the cut the host holds all that was written.
+        assert_eq!(log.stderr.len(), MAX_MESSAGE);
+    }
+
+    #[test]
     fn what_is_over_the_limit_is_counted_and_dropped() {
         let mut log = RunLog::new(3 * (LINE_COST + 1));
         for _ in 0..10 {

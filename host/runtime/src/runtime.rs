@@ -1,17 +1,19 @@
 //! The runtime: one engine, its guests' threads, the artifacts and the cache of what is loaded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use moka::future::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-use crate::artifact::{ArtifactFault, Artifacts};
+use crate::artifact::Artifacts;
 use crate::capabilities;
-use crate::compile::{self, CompileError};
+use crate::compile::{self, Asker, CompileError, Queue};
 use crate::config::RuntimeConfig;
 use crate::digest::Digest;
 use crate::executor::Executor;
@@ -60,7 +62,9 @@ struct Inner {
     artifacts: Arc<Artifacts>,
     loaded: Cache<Digest, Loaded>,
     slots: Arc<Semaphore>,
-    compilations: Semaphore,
+    compilations: Queue,
+    /// Whether it was said that compilers are not confined as they should be.
+    said_unconfined: AtomicBool,
     ticker: Ticker,
     executor: Executor,
 }
@@ -103,7 +107,8 @@ impl Runtime {
             artifacts: Arc::new(artifacts),
             loaded,
             slots: Arc::new(Semaphore::new(settings.slots as usize)),
-            compilations: Semaphore::new(settings.compile_at_once.max(1)),
+            compilations: Queue::new(settings.compile_at_once, Duration::from_millis(settings.compile_wait_ms)),
+            said_unconfined: AtomicBool::new(false),
             ticker: Ticker::start(&engine).map_err(StartError::Threads)?,
             executor: Executor::start(settings.threads).map_err(StartError::Threads)?,
             engine,
@@ -116,13 +121,13 @@ impl Runtime {
     ///
     /// # Errors
     /// Whatever keeps it from running here.
-    pub async fn inspect(&self, wasm: &[u8]) -> Result<Inspection, UploadError> {
+    pub async fn inspect(&self, wasm: &Bytes) -> Result<Inspection, UploadError> {
         let limits = UploadLimits { component_bytes: self.inner.settings.component_bytes, ..UploadLimits::default() };
         if wasm.len() > limits.component_bytes {
             return inspect_component(wasm, &limits);
         }
         // Parsing takes as long as the file is big: not on a thread that serves requests.
-        let bytes = wasm.to_vec();
+        let bytes = wasm.clone();
         let parsed = tokio::task::spawn_blocking(move || inspect_component(&bytes, &limits)).await;
         // Only a panic or a shutdown ends the thread; to the uploader both are a file that could not be read.
         parsed.unwrap_or_else(|fault| {
@@ -131,31 +136,40 @@ impl Runtime {
         })
     }
 
-    /// Compiles a component in a process of its own, unless there is a good artifact of it already.
+    /// Compiles a component in a process of its own, unless there is an artifact of it that can be loaded already.
     ///
     /// # Errors
-    /// It does not compile, or not within the limits; see [`CompileError`].
-    pub async fn compile(&self, wasm: &[u8]) -> Result<Digest, CompileError> {
-        let digest = Digest::of(wasm);
-        // Never closed.
-        let _turn = self.inner.compilations.acquire().await.ok();
+    /// It does not compile, or not within the limits, or others are being compiled; see [`CompileError`].
+    pub async fn compile(&self, wasm: &Bytes, asker: Asker<'_>) -> Result<Digest, CompileError> {
+        let inner = &self.inner;
+        let bytes = wasm.clone();
+        // Hashing takes as long as the file is big.
+        let digest = tokio::task::spawn_blocking(move || Digest::of(&bytes)).await;
+        let digest = digest.map_err(|fault| CompileError::Unavailable(std::io::Error::other(fault)))?;
+        let _turn = inner.compilations.turn(asker).await?;
         // Whoever waited for somebody else's compilation of the same component is done.
-        if !self.is_compiled(digest).await {
-            compile::compile(&self.inner.settings, &self.inner.artifacts, digest, wasm).await?;
+        if self.is_compiled(digest).await {
+            return Ok(digest);
+        }
+        let unconfined = compile::compile(&inner.settings, &inner.artifacts, digest, wasm).await?;
+        if !unconfined.is_empty() && !inner.said_unconfined.swap(true, Ordering::Relaxed) {
+            let what = "the compiling process could not be cut off from everything it should be: who takes it over has as much as this host";
+            tracing::warn!(not_taken = unconfined, "{what}");
         }
         Ok(digest)
     }
 
+    /// Whether there is an artifact that needs no compiling. An authentic one that the engine does not take is as good as
+    /// none: it is for another machine.
     async fn is_compiled(&self, digest: Digest) -> bool {
-        let artifacts = Arc::clone(&self.inner.artifacts);
-        let verified = tokio::task::spawn_blocking(move || artifacts.verified(&digest).map(|_| ()));
-        match verified.await {
-            Ok(Ok(())) => true,
-            Ok(Err(ArtifactFault::Tampered { what, .. })) => {
+        match self.link(digest).await {
+            // The component itself is at fault: compiling it again would not help.
+            Ok(_) | Err(LoadError::Contract { .. } | LoadError::DoesNotFit { .. }) => true,
+            Err(LoadError::Tampered { what, .. }) => {
                 tracing::error!(%digest, what, "an artifact is not what was written; it is compiled again");
                 false
             }
-            _ => false,
+            Err(LoadError::Missing { .. } | LoadError::Stale { .. } | LoadError::Unreadable { .. }) => false,
         }
     }
 
@@ -179,9 +193,12 @@ impl Runtime {
         Ok(Loaded(Arc::new(linked)))
     }
 
-    /// Drops a component from the cache. Its artifact and the runs that have it stay.
-    pub async fn forget(&self, digest: &Digest) {
+    /// Removes the artifact of a component that nobody uses.
+    pub async fn discard(&self, digest: &Digest) {
         self.inner.loaded.invalidate(digest).await;
+        if let Err(error) = self.inner.artifacts.remove(digest) {
+            tracing::warn!(%digest, %error, "an artifact could not be removed");
+        }
     }
 
     /// What a component says of itself, asked with nothing granted.

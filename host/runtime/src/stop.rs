@@ -87,7 +87,7 @@ impl Stop {
         match self {
             Self::Answered(_) => "Read the connector's message: it says what has to change.",
             Self::Trapped { .. } => {
-                "The connector has a bug. Its author finds the place in the frames and in the run's log."
+                "The connector has a bug. Its author finds the place in the failure's frames, and a panic's words in the run's log."
             }
             Self::Limit { kind, .. } => kind.next_step(),
             Self::Halted(halt) => halt.reason.next_step(),
@@ -119,8 +119,14 @@ pub enum LimitKind {
     HostCallData,
     /// HTTP requests.
     Requests,
+    /// The bodies of all HTTP answers.
+    Answers,
     /// What is written to the state.
     StateSize,
+    /// Keys of the state listed at once.
+    StateKeys,
+    /// Questions to the store.
+    Lookups,
     /// Handles alive at once.
     Handles,
     /// The call stack.
@@ -142,7 +148,10 @@ impl LimitKind {
             Self::Table => "table-limit",
             Self::HostCallData => "host-call-data-limit",
             Self::Requests => "requests-limit",
+            Self::Answers => "answers-limit",
             Self::StateSize => "state-size-limit",
+            Self::StateKeys => "state-keys-limit",
+            Self::Lookups => "lookups-limit",
             Self::Handles => "handles-limit",
             Self::Stack => "stack-limit",
             Self::OutputSize => "output-size-limit",
@@ -158,7 +167,10 @@ impl LimitKind {
             Self::Table => "table space",
             Self::HostCallData => "data in one call",
             Self::Requests => "requests",
+            Self::Answers => "data in all answers to its requests",
             Self::StateSize => "state",
+            Self::StateKeys => "keys of the state at once",
+            Self::Lookups => "questions about state and links",
             Self::Handles => "handles",
             Self::Stack => "stack",
             Self::OutputSize => "output",
@@ -169,9 +181,11 @@ impl LimitKind {
     fn unit(self) -> &'static str {
         match self {
             Self::Cpu | Self::Wall => "ms",
-            Self::Memory | Self::HostCallData | Self::StateSize | Self::Stack | Self::OutputSize => "bytes",
+            Self::Memory | Self::HostCallData | Self::Answers | Self::StateSize | Self::Stack | Self::OutputSize => {
+                "bytes"
+            }
             Self::Table => "elements",
-            Self::Requests | Self::Handles | Self::Instances => "in number",
+            Self::Requests | Self::StateKeys | Self::Lookups | Self::Handles | Self::Instances => "in number",
         }
     }
 
@@ -187,7 +201,10 @@ impl LimitKind {
             }
             Self::HostCallData | Self::OutputSize => "Hand over less at once: smaller pages, smaller bodies.",
             Self::Requests => "Send fewer requests per run: use batches, pages with `more`, or `later`.",
+            Self::Answers => "Ask the provider for less per run: smaller pages, fewer fields, pages with `more`.",
             Self::StateSize => "Keep less in the state.",
+            Self::StateKeys => "Ask for the keys under a longer prefix, or keep fewer keys.",
+            Self::Lookups => "Read each value once and remember it, or do less per run.",
             Self::Handles => "Drop streams and pollables after use.",
         }
     }
@@ -273,6 +290,18 @@ pub enum HaltReason {
         /// Where.
         message: String,
     },
+    /// The guest read more of its own connection than can be kept for another attempt.
+    #[error("{message}")]
+    ReadTooMuch {
+        /// How much it may.
+        message: String,
+    },
+    /// The provider does not accept the app that the connection goes through. A person has to mend that first.
+    #[error("{message}")]
+    AppRefused {
+        /// Which app, and why.
+        message: String,
+    },
     /// Somebody else has the run now.
     #[error("the lease on the run was lost")]
     LeaseLost,
@@ -290,6 +319,8 @@ impl HaltReason {
             Self::RetryLater { .. } => "retry-later",
             Self::Uncertain { .. } => "uncertain",
             Self::Diverged { .. } => "diverged",
+            Self::ReadTooMuch { .. } => "read-limit",
+            Self::AppRefused { .. } => "app-refused",
             Self::LeaseLost => "lease-lost",
             Self::Host { .. } => "host-fault",
         }
@@ -302,6 +333,8 @@ impl HaltReason {
             Self::Diverged { .. } => {
                 "The connector must do the same again for the same answers: its author removes what differs."
             }
+            Self::ReadTooMuch { .. } => "The connector's author has it keep and read less in one run.",
+            Self::AppRefused { .. } => "Whoever registered the app sets its secrets anew; then it is run again.",
             Self::LeaseLost => "Nothing: another worker goes on with it.",
             Self::Host { .. } => "Nothing on your side. Try again; if it stays, an operator reads the host's log.",
         }

@@ -3,10 +3,9 @@
 //! An operator's key acts for a tenant by naming it in `Bulkhead-Tenant`. Whatever a key may not see does not exist.
 
 use axum::extract::FromRequestParts;
-use bulkhead_engine::Engine;
 use bulkhead_manifest::{KeyId, TenantId};
-use bulkhead_store::{Key, NewKey, StoreError};
-use bulkhead_vault::{Secret, mac, random_token};
+use bulkhead_store::{Key, NewKey, Store, StoreError, SystemTx};
+use bulkhead_vault::{Secret, Vault, mac, random_token};
 use http::request::Parts;
 use http::{StatusCode, header};
 
@@ -30,6 +29,7 @@ pub(crate) struct Caller {
     pub tenant: Option<TenantId>,
     operator: bool,
     scopes: Vec<String>,
+    expires_ms: Option<u64>,
 }
 
 /// Who asks, where only a tenant will do.
@@ -60,6 +60,11 @@ impl Caller {
     pub(crate) fn scopes(&self) -> &[String] {
         &self.scopes
     }
+
+    /// When the key that was shown ends.
+    pub(crate) fn expires_ms(&self) -> Option<u64> {
+        self.expires_ms
+    }
 }
 
 impl Tenant {
@@ -78,8 +83,8 @@ pub(crate) fn allows(scopes: &[String], noun: &str, access: Access) -> bool {
     })
 }
 
-pub(crate) fn pepper(engine: &Engine) -> Secret {
-    engine.vault().derive("api-key-pepper")
+pub(crate) fn pepper(vault: &Vault) -> Secret {
+    vault.derive("api-key-pepper")
 }
 
 pub(crate) fn hash(pepper: &Secret, token: &str) -> [u8; 32] {
@@ -108,17 +113,17 @@ pub(crate) fn new_key(
     (row, token)
 }
 
-/// Makes the first operator's key where there is no key at all; shown once, by whoever calls this.
-pub async fn first_operator_key(engine: &Engine) -> Result<Option<String>, StoreError> {
-    let mut tx = engine.store().system().await?;
-    if tx.has_keys().await? {
-        return Ok(None);
-    }
-    let (row, token) =
-        new_key(&pepper(engine), engine.clock().now_ms(), "first operator key".to_owned(), &["*".to_owned()], None);
+/// Makes an operator's key; shown once, by whoever calls this.
+pub(crate) async fn operator_key(
+    mut tx: SystemTx,
+    vault: &Vault,
+    now_ms: u64,
+    name: &str,
+) -> Result<String, StoreError> {
+    let (row, token) = new_key(&pepper(vault), now_ms, name.to_owned(), &["*".to_owned()], None);
     tx.create_key(None, &row).await?;
     tx.commit().await?;
-    Ok(Some(token))
+    Ok(token)
 }
 
 fn unauthorized(detail: &str) -> Problem {
@@ -127,13 +132,33 @@ fn unauthorized(detail: &str) -> Problem {
 
 async fn authenticated(parts: &Parts, desk: &Desk) -> Answer<Key> {
     let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = given.and_then(|value| value.strip_prefix("Bearer "));
+    let scheme = given.and_then(|value| value.split_once(' '));
+    let token = scheme.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
     let token = token.ok_or_else(|| unauthorized("Give an API key: `Authorization: Bearer bk_…`."))?;
     let now_ms = desk.engine.clock().now_ms();
     let found = desk.engine.store().system_read().await?.key_by_hash(&hash(&desk.pepper, token)).await?;
-    found
+    let key = found
         .filter(|key| key.revoked_ms.is_none() && key.expires_ms.is_none_or(|end| end > now_ms))
-        .ok_or_else(|| unauthorized("This API key is not known, has expired or was revoked."))
+        .ok_or_else(|| unauthorized("This API key is not known, has expired or was revoked."))?;
+    if key.last_used_ms.is_none_or(|last| last.saturating_add(USED_TO_MS) <= now_ms) {
+        tokio::spawn(note_use(desk.engine.store().clone(), key.id, now_ms));
+    }
+    Ok(key)
+}
+
+/// How exactly a key's last use is known, milliseconds.
+const USED_TO_MS: u64 = 60_000;
+
+/// Beside the request: nobody waits for a note.
+async fn note_use(store: Store, key: KeyId, now_ms: u64) {
+    let noted = async {
+        let mut tx = store.system().await?;
+        tx.touch_key(key, now_ms).await?;
+        tx.commit().await
+    };
+    if let Err(error) = noted.await {
+        tracing::debug!(%error, "a key's use was not noted");
+    }
 }
 
 impl FromRequestParts<Desk> for Caller {
@@ -153,7 +178,7 @@ impl FromRequestParts<Desk> for Caller {
             (Some(own), Some(named)) if named.parse() == Ok(own) => Some(own),
             (Some(_), Some(_)) => return Err(Problem::not_found("tenant")),
         };
-        Ok(Self { tenant, operator: key.tenant.is_none(), scopes })
+        Ok(Self { tenant, operator: key.tenant.is_none(), scopes, expires_ms: key.expires_ms })
     }
 }
 

@@ -1,16 +1,20 @@
 //! From settings to a host that works. The order of boot, as prose.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bulkhead_engine::{
     CompilerCommand, DevUpstream, Door, DoorConfig, DoorSetupError, Engine, EngineConfig, Parts, Runtime,
     RuntimeConfig, StartError, Workers,
 };
-use bulkhead_manifest::SharedClock;
+use bulkhead_manifest::{Manifest, SharedClock};
 use bulkhead_store::{OpenError, Store, StoreConfig, StoreError};
 use bulkhead_vault::{LocalKeys, Vault, VaultError};
 use tokio::net::TcpListener;
 use url::Url;
+
+use crate::auth::operator_key;
+use crate::clients::{self, Clients};
 
 /// What a host is started with; the command line's `default.toml` explains each.
 pub struct Settings {
@@ -23,6 +27,9 @@ pub struct Settings {
     pub workers: usize,
     pub lease_ms: u64,
     pub sandbox_slots: u32,
+    pub clients: Clients,
+    /// How long what is under way may take to end, once the host is told to stop.
+    pub shutdown: Duration,
     pub development_upstreams: Vec<DevUpstream>,
     /// How this executable is run again to compile a component.
     pub compiler: CompilerCommand,
@@ -31,7 +38,7 @@ pub struct Settings {
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    #[error(transparent)]
+    #[error("database_url: {0}")]
     Open(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -41,6 +48,17 @@ pub enum BootError {
     Door(#[from] DoorSetupError),
     #[error(transparent)]
     Sandbox(#[from] StartError),
+    #[error(
+        "the keys in {} are not those that this database is sealed under. Put back the key file that it was first started with",
+        .file.display()
+    )]
+    OtherKeys { file: PathBuf },
+    #[error("jq_component: {} {problem}", .file.display())]
+    Jq { file: PathBuf, problem: String },
+    #[error(
+        "no host has used this database yet: `bulkhead serve` makes the first operator key. Are these its settings?"
+    )]
+    NeverServed,
     #[error("the address that it listens on cannot be told: {0}")]
     Listener(#[from] std::io::Error),
     #[error("the address {0:?} makes no URL: set public_url")]
@@ -56,6 +74,8 @@ pub struct Host {
     pub first_operator_key: Option<String>,
     listener: TcpListener,
     workers: Workers,
+    clients: Clients,
+    shutdown: Duration,
 }
 
 impl Host {
@@ -66,6 +86,9 @@ impl Host {
         let artifact_key = *vault.derive("artifact").expose().first_chunk().ok_or(NOT_32_BYTES)?;
         let artifacts = RuntimeConfig::new(settings.artifact_dir, artifact_key, settings.compiler);
         let runtime = Runtime::start(RuntimeConfig { slots: settings.sandbox_slots, ..artifacts })?;
+        if let Some(file) = &settings.jq_component {
+            refuse_other_than_jq(&runtime, file).await?;
+        }
         let door = Door::new(DoorConfig { development: settings.development_upstreams, ..DoorConfig::default() })?;
         let public_url = match settings.public_url {
             Some(url) => url,
@@ -78,26 +101,85 @@ impl Host {
             ..EngineConfig::new(public_url)
         };
         let engine = Engine::new(Parts { store, vault, door, runtime, clock, config });
-        let first_operator_key = crate::auth::first_operator_key(&engine).await?;
+        let mut tx = engine.store().system().await?;
+        let first_operator_key = match tx.has_keys().await? {
+            true => None,
+            false => Some(operator_key(tx, engine.vault(), engine.clock().now_ms(), "first operator key").await?),
+        };
         let workers = engine.work();
-        Ok(Self { engine, first_operator_key, listener, workers })
+        let (clients, shutdown) = (settings.clients, settings.shutdown);
+        Ok(Self { engine, first_operator_key, listener, workers, clients, shutdown })
     }
 
-    /// Serves until `stop` completes, then finishes what is under way.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-        crate::serve(self.listener, self.engine.clone(), stop).await?;
-        tracing::info!("finishing what is under way");
-        self.workers.drain().await;
-        self.engine.store().close().await;
-        Ok(())
+    /// Serves until `told` completes, and then finishes what is under way: until it is done, until the time for it is
+    /// over, or until it is told again. What is left then goes on at the next start, or on another node.
+    pub async fn serve(self, told: impl AsyncFn()) {
+        let Self { engine, listener, workers, clients, shutdown, .. } = self;
+        let stopping = engine.stopping();
+        let finished = async {
+            let served = clients::serve(listener, crate::router(engine.clone(), clients), clients, stopping.clone());
+            let worked = async {
+                stopping.cancelled().await;
+                workers.drain().await;
+            };
+            tokio::join!(served, worked);
+            engine.store().close().await;
+        };
+        let out_of_time = async {
+            told().await;
+            tracing::info!(seconds = shutdown.as_secs(), "finishing what is under way; told again, this ends at once");
+            engine.stop();
+            tokio::select! {
+                () = tokio::time::sleep(shutdown) => "the time for it was over",
+                () = told() => "told to end at once",
+            }
+        };
+        tokio::select! {
+            () = finished => tracing::info!("finished"),
+            why = out_of_time => tracing::warn!(why, "not all was finished; it goes on at the next start"),
+        }
+    }
+}
+
+/// Makes another operator's key, for whoever has lost the first and has the host's own data.
+pub async fn new_operator_key(
+    database_url: String,
+    key_file: PathBuf,
+    clock: SharedClock,
+) -> Result<String, BootError> {
+    let store = Store::open(StoreConfig::new(database_url)).await?;
+    if !store.system_read().await?.has_keys().await? {
+        return Err(BootError::NeverServed);
+    }
+    let vault = open_vault(&store, key_file).await?;
+    let key = operator_key(store.system().await?, &vault, clock.now_ms(), "operator key made on the host").await?;
+    store.close().await;
+    Ok(key)
+}
+
+/// What is named has to be it: a tenant who makes a route could do nothing about another component.
+async fn refuse_other_than_jq(runtime: &Runtime, file: &Path) -> Result<(), BootError> {
+    let refused = |problem: String| BootError::Jq { file: file.to_owned(), problem };
+    let wasm = tokio::fs::read(file).await.map_err(|error| refused(format!("cannot be read: {error}")))?;
+    let inspected =
+        runtime.inspect(&wasm.into()).await.map_err(|error| refused(format!("is no connector: {error}")))?;
+    match Manifest::parse(&inspected.manifest) {
+        Ok(manifest) if manifest.connector.name == "jq" => Ok(()),
+        _ => Err(refused(
+            "is another connector: in Bulkhead's repository `bulkhead build connectors/jq` makes it".into(),
+        )),
     }
 }
 
 /// The safe: keys are made at the very first start, and missed at any later one.
 async fn open_vault(store: &Store, path: PathBuf) -> Result<Vault, BootError> {
     let first = !store.system_read().await?.has_keys().await?;
-    let keys = if first { LocalKeys::open_or_create(path)? } else { LocalKeys::open(path)? };
-    Ok(Vault::local(keys))
+    let keys = if first { LocalKeys::open_or_create(path.clone())? } else { LocalKeys::open(path.clone())? };
+    let vault = Vault::local(keys);
+    let mut tx = store.system().await?;
+    let settled = tx.settled("keys", &vault.fingerprint()).await?;
+    tx.commit().await?;
+    if settled == vault.fingerprint() { Ok(vault) } else { Err(BootError::OtherKeys { file: path }) }
 }
 
 fn address(listener: &TcpListener) -> Result<Url, BootError> {

@@ -1,41 +1,76 @@
 //! The pages of the connect flow: plain HTML that works without script, on a phone, by keyboard, read aloud.
 //!
-//! Invariants: nothing is loaded from anywhere; the page may not be framed; what a person typed is never shown again.
+//! Invariants: nothing is loaded from anywhere; the page may not be framed, and its form counts only when it was sent
+//! from here; what a person typed is never shown again; whatever goes wrong under `/connect` is a page too.
 
 use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Form, Path, RawQuery, State};
+use axum::extract::rejection::{FormRejection, PathRejection};
+use axum::extract::{DefaultBodyLimit, Extension, Form, Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use bulkhead_engine::{ConnectError, Connected, ConnectionError, SessionKind, SessionView};
+use bulkhead_engine::{ConnectError, Connected, ConnectionError, NotConnected, SessionKind, SessionView};
 use bulkhead_manifest::AuthField;
 use bulkhead_vault::{Secret, random_token};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, ORIGIN, REFERRER_POLICY, SET_COOKIE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tower_http::request_id::RequestId;
+use url::Url;
 
 use crate::Desk;
 
+/// Largest form, bytes.
+const LARGEST_FORM: usize = 64 << 10;
+
 pub(crate) fn routes() -> Router<Desk> {
-    Router::new().route("/oauth/callback", get(callback)).route("/{token}", get(page).post(submit))
+    Router::new()
+        // Looking whether it is there must not spend the state.
+        .route("/oauth/callback/{app}", get(callback).head(wrong_method))
+        .route("/{token}", get(page).post(submit))
+        .fallback(no_such_page)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(LARGEST_FORM))
 }
 
 #[derive(Template)]
 #[template(path = "connect.html")]
 struct ConnectPage<'a> {
     view: &'a SessionView,
-    fields: &'a [AuthField],
-    /// What is wrong with each field, by its name.
-    wrong: &'a BTreeMap<String, String>,
-    trouble: Option<&'a str>,
+    /// What the person is asked for; `None` where they go to the provider.
+    fields: Option<&'a [AuthField]>,
+    webhook_url: Option<&'a Url>,
+    wrong: &'a Wrong,
+}
+
+/// What is wrong with a form that was sent.
+#[derive(Default)]
+struct Wrong {
+    /// With each field, by its name.
+    fields: BTreeMap<String, String>,
+    /// With all of it.
+    trouble: Option<String>,
+    /// Whether it is what was typed that was refused.
+    refused: bool,
 }
 
 impl ConnectPage<'_> {
-    fn wrong_with(&self, field: &AuthField) -> Option<&String> {
-        self.wrong.get(&field.name)
+    fn wrong_with(&self, name: &str) -> Option<&String> {
+        self.wrong.fields.get(name)
+    }
+
+    fn is_wrong(&self, name: &str) -> bool {
+        self.wrong.refused || self.wrong.fields.contains_key(name)
+    }
+
+    /// Where a person goes on, after an error.
+    fn begins_at(&self, name: &str) -> bool {
+        let mut names = self.fields.unwrap_or_default().iter().map(|field| field.name.as_str());
+        names.find(|name| self.is_wrong(name)) == Some(name)
     }
 }
 
@@ -44,55 +79,106 @@ impl ConnectPage<'_> {
 struct OutcomePage<'a> {
     title: &'a str,
     text: &'a str,
+    /// Where the platform wants the person back.
+    back: Option<&'a Url>,
 }
 
+/// The form's name for what the provider signs webhooks with. No field of a manifest has a hyphen.
+const WEBHOOK_SECRET: &str = "webhook-secret";
 /// The browser that began a flow, as a cookie of its own that lives as long as the browser does.
 const BROWSER: &str = "bulkhead_connect";
 
-async fn page(State(desk): State<Desk>, Path(token): Path<String>) -> Response {
+async fn page(
+    State(desk): State<Desk>,
+    Extension(id): Extension<RequestId>,
+    token: Result<Path<String>, PathRejection>,
+) -> Response {
+    let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, None, &id) };
     match desk.engine.session(&token).await {
-        Ok(view) => form(StatusCode::OK, &view, &BTreeMap::new(), None),
-        Err(error) => trouble(&error),
+        Ok(view) => form(StatusCode::OK, &view, &Wrong::default()),
+        Err(error) => trouble(&error, None, &id),
     }
 }
 
 async fn submit(
     State(desk): State<Desk>,
-    Path(token): Path<String>,
+    Extension(id): Extension<RequestId>,
+    token: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-    Form(given): Form<BTreeMap<String, String>>,
+    given: Result<Form<BTreeMap<String, String>>, FormRejection>,
 ) -> Response {
+    let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, None, &id) };
+    let given = match given {
+        Ok(Form(given)) => given,
+        Err(rejection) => {
+            return outcome(
+                rejection.status(),
+                "Not connected",
+                "This form did not arrive whole. Go back and send it again.",
+            );
+        }
+    };
+    if !from_here(&headers, desk.engine.public_url()) {
+        let text = "This form was sent from another site. Open the link that you were given, and send it from there.";
+        return outcome(StatusCode::FORBIDDEN, "Not connected", text);
+    }
     let view = match desk.engine.session(&token).await {
         Ok(view) => view,
-        Err(error) => return trouble(&error),
+        Err(error) => return trouble(&error, None, &id),
     };
+    let filled = given.into_iter().map(|(name, value)| (name, value.trim().to_owned()));
+    let filled = filled.filter(|(_, value)| !value.is_empty());
+    let mut fields: BTreeMap<_, _> = filled.map(|(name, value)| (name, Secret::from_string(value))).collect();
+    let webhook_secret = fields.remove(WEBHOOK_SECRET).filter(|_| view.webhook_url.is_some());
     if matches!(view.kind, SessionKind::OAuth) {
-        return begin(&desk, &token, &headers).await;
+        return begin(&desk, &token, &headers, webhook_secret, &id).await;
     }
-    let filled = given.into_iter().filter(|(_, value)| !value.is_empty());
-    let fields = filled.map(|(name, value)| (name, Secret::from_string(value.trim().to_owned()))).collect();
-    match desk.engine.submit_fields(&token, fields).await {
+    match desk.engine.submit_fields(&token, fields, webhook_secret).await {
         Ok(connected) => done(connected),
-        Err(ConnectError::Connection(ConnectionError::Invalid(invalid))) => {
-            let wrong = invalid
-                .into_iter()
-                .map(|field| (field.pointer.trim_start_matches('/').to_owned(), field.message))
-                .collect();
-            form(StatusCode::UNPROCESSABLE_ENTITY, &view, &wrong, None)
-        }
-        Err(ConnectError::Connection(error)) => {
-            form(StatusCode::UNPROCESSABLE_ENTITY, &view, &BTreeMap::new(), Some(&error.to_string()))
-        }
-        Err(error) => trouble(&error),
+        Err(ConnectError::Connection(error)) => again(&view, error),
+        Err(error) => trouble(&error, None, &id),
     }
 }
 
-async fn begin(desk: &Desk, token: &str, headers: &HeaderMap) -> Response {
+/// The form once more, with what is wrong.
+fn again(view: &SessionView, error: ConnectionError) -> Response {
+    let trouble = Some(sentence(&error.to_string()));
+    match error {
+        ConnectionError::Invalid(invalid) => {
+            let named = |pointer: &str| pointer.trim_start_matches('/').to_owned();
+            let fields = invalid.into_iter().map(|field| (named(&field.pointer), sentence(&field.message))).collect();
+            form(StatusCode::UNPROCESSABLE_ENTITY, view, &Wrong { fields, ..Wrong::default() })
+        }
+        ConnectionError::NotChecked(_) => {
+            form(StatusCode::SERVICE_UNAVAILABLE, view, &Wrong { trouble, ..Wrong::default() })
+        }
+        _ => form(StatusCode::UNPROCESSABLE_ENTITY, view, &Wrong { trouble, refused: true, ..Wrong::default() }),
+    }
+}
+
+/// Whether a form was sent from a page of ours: somebody else's page must not send a person on with their consent.
+fn from_here(headers: &HeaderMap, public_url: &Url) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return matches!(site, "same-origin" | "none");
+    }
+    let Some(origin) = text(ORIGIN.as_str()) else { return true };
+    let host = Url::parse(origin).ok().map(|origin| origin.authority().to_owned());
+    origin == public_url.origin().ascii_serialization() || host.is_some() && host.as_deref() == text(HOST.as_str())
+}
+
+async fn begin(
+    desk: &Desk,
+    token: &str,
+    headers: &HeaderMap,
+    webhook_secret: Option<Secret>,
+    id: &RequestId,
+) -> Response {
     let (browser, fresh) = match cookie(headers) {
         Some(browser) => (browser, false),
         None => (random_token("br"), true),
     };
-    match desk.engine.begin_oauth(token, &browser).await {
+    match desk.engine.begin_oauth(token, &browser, webhook_secret).await {
         Ok(url) => {
             let mut response = Redirect::to(url.as_str()).into_response();
             if fresh {
@@ -104,16 +190,36 @@ async fn begin(desk: &Desk, token: &str, headers: &HeaderMap) -> Response {
             }
             response
         }
-        Err(error) => trouble(&error),
+        Err(error) => trouble(&error, None, id),
     }
 }
 
-async fn callback(State(desk): State<Desk>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+async fn callback(
+    State(desk): State<Desk>,
+    Extension(id): Extension<RequestId>,
+    app: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let app = app.ok().and_then(|Path(app)| app.parse().ok());
+    let Some(app) = app else { return trouble(&ConnectError::StateMismatch, None, &id) };
     let query: Vec<(String, String)> = serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default();
-    match desk.engine.finish_oauth(cookie(&headers).as_deref(), &query).await {
+    match desk.engine.finish_oauth(app, cookie(&headers).as_deref(), query).await {
         Ok(connected) => done(connected),
-        Err(error) => trouble(&error),
+        Err(NotConnected { error, return_url }) => trouble(&error, return_url, &id),
     }
+}
+
+async fn no_such_page() -> Response {
+    outcome(StatusCode::NOT_FOUND, "Not found", "There is no such page. Open the link that you were given.")
+}
+
+async fn wrong_method() -> Response {
+    outcome(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Not found",
+        "This page cannot be used in this way. Open the link that you were given.",
+    )
 }
 
 fn cookie(headers: &HeaderMap) -> Option<String> {
@@ -124,42 +230,60 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
 }
 
 fn done(connected: Connected) -> Response {
-    if let Some(url) = connected.return_url {
+    if let Some(mut url) = connected.return_url {
+        url.query_pairs_mut()
+            .append_pair("status", "connected")
+            .append_pair("connection", &connected.connection.to_string());
         return Redirect::to(url.as_str()).into_response();
     }
     let whom = connected.account.map_or_else(String::new, |account| format!(" to {account}"));
-    let text = format!("You are connected{whom}. You can close this page.");
-    html(StatusCode::OK, &OutcomePage { title: "Connected", text: &text })
+    outcome(StatusCode::OK, "Connected", &format!("You are connected{whom}. You can close this page."))
 }
 
-fn form(status: StatusCode, view: &SessionView, wrong: &BTreeMap<String, String>, trouble: Option<&str>) -> Response {
-    let fields: &[AuthField] = match &view.kind {
-        SessionKind::Fields(fields) => fields,
-        SessionKind::OAuth => &[],
+fn form(status: StatusCode, view: &SessionView, wrong: &Wrong) -> Response {
+    let fields = match &view.kind {
+        SessionKind::Fields(fields) => Some(fields.as_slice()),
+        SessionKind::OAuth => None,
     };
-    html(status, &ConnectPage { view, fields, wrong, trouble })
+    html(status, &ConnectPage { view, fields, webhook_url: view.webhook_url.as_ref(), wrong })
 }
 
-fn trouble(error: &ConnectError) -> Response {
+fn trouble(error: &ConnectError, return_url: Option<Url>, id: &RequestId) -> Response {
+    let back = return_url.map(|mut url| {
+        url.query_pairs_mut().append_pair("status", "not_connected");
+        url
+    });
+    let page = |text: &str, status| html(status, &OutcomePage { title: "Not connected", text, back: back.as_ref() });
     let status = match error {
         ConnectError::UnknownSession | ConnectError::NotFound => StatusCode::NOT_FOUND,
-        ConnectError::Expired | ConnectError::Used => StatusCode::GONE,
+        ConnectError::Expired | ConnectError::Used | ConnectError::Connection(ConnectionError::Disconnected) => {
+            StatusCode::GONE
+        }
+        ConnectError::Connection(ConnectionError::NotChecked(_)) => StatusCode::SERVICE_UNAVAILABLE,
         ConnectError::Fault(fault) => {
             tracing::error!(error = %fault, "a connect page met a fault of the host");
-            let text = "Something went wrong on our side. Try again in a moment.";
-            return html(StatusCode::INTERNAL_SERVER_ERROR, &OutcomePage { title: "Not connected", text });
+            let id = id.header_value().to_str().unwrap_or_default();
+            let text = format!(
+                "Something went wrong on our side. Try again in a moment. If it stays, say {id:?} to whoever sent you the link."
+            );
+            return page(&text, StatusCode::INTERNAL_SERVER_ERROR);
         }
         _ => StatusCode::BAD_REQUEST,
     };
-    tracing::info!(%error, "not connected");
-    let text = sentence(&error.to_string());
-    html(status, &OutcomePage { title: "Not connected", text: &text })
+    // Parts of it may come from a stranger: quoted, so that it stays one line.
+    tracing::info!(error = ?error.to_string(), "not connected");
+    page(&sentence(&error.to_string()), status)
+}
+
+fn outcome(status: StatusCode, title: &str, text: &str) -> Response {
+    html(status, &OutcomePage { title, text, back: None })
 }
 
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
 }
 
 fn html(status: StatusCode, page: &impl Template) -> Response {
@@ -170,10 +294,44 @@ fn html(status: StatusCode, page: &impl Template) -> Response {
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, policy),
         (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
+        // With `no-referrer` a browser would not say that the form came from here.
+        (REFERRER_POLICY, "same-origin"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Mutation: let every form through.
+    #[test]
+    fn a_form_counts_only_when_it_was_sent_from_here() {
+        let public_url = Url::parse("https://connect.example/").unwrap();
+        let sent = |headers: &[(&'static str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            from_here(&headers.collect(), &public_url)
+        };
+        assert!(sent(&[]), "no browser says nothing");
+        assert!(sent(&[("sec-fetch-site", "same-origin"), ("origin", "https://elsewhere.example")]));
+        assert!(sent(&[("origin", "https://connect.example")]));
+        assert!(sent(&[("origin", "http://127.0.0.1:80"), ("host", "127.0.0.1")]));
+        for site in ["cross-site", "same-site", "what"] {
+            assert!(!sent(&[("sec-fetch-site", site)]), "{site}");
+        }
+        for origin in ["https://elsewhere.example", "https://connect.example.elsewhere.example", "null", ""] {
+            assert!(!sent(&[("origin", origin), ("host", "connect.example")]), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_begins_large_and_ends_once() {
+        assert_eq!(sentence("this is over"), "This is over.");
+        assert_eq!(sentence("Is it over?"), "Is it over?");
+        assert_eq!(sentence(""), ".");
+    }
 }

@@ -13,6 +13,13 @@ pub(crate) fn routes() -> Router<Desk> {
 }
 
 async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
+    if desk.engine.stopping().is_cancelled() {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "This node is about to end. Ask another.",
+        ));
+    }
     match desk.engine.ready().await {
         Ok(()) => Ok("ready"),
         Err(error) => {

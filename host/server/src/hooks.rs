@@ -6,19 +6,26 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bulkhead_engine::{Inbound, Refused, Reply, Target};
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::body::Path;
+use crate::Desk;
+use crate::body::{self, Path};
 use crate::problem::Problem;
-use crate::{Desk, LARGEST_WEBHOOK};
+use crate::text;
+
+/// Largest body of a webhook, bytes.
+const LARGEST_WEBHOOK: usize = 1 << 20;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new().route("/{endpoint}", any(endpoint)).route("/app/{app}", any(app))
 }
 
 async fn endpoint(State(desk): State<Desk>, Path(endpoint): Path<String>, request: Request) -> Response {
-    deliver(desk, Target::Endpoint(endpoint), request).await
+    if text::is_key(&endpoint) {
+        deliver(desk, Target::Endpoint(endpoint), request).await
+    } else {
+        Problem::not_found("address").into_response()
+    }
 }
 
 async fn app(State(desk): State<Desk>, Path(app): Path<String>, request: Request) -> Response {
@@ -30,12 +37,13 @@ async fn app(State(desk): State<Desk>, Path(app): Path<String>, request: Request
 
 async fn deliver(desk: Desk, to: Target, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body: Bytes = match axum::body::to_bytes(body, LARGEST_WEBHOOK).await {
+    // Nobody sends anything to an address that is not there.
+    if let Err(refused) = desk.engine.listens(&to).await {
+        return refuse(refused);
+    }
+    let body = match body::read(body, LARGEST_WEBHOOK, desk.clients.patience).await {
         Ok(body) => body,
-        Err(_) => {
-            let detail = format!("A webhook's body may have at most {LARGEST_WEBHOOK} bytes.");
-            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail).into_response();
-        }
+        Err(problem) => return problem.into_response(),
     };
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let inbound = Inbound {
@@ -43,7 +51,7 @@ async fn deliver(desk: Desk, to: Target, request: Request) -> Response {
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
-        body,
+        body: body.into(),
     };
     match desk.engine.deliver(to, inbound).await {
         Ok(delivered) => {

@@ -9,26 +9,32 @@ mod api;
 mod auth;
 mod body;
 mod boot;
+mod clients;
 mod connect_pages;
+mod deadline;
 mod health;
 mod hooks;
 mod problem;
 mod request_log;
+mod text;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use bulkhead_engine::Engine;
 use bulkhead_vault::Secret;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
-pub use auth::first_operator_key;
-pub use boot::{BootError, Host, Settings};
-pub use bulkhead_engine::{CompilerCommand, DevUpstream, SystemClock};
+pub use boot::{BootError, Host, Settings, new_operator_key};
+pub use bulkhead_engine::{CompilerCommand, DevUpstream, PublishError, SystemClock, examine};
+pub use clients::Clients;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -36,27 +42,28 @@ pub(crate) struct Desk {
     pub engine: Engine,
     /// Mixed into the hash of every API key, so that a stolen table cannot be searched.
     pub pepper: Arc<Secret>,
+    pub clients: Clients,
+    /// Places for components on their way in: each is held in memory as a whole.
+    pub uploads: Arc<Semaphore>,
 }
 
-/// Largest webhook body, bytes.
-const LARGEST_WEBHOOK: usize = 1 << 20;
-/// Largest JSON request body, bytes.
-const LARGEST_JSON: usize = 4 << 20;
-/// Largest component, bytes; the runtime's own limit answers with words.
-const LARGEST_UPLOAD: usize = 64 << 20;
+/// Components taken in at once.
+const UPLOADS_AT_ONCE: usize = 4;
 
 /// The whole server as a service.
-pub fn router(engine: Engine) -> Router {
-    let pepper = Arc::new(auth::pepper(&engine));
-    let desk = Desk { engine, pepper };
-    let hooks = hooks::routes().layer(DefaultBodyLimit::max(LARGEST_WEBHOOK));
-    let uploads = api::uploads().layer(DefaultBodyLimit::max(LARGEST_UPLOAD));
-    let api = api::routes().layer(DefaultBodyLimit::max(LARGEST_JSON)).merge(uploads);
+pub(crate) fn router(engine: Engine, clients: Clients) -> Router {
+    let pepper = Arc::new(auth::pepper(engine.vault()));
+    let desk = Desk { engine, pepper, clients, uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)) };
+    let within = |limit| from_fn_with_state(limit, deadline::within);
+    let api = api::routes()
+        .layer(within(deadline::USUAL))
+        .merge(api::waiting().layer(within(deadline::WAITING)))
+        .merge(api::uploads().layer(within(deadline::UPLOAD)));
     Router::new()
         .nest("/v1", api.fallback(problem::no_such_path))
-        .nest("/hooks", hooks)
-        .nest("/connect", connect_pages::routes())
-        .merge(health::routes())
+        .nest("/hooks", hooks::routes().layer(within(deadline::USUAL)))
+        .nest("/connect", connect_pages::routes().layer(within(deadline::WAITING)))
+        .merge(health::routes().layer(within(deadline::USUAL)))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .with_state(desk)
@@ -64,14 +71,16 @@ pub fn router(engine: Engine) -> Router {
         .layer(axum::middleware::from_fn(request_log::log))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(MapRequestLayer::new(request_log::keep_only_safe_id))
         .layer(SetSensitiveRequestHeadersLayer::new([http::header::AUTHORIZATION, http::header::COOKIE]))
 }
 
 /// Serves until `stop` completes, then finishes what is under way.
-pub async fn serve(
-    listener: TcpListener,
-    engine: Engine,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(engine)).with_graceful_shutdown(stop).await
+pub async fn serve(listener: TcpListener, engine: Engine, stop: impl Future<Output = ()> + Send + 'static) {
+    let (clients, stopping) = (Clients::default(), CancellationToken::new());
+    let stopped = stopping.clone();
+    tokio::join!(clients::serve(listener, router(engine, clients), clients, stopping), async {
+        stop.await;
+        stopped.cancel();
+    });
 }

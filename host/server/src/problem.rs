@@ -16,9 +16,6 @@ use serde::Serialize;
 /// One problem.
 #[derive(Debug, Serialize)]
 pub(crate) struct Problem {
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'static str,
     status: u16,
     /// Stable, kebab-case.
     code: String,
@@ -29,16 +26,23 @@ pub(crate) struct Problem {
     retry_after_s: Option<u64>,
 }
 
+/// As it is sent.
+#[derive(Serialize)]
+struct Document {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    #[serde(flatten)]
+    problem: Problem,
+}
+
 pub(crate) type Answer<T> = Result<T, Problem>;
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
-        let code = code.into();
         Self {
-            kind: format!("urn:bulkhead:problem:{code}"),
-            title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
-            code,
+            code: code.into(),
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_s: None,
@@ -55,7 +59,7 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-input", detail) }
     }
 
-    fn retry_after(self, seconds: u64) -> Self {
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after_s: Some(seconds), ..self }
     }
 }
@@ -64,7 +68,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let wait = self.retry_after_s;
-        let mut response = (status, Json(self)).into_response();
+        let kind = format!("urn:bulkhead:problem:{}", self.code);
+        let document = Document { kind, title: in_words(&self.code), problem: self };
+        let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
@@ -77,6 +83,13 @@ impl IntoResponse for Problem {
     }
 }
 
+/// `connection-not-active` → `Connection not active`.
+fn in_words(code: &str) -> String {
+    let spaced = code.replace('-', " ");
+    let mut letters = spaced.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 impl From<EngineFault> for Problem {
     fn from(fault: EngineFault) -> Self {
         match &fault {
@@ -86,9 +99,15 @@ impl From<EngineFault> for Problem {
                 let detail = "The store is busy. Try again in a moment.";
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(1);
             }
+            EngineFault::Busy { retry_after_ms } => {
+                let detail = "The sandbox is full. Try again in a moment.";
+                let seconds = retry_after_ms.div_ceil(1_000).max(1);
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(seconds);
+            }
             EngineFault::NoMapping { .. } => {
                 tracing::error!(error = %fault, "a mapping could not be evaluated");
-                let detail = "This installation cannot evaluate mappings. Ask its operator to set the jq component.";
+                let detail = "This host has no component that evaluates mappings. Its operator sets `jq_component`, or puts jq.wasm \
+                              into `data_dir`: `bulkhead build connectors/jq` makes it, in target/connectors.";
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-mapping", detail);
             }
             _ => {}
@@ -120,6 +139,9 @@ impl From<CallError> for Problem {
             CallError::NotActive { .. } => Self::new(StatusCode::CONFLICT, "connection-not-active", detail),
             CallError::KeyReused => Self::new(StatusCode::CONFLICT, "idempotency-key-reused", detail),
             CallError::WrongState { .. } => Self::new(StatusCode::CONFLICT, "wrong-state", detail),
+            CallError::ExternalNeeded { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "external-needed", detail),
+            CallError::NoPush => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no-push", detail),
+            CallError::LinkConflict(_) => Self::new(StatusCode::CONFLICT, "linked-already", detail),
             CallError::Fault(fault) => fault.into(),
         }
     }
@@ -148,6 +170,11 @@ impl From<ConnectionError> for Problem {
             ConnectionError::Invalid(errors) => Self::invalid(errors),
             ConnectionError::NotByFields { .. } => Self::new(StatusCode::CONFLICT, "not-by-fields", detail),
             ConnectionError::NotAccepted(_) => unprocessable("credential-not-accepted"),
+            ConnectionError::NotChecked(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-checked", detail).retry_after(1)
+            }
+            ConnectionError::Disconnected => Self::new(StatusCode::CONFLICT, "disconnected", detail),
+            ConnectionError::OtherAccount { .. } => Self::new(StatusCode::CONFLICT, "other-account", detail),
             ConnectionError::Fault(fault) => fault.into(),
         }
     }
@@ -161,7 +188,6 @@ impl From<AppError> for Problem {
             AppError::UnknownConnector { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-connector", detail)
             }
-            AppError::NameTaken => Self::new(StatusCode::CONFLICT, "taken", detail),
             AppError::NeedsClient { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "client-needed", detail),
             AppError::Fault(fault) => fault.into(),
         }
@@ -175,6 +201,8 @@ impl From<RouteError> for Problem {
         match error {
             RouteError::NotFound { what } => Self::not_found(what),
             RouteError::NoSteps => unprocessable("no-steps"),
+            RouteError::TooManySteps { .. } => unprocessable("too-many-steps"),
+            RouteError::TooManyRoutes { .. } => Self::new(StatusCode::CONFLICT, "too-many-routes", detail),
             RouteError::UnknownEvent { .. } => unprocessable("unknown-event"),
             RouteError::UnknownAction { .. } => unprocessable("unknown-action"),
             RouteError::Mapping { .. } => unprocessable("mapping"),
@@ -200,7 +228,12 @@ impl From<PublishError> for Problem {
                 let errors = error.problems().map(field).collect();
                 Self { errors, ..unprocessable("invalid-manifest") }
             }
-            PublishError::Compile(_) => unprocessable("does-not-compile"),
+            PublishError::Compile(error) => match error.retry_after_ms() {
+                Some(ms) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(ms.div_ceil(1_000)),
+                None => unprocessable("does-not-compile"),
+            },
+            PublishError::Load(_) => unprocessable("does-not-load"),
+            PublishError::Mismatch { .. } => unprocessable("exports-mismatch"),
             PublishError::Describe(stop) => unprocessable(&format!("describe-{}", stop.code())),
             PublishError::Descriptor(_) => unprocessable("invalid-descriptor"),
             PublishError::Schema { .. } => unprocessable("invalid-schema"),

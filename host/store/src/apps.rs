@@ -8,7 +8,6 @@ use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
 use crate::row::row;
 use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
-use crate::unit::Unit;
 use crate::value::bind;
 
 macro_rules! app_columns {
@@ -66,25 +65,11 @@ row! {
     }
 }
 
-async fn create(unit: &mut Unit, tenant: Option<TenantId>, app: &NewApp) -> Result<()> {
-    let values = bind![tenant, app.id, &app.connector_name, &app.name, &app.client_id, &app.pins, app.created_ms];
-    unit.run(&INSERT, values).await.map(drop).map_err(|error| error.or_not_found("tenant").or_taken("app"))
-}
-
 fn found(rows: u64) -> Result<()> {
     if rows == 0 { Err(StoreError::NotFound { what: "app" }) } else { Ok(()) }
 }
 
 impl TenantTx {
-    /// Registers an app of this tenant's own.
-    ///
-    /// # Errors
-    /// `Taken` where the id exists.
-    pub async fn create_app(&mut self, app: &NewApp) -> Result<()> {
-        let tenant = self.tenant();
-        create(&mut self.unit, Some(tenant), app).await
-    }
-
     /// Sets where the secrets of an app of this tenant's may go.
     ///
     /// # Errors
@@ -105,12 +90,14 @@ impl TenantTx {
 }
 
 impl SystemTx {
-    /// Registers an app of the operator's.
+    /// Registers an app. No tenant: the operator's.
     ///
     /// # Errors
-    /// `Taken` where the id exists.
-    pub async fn create_app(&mut self, app: &NewApp) -> Result<()> {
-        create(&mut self.unit, None, app).await
+    /// `NotFound` where there is no such tenant, `Taken` where the id exists.
+    pub async fn create_app(&mut self, tenant: Option<TenantId>, app: &NewApp) -> Result<()> {
+        let values = bind![tenant, app.id, &app.connector_name, &app.name, &app.client_id, &app.pins, app.created_ms];
+        let inserted = self.unit.run(&INSERT, values).await;
+        inserted.map(drop).map_err(|error| error.or_not_found("tenant").or_taken("app"))
     }
 
     /// Sets where the secrets of an app of the operator's may go.

@@ -4,8 +4,9 @@
 //! `=> pg "…"` gives Postgres its own. How many values a statement takes is part of its type, counted from its text at
 //! compile time: binding one too few (which SQLite would silently read as NULL) does not compile.
 //!
-//! To add a statement: a line in its noun's `catalogue!`. To add a noun: a line in [`all`]. A test prepares every
-//! statement on both engines and asks SQLite how it would look each of them up.
+//! To add a statement: a line in its noun's `catalogue!`; one that writes many rows at once is a `Many` (`many.rs`). To
+//! add a noun, or a `Many`: a line in [`all`]. A test prepares every statement on both engines and asks SQLite how it
+//! would look each of them up.
 
 /// One statement that takes `N` values.
 #[derive(Clone, Copy)]
@@ -21,6 +22,8 @@ pub(crate) struct Sql<const N: usize> {
 pub(crate) struct Listed {
     pub(crate) noun: &'static str,
     pub(crate) name: &'static str,
+    /// How many rows it writes, where it comes in several sizes.
+    pub(crate) rows: usize,
     pub(crate) lite: &'static str,
     pub(crate) pg: &'static str,
     pub(crate) arity: usize,
@@ -77,6 +80,7 @@ macro_rules! catalogue {
             $crate::catalogue::Listed {
                 noun: $noun,
                 name: $name.name,
+                rows: 1,
                 lite: $name.lite,
                 pg: $name.pg,
                 arity: $crate::catalogue::arity($name.lite),
@@ -91,19 +95,22 @@ pub(crate) use catalogue;
 /// Every statement there is.
 #[cfg(test)]
 pub(crate) fn all() -> Vec<Listed> {
-    [
+    let many =
+        crate::deliveries::INSERT.listed().chain(crate::enqueue::INSERT.listed()).chain(crate::lanes::JOIN.listed());
+    let mut all = [
         crate::apps::STATEMENTS,
+        crate::attempts::STATEMENTS,
         crate::claim::STATEMENTS,
         crate::connect_sessions::STATEMENTS,
         crate::connections::STATEMENTS,
         crate::connectors::STATEMENTS,
         crate::counters::STATEMENTS,
+        crate::house::STATEMENTS,
         crate::credentials::STATEMENTS,
         crate::cursors::STATEMENTS,
         crate::deliveries::STATEMENTS,
         crate::enqueue::STATEMENTS,
         crate::events::STATEMENTS,
-        crate::idempotency::STATEMENTS,
         crate::journal::STATEMENTS,
         crate::keys::STATEMENTS,
         crate::lanes::STATEMENTS,
@@ -117,5 +124,7 @@ pub(crate) fn all() -> Vec<Listed> {
         crate::store::STATEMENTS,
         crate::tenants::STATEMENTS,
     ]
-    .concat()
+    .concat();
+    all.extend(many);
+    all
 }

@@ -21,6 +21,8 @@ catalogue! { "connect_sessions";
     BEGIN = "UPDATE connect_sessions SET state_hash = $2, browser_hash = $3, pkce = $4
             WHERE id = $1 AND used_ms IS NULL";
     USE = "UPDATE connect_sessions SET used_ms = $2 WHERE id = $1 AND used_ms IS NULL AND expires_ms > $2";
+    GIVE_BACK = "UPDATE connect_sessions SET used_ms = NULL, state_hash = NULL, browser_hash = NULL, pkce = NULL
+            WHERE id = $1 AND used_ms = $2";
     BY_TOKEN = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE token_hash = $1");
     BY_STATE = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE state_hash = $1");
 }
@@ -114,6 +116,14 @@ impl SystemTx {
     /// The database's.
     pub async fn use_session(&mut self, session: SessionId, now_ms: u64) -> Result<bool> {
         Ok(self.unit.run(&USE, bind![session, now_ms]).await? > 0)
+    }
+
+    /// Undoes the use at `used_ms`, of which nothing came. The state that it was begun with stays spent.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn give_session_back(&mut self, session: SessionId, used_ms: u64) -> Result<()> {
+        self.unit.run(&GIVE_BACK, bind![session, used_ms]).await.map(drop)
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! A connection that is paused or needs reauthorization keeps its lanes, and none of them is claimed; any other status
 //! releases them. The claim puts lanes to rest when it meets them (`claim.rs`), so pausing costs nothing.
+//!
+//! Whoever decides about an authorization (it is new, it is over, it is refused) holds the connection's row from before
+//! it looks at the credential until its unit ends: of two that decide at once, the second sees what the first wrote.
 
 use bulkhead_manifest::{AppId, ConnectionId, ConnectorId, TenantId, VersionId};
 
 use crate::Json;
 use crate::catalogue::catalogue;
+use crate::credentials::Owner;
 use crate::error::{Result, StoreError};
 use crate::paging::Page;
 use crate::row::{row, words};
@@ -38,6 +42,10 @@ catalogue! { "connections";
     RELEASE_LANES = "UPDATE lanes SET ready_at_ms = due_ms
             WHERE tenant_id = $1 AND connection_id = $2 AND state = 'waiting' AND ready_at_ms > due_ms";
     ONE = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2");
+    /// With it the writer's turn, on SQLite.
+    HOLD = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2")
+        => pg concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2
+            FOR NO KEY UPDATE");
     LIST = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id < $2
             ORDER BY id DESC LIMIT $3");
     BY_ENDPOINT = concat!("SELECT ", connection_columns!(), " FROM connections WHERE endpoint = $1");
@@ -181,6 +189,37 @@ impl TenantTx {
             self.unit.run(&RELEASE_LANES, bind![tenant, connection]).await?;
         }
         Ok(())
+    }
+
+    /// One connection, which nobody else changes before this unit ends.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn hold_connection(&mut self, connection: ConnectionId) -> Result<Connection> {
+        let tenant = self.tenant();
+        self.unit.one(&HOLD, bind![tenant, connection]).await?.ok_or(StoreError::NotFound { what: "connection" })
+    }
+
+    /// Lets an active connection rest because its provider refused this generation of its credential `name`; 0 where it
+    /// had none. Answers false, and changes nothing, where another generation is there by now: somebody authorized it
+    /// anew, or renewed it, and the refusal was not about that.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn require_reauthorization(
+        &mut self,
+        connection: ConnectionId,
+        name: &str,
+        refused: u64,
+        now_ms: u64,
+    ) -> Result<bool> {
+        let held = self.hold_connection(connection).await?;
+        let there = self.credential(Owner::Connection(connection), name).await?;
+        if held.status != ConnectionStatus::Active || there.map_or(0, |there| there.generation) != refused {
+            return Ok(false);
+        }
+        self.set_connection_status(connection, ConnectionStatus::NeedsReauthorization, now_ms).await?;
+        Ok(true)
     }
 
     /// Sets the tenant's settings.

@@ -30,7 +30,7 @@ catalogue! { "connectors";
     INSERT_COMPONENT = "INSERT INTO components (digest, bytes, size, created_ms) VALUES ($1, $2, $3, $4)
             ON CONFLICT (digest) DO NOTHING";
     COMPONENT = "SELECT bytes FROM components WHERE digest = $1";
-    DIGESTS = "SELECT digest FROM components ORDER BY digest";
+    HAS_COMPONENT = "SELECT size FROM components WHERE digest = $1";
     INSERT_VERSION = "INSERT INTO versions (id, connector_id, version, digest, manifest, descriptor, exports, imports, size,
                 created_ms)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (connector_id, version) DO NOTHING";
@@ -315,12 +315,12 @@ impl SystemRead {
         bytes.map(|(bytes,)| bytes).ok_or(StoreError::NotFound { what: "component" })
     }
 
-    /// The digests of all components.
+    /// Whether there is a component with this digest.
     ///
     /// # Errors
     /// The database's.
-    pub async fn digests(&mut self) -> Result<Vec<[u8; 32]>> {
-        let digests: Vec<([u8; 32],)> = self.unit.all(&DIGESTS, bind![]).await?;
-        Ok(digests.into_iter().map(|(digest,)| digest).collect())
+    pub async fn has_component(&mut self, digest: &[u8; 32]) -> Result<bool> {
+        let size: Option<(u64,)> = self.unit.one(&HAS_COMPONENT, bind![digest]).await?;
+        Ok(size.is_some())
     }
 }

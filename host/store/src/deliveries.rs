@@ -1,21 +1,24 @@
 //! Deliveries: inbound webhook requests, kept before they are acknowledged.
 //!
-//! A delivery and the runs it causes are one commit; on SQLite, many of them share one. The same dedupe key in the same
-//! scope is the same delivery: it is only counted.
+//! A delivery and the runs it causes are one commit, and many of them share one. The same dedupe key in the same scope is
+//! the same delivery: it is only counted.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, TenantId};
 
 use crate::Json;
 use crate::catalogue::catalogue;
-use crate::enqueue::{Enqueued, NewRun, enqueue};
+use crate::enqueue::{Enqueued, NewRun, enqueue_all};
 use crate::error::{Result, StoreError};
+use crate::many::Many;
 use crate::paging::Page;
 use crate::row::{row, words};
 use crate::store::Store;
-use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
-use crate::value::bind;
+use crate::tx::{SystemRead, TenantRead, TenantTx};
+use crate::unit::Unit;
+use crate::value::{Value, bind};
 
 macro_rules! delivery_columns {
     () => {
@@ -24,22 +27,36 @@ macro_rules! delivery_columns {
     };
 }
 
+macro_rules! listed_columns {
+    () => {
+        "id, connection_id, dedupe_key, status, CAST(length(body) AS BIGINT) AS body_bytes, received_ms, duplicates"
+    };
+}
+
 catalogue! { "deliveries";
-    INSERT = "INSERT INTO deliveries (id, tenant_id, connection_id, app_id, scope, dedupe_key, status, method, path, query,
-                headers, body, received_ms, duplicates)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0)
-            ON CONFLICT (scope, dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING";
-    COUNT_DUPLICATE = "UPDATE deliveries SET duplicates = duplicates + 1 WHERE scope = $1 AND dedupe_key = $2 RETURNING id";
+    COUNT_DUPLICATE = "UPDATE deliveries SET duplicates = duplicates + 1 WHERE scope = $1 AND dedupe_key = $2 AND id <> $3 RETURNING id";
     OF_TENANT = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE tenant_id = $1 AND id = $2");
     ONE = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE id = $1");
-    LIST = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE tenant_id = $1 AND id < $2
+    LIST = concat!("SELECT ", listed_columns!(), " FROM deliveries WHERE tenant_id = $1 AND id < $2
             ORDER BY id DESC LIMIT $3");
-    LIST_OF_CONNECTION = concat!("SELECT ", delivery_columns!(), " FROM deliveries
+    LIST_OF_CONNECTION = concat!("SELECT ", listed_columns!(), " FROM deliveries
             WHERE tenant_id = $1 AND connection_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
     SET_STATUS = "UPDATE deliveries SET status = $3 WHERE tenant_id = $1 AND id = $2 RETURNING received_ms";
     UNROUTED = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE tenant_id IS NULL AND id < $1
             ORDER BY id DESC LIMIT $2");
 }
+
+pub(crate) static INSERT: Many<13> = Many::new(
+    "deliveries",
+    "INSERT",
+    [
+        "INSERT INTO deliveries (id, tenant_id, connection_id, app_id, scope, dedupe_key, status, method, path, query,
+                headers, body, received_ms, duplicates)
+            VALUES",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        "ON CONFLICT (scope, dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING",
+    ],
+);
 
 /// What a delivery came in for: within it, dedupe keys are unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,76 +168,99 @@ row! {
     }
 }
 
-/// How often a unit is done again that ran into another one.
-const TRIES: u32 = 4;
-
-impl SystemTx {
-    /// Keeps a delivery and puts its runs in line.
-    ///
-    /// # Errors
-    /// `NotFound` where the connection or the app is gone, or where it has runs and is for nobody.
-    pub async fn accept_delivery(&mut self, delivery: &NewDelivery) -> Result<Accepted> {
-        let app = match delivery.scope {
-            Scope::App(app) => Some(app),
-            Scope::Endpoint(_) => None,
-        };
-        let scope = delivery.scope.to_string();
-        let values = bind![
-            delivery.id,
-            delivery.to.map(|(tenant, _)| tenant),
-            delivery.to.map(|(_, connection)| connection),
-            app,
-            &scope,
-            &delivery.dedupe_key,
-            delivery.status,
-            &delivery.method,
-            &delivery.path,
-            &delivery.query,
-            &delivery.headers,
-            &delivery.body,
-            delivery.received_ms
-        ];
-        let inserted = self.unit.run(&INSERT, values).await.map_err(|error| error.or_not_found("connection"))?;
-        if inserted == 0 {
-            let first: Option<(DeliveryId,)> =
-                self.unit.one(&COUNT_DUPLICATE, bind![&scope, &delivery.dedupe_key]).await?;
-            let (of,) = first.ok_or(StoreError::NotFound { what: "delivery" })?;
-            return Ok(Accepted::Duplicate { of });
-        }
-        let mut runs = Vec::with_capacity(delivery.runs.len());
-        for run in &delivery.runs {
-            let (tenant, _) = delivery.to.ok_or(StoreError::NotFound { what: "connection" })?;
-            runs.push(enqueue(&mut self.unit, tenant, run).await?);
-        }
-        Ok(Accepted::New { delivery: delivery.id, runs })
+row! {
+    /// A delivery in a list: what it is, without what it says.
+    pub struct ListedDelivery {
+        /// Its id.
+        pub id: DeliveryId;
+        /// For which connection.
+        pub connection: Option<ConnectionId>, in "connection_id";
+        /// The provider's id for it.
+        pub dedupe_key: Option<String>;
+        /// What we made of it.
+        pub status: DeliveryStatus;
+        /// How long its part is.
+        pub body_bytes: u64;
+        /// When it came.
+        pub received_ms: u64;
+        /// How often it came again.
+        pub duplicates: u64;
     }
 }
 
-impl Store {
-    /// Keeps deliveries and puts their runs in line: all of them, or none. One unit, done again where it ran into
-    /// another one. When this returns `Ok`, they are on disk.
-    ///
-    /// # Errors
-    /// `NotFound` where a connection or an app is gone.
-    pub async fn accept_deliveries(&self, deliveries: &[NewDelivery]) -> Result<Vec<Accepted>> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.accept_once(deliveries).await {
-                Err(StoreError::Conflict(_)) if tries < TRIES => {}
-                outcome => return outcome,
-            }
+/// Keeps deliveries and puts their runs in line, in this order; says what became of each.
+///
+/// Two units that meet wait for each other's dedupe keys, so they take them in one order: all that they insert, and then
+/// all that they count.
+pub(crate) async fn keep(unit: &mut Unit, deliveries: &[&NewDelivery]) -> Result<Vec<Accepted>> {
+    let scopes: Vec<String> = deliveries.iter().map(|delivery| delivery.scope.to_string()).collect();
+    let mut keyed: Vec<(&NewDelivery, &str)> =
+        deliveries.iter().copied().zip(scopes.iter().map(String::as_str)).collect();
+    // Stable: of two with the same key, the one that came first is the delivery.
+    keyed.sort_by(|(one, its), (other, others)| (its, &one.dedupe_key).cmp(&(others, &other.dedupe_key)));
+    let rows: Vec<_> = keyed.iter().map(|(delivery, scope)| row(delivery, scope)).collect();
+    let inserted = unit.run_many(&INSERT, &rows).await.map_err(|error| error.or_not_found("connection"))?;
+
+    let mut firsts = HashMap::new();
+    if inserted < deliveries.len() {
+        for (delivery, scope) in keyed.iter().filter(|(delivery, _)| delivery.dedupe_key.is_some()) {
+            let values = bind![*scope, &delivery.dedupe_key, delivery.id];
+            let first: Option<(DeliveryId,)> = unit.one(&COUNT_DUPLICATE, values).await?;
+            firsts.extend(first.map(|(of,)| (delivery.id, of)));
         }
     }
+    if inserted + firsts.len() != deliveries.len() {
+        return Err(StoreError::NotFound { what: "delivery" });
+    }
 
-    async fn accept_once(&self, deliveries: &[NewDelivery]) -> Result<Vec<Accepted>> {
-        let mut tx = self.system().await?;
-        let mut accepted = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
-            accepted.push(tx.accept_delivery(delivery).await?);
+    let mut runs = Vec::new();
+    for delivery in deliveries.iter().filter(|delivery| !firsts.contains_key(&delivery.id)) {
+        for run in &delivery.runs {
+            let (tenant, _) = delivery.to.ok_or(StoreError::NotFound { what: "connection" })?;
+            runs.push((tenant, run));
         }
-        tx.commit().await?;
-        Ok(accepted)
+    }
+    let mut enqueued = enqueue_all(unit, &runs).await?.into_iter();
+    let accepted = deliveries.iter().map(|delivery| match firsts.get(&delivery.id) {
+        Some(of) => Accepted::Duplicate { of: *of },
+        None => {
+            let runs = enqueued.by_ref().take(delivery.runs.len()).collect();
+            Accepted::New { delivery: delivery.id, runs }
+        }
+    });
+    Ok(accepted.collect())
+}
+
+fn row<'a>(delivery: &'a NewDelivery, scope: &'a str) -> [Value<'a>; 13] {
+    let app = match delivery.scope {
+        Scope::App(app) => Some(app),
+        Scope::Endpoint(_) => None,
+    };
+    bind![
+        delivery.id,
+        delivery.to.map(|(tenant, _)| tenant),
+        delivery.to.map(|(_, connection)| connection),
+        app,
+        scope,
+        &delivery.dedupe_key,
+        delivery.status,
+        &delivery.method,
+        &delivery.path,
+        &delivery.query,
+        &delivery.headers,
+        &delivery.body,
+        delivery.received_ms
+    ]
+}
+
+impl Store {
+    /// Keeps deliveries and puts their runs in line: all of them, or none, together with what others bring at the same
+    /// time (`inbox.rs`). When this returns `Ok`, they are on disk. Who goes away meanwhile may have them kept.
+    ///
+    /// # Errors
+    /// `NotFound` where a connection or an app is gone, or where a delivery has runs and is for nobody. `Busy`.
+    pub async fn accept_deliveries(&self, deliveries: Vec<NewDelivery>) -> Result<Vec<Accepted>> {
+        self.inner.inbox.put(deliveries).await
     }
 }
 
@@ -254,7 +294,7 @@ impl TenantRead {
         &mut self,
         connection: Option<ConnectionId>,
         page: Page<DeliveryId>,
-    ) -> Result<Vec<Delivery>> {
+    ) -> Result<Vec<ListedDelivery>> {
         let tenant = self.tenant();
         let before = page.start();
         match connection {

@@ -8,19 +8,27 @@ use crate::Json;
 use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
 use crate::lanes::{Arrival, LaneKey};
+use crate::many::Many;
 use crate::runs::Priority;
 use crate::tx::{SystemTx, TenantTx};
 use crate::unit::Unit;
-use crate::value::bind;
+use crate::value::{Value, bind};
 
 catalogue! { "enqueue";
-    INSERT = "INSERT INTO runs (tenant_id, id, connection_id, ordering_key, lane, operation, target, input, state, priority,
-                run_at_ms, created_ms, deadline_ms, root, cause, dedupe_key, seed, clock_ms, waiting, attempt, fence)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued', $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, 0)
-            ON CONFLICT (tenant_id, connection_id, dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING
-            RETURNING seq";
     EXISTING = "SELECT id FROM runs WHERE tenant_id = $1 AND connection_id = $2 AND dedupe_key = $3";
 }
+
+pub(crate) static INSERT: Many<17> = Many::new(
+    "enqueue",
+    "INSERT",
+    [
+        "INSERT INTO runs (tenant_id, id, connection_id, ordering_key, lane, operation, target, input, state, priority,
+                run_at_ms, created_ms, deadline_ms, root, cause, dedupe_key, clock_ms, waiting, attempt, fence)
+            VALUES",
+        "(?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+        "ON CONFLICT (tenant_id, connection_id, dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING",
+    ],
+);
 
 /// A run to be put in line. Its tenant is the unit's.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,8 +59,6 @@ pub struct NewRun {
     pub cause: Json,
     /// The same key for the same connection is the same run.
     pub dedupe_key: Option<String>,
-    /// The sealed seed of its randomness.
-    pub seed: Vec<u8>,
     /// Where its virtual clock starts.
     pub clock_ms: u64,
     /// Whether a caller waits for the answer.
@@ -86,48 +92,69 @@ impl Enqueued {
 
 /// Puts a run in line for a tenant.
 pub(crate) async fn enqueue(unit: &mut Unit, tenant: TenantId, run: &NewRun) -> Result<Enqueued> {
-    let own = run.ordering_key.is_none();
-    let lane = run.ordering_key.clone().unwrap_or_else(|| run.id.to_string());
-    let priority = run.priority.number();
-    let inserted: Option<(i64,)> = unit
-        .one(
-            &INSERT,
-            bind![
-                tenant,
-                run.id,
-                run.connection,
-                &run.ordering_key,
-                &lane,
-                &run.operation,
-                &run.target,
-                &run.input,
-                priority,
-                run.run_at_ms,
-                run.created_ms,
-                run.deadline_ms,
-                &run.root,
-                &run.cause,
-                &run.dedupe_key,
-                &run.seed,
-                run.clock_ms,
-                run.waiting,
-            ],
-        )
-        .await
-        .map_err(|error| error.or_not_found("connection").or_taken("run"))?;
-    let Some((seq,)) = inserted else {
-        let existing = unit.one(&EXISTING, bind![tenant, run.connection, &run.dedupe_key]).await?;
-        let (existing,) = existing.ok_or(StoreError::NotFound { what: "run" })?;
-        return Ok(Enqueued::Existing(existing));
-    };
-    let lane = LaneKey { tenant, connection: run.connection, lane };
-    let arrival = Arrival { run: run.id, seq, priority, run_at_ms: run.run_at_ms, now_ms: run.created_ms };
-    if own {
-        unit.join_lane(&lane, &arrival).await?;
-    } else {
-        unit.lanes.arrive(lane, arrival);
+    let enqueued = enqueue_all(unit, &[(tenant, run)]).await?;
+    enqueued.into_iter().next().ok_or(StoreError::NotFound { what: "run" })
+}
+
+/// Puts runs in line, each for its tenant, in this order.
+pub(crate) async fn enqueue_all(unit: &mut Unit, runs: &[(TenantId, &NewRun)]) -> Result<Vec<Enqueued>> {
+    let lanes: Vec<LaneKey> = runs.iter().map(|(tenant, run)| lane_of(*tenant, run)).collect();
+    let rows: Vec<_> = runs.iter().zip(&lanes).map(|((tenant, run), lane)| row(*tenant, run, &lane.lane)).collect();
+    let inserted =
+        unit.run_many(&INSERT, &rows).await.map_err(|error| error.or_not_found("connection").or_taken("run"))?;
+    let mut enqueued = Vec::with_capacity(runs.len());
+    for (tenant, run) in runs {
+        let is_new = inserted == runs.len() || run.dedupe_key.is_none();
+        let kept = if is_new { run.id } else { existing(unit, *tenant, run).await? };
+        enqueued.push(if kept == run.id { Enqueued::New(kept) } else { Enqueued::Existing(kept) });
     }
-    Ok(Enqueued::New(run.id))
+    if enqueued.iter().filter(|run| run.is_new()).count() != inserted {
+        return Err(StoreError::NotFound { what: "run" });
+    }
+    let mut own = Vec::new();
+    for (((_, run), lane), _) in runs.iter().zip(lanes).zip(&enqueued).filter(|(_, enqueued)| enqueued.is_new()) {
+        let (priority, now_ms) = (run.priority.number(), run.created_ms);
+        let arrival = Arrival { run: run.id, urgent: run.id, priority, run_at_ms: run.run_at_ms, now_ms };
+        match run.ordering_key {
+            None => own.push((lane, arrival)),
+            Some(_) => unit.lanes.arrive(lane, arrival),
+        }
+    }
+    unit.join_lanes(&own).await?;
+    Ok(enqueued)
+}
+
+fn lane_of(tenant: TenantId, run: &NewRun) -> LaneKey {
+    let lane = run.ordering_key.clone().unwrap_or_else(|| run.id.to_string());
+    LaneKey { tenant, connection: run.connection, lane }
+}
+
+fn row<'a>(tenant: TenantId, run: &'a NewRun, lane: &'a str) -> [Value<'a>; 17] {
+    bind![
+        tenant,
+        run.id,
+        run.connection,
+        &run.ordering_key,
+        lane,
+        &run.operation,
+        &run.target,
+        &run.input,
+        run.priority.number(),
+        run.run_at_ms,
+        run.created_ms,
+        run.deadline_ms,
+        &run.root,
+        &run.cause,
+        &run.dedupe_key,
+        run.clock_ms,
+        run.waiting,
+    ]
+}
+
+async fn existing(unit: &mut Unit, tenant: TenantId, run: &NewRun) -> Result<RunId> {
+    let existing = unit.one(&EXISTING, bind![tenant, run.connection, &run.dedupe_key]).await?;
+    let (existing,) = existing.ok_or(StoreError::NotFound { what: "run" })?;
+    Ok(existing)
 }
 
 impl TenantTx {

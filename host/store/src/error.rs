@@ -2,13 +2,15 @@
 //!
 //! Outcomes that belong to an operation (a duplicate, a held lease) are its return values; what is here ends the unit.
 
+use std::sync::Arc;
+
 use bulkhead_manifest::RunId;
 
 /// Result of every operation of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// Why an operation did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+/// Why an operation did not do what it was asked. A clone is for another one that shared its fate.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is none, or it is another tenant's: the two look alike on purpose.
     #[error("there is no such {what}")]
@@ -103,15 +105,23 @@ impl LinkConflict {
 }
 
 /// What the database driver said. Its type stays in this crate.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct Fault(Box<sqlx::Error>);
+pub struct Fault(Arc<sqlx::Error>);
 
 impl StoreError {
     /// Whether doing the whole unit again may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Conflict(_) | Self::Unavailable(_))
+    }
+
+    /// Whether it is about what was asked, and not about the database: others that were asked together may succeed.
+    pub(crate) fn is_of_one(&self) -> bool {
+        !matches!(
+            self,
+            Self::Busy { .. } | Self::Unavailable(_) | Self::NotDurable { .. } | Self::Spoiled | Self::Closed
+        )
     }
 
     /// Whether the thing does not exist for this tenant.
@@ -150,19 +160,19 @@ impl From<sqlx::Error> for StoreError {
             Error::Database(ref refusal) => {
                 let code = refusal.code().map(std::borrow::Cow::into_owned).unwrap_or_default();
                 if COLLISIONS.contains(&code.as_str()) {
-                    Self::Conflict(Fault(Box::new(error)))
+                    Self::Conflict(Fault(Arc::new(error)))
                 } else if AWAY.contains(&code.as_str()) {
-                    Self::Unavailable(Fault(Box::new(error)))
+                    Self::Unavailable(Fault(Arc::new(error)))
                 } else {
-                    Self::Database(Fault(Box::new(error)))
+                    Self::Database(Fault(Arc::new(error)))
                 }
             }
             Error::Io(_) | Error::Tls(_) | Error::WorkerCrashed | Error::Protocol(_) | Error::BeginFailed => {
-                Self::Unavailable(Fault(Box::new(error)))
+                Self::Unavailable(Fault(Arc::new(error)))
             }
             Error::PoolClosed => Self::Closed,
             Error::ColumnDecode { index, source } => Self::Corrupt { column: index, found: source.to_string() },
-            other => Self::Database(Fault(Box::new(other))),
+            other => Self::Database(Fault(Arc::new(other))),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::Json;
 use crate::catalogue::catalogue;
 use crate::enqueue::{Enqueued, NewRun, enqueue};
 use crate::error::{Result, StoreError};
-use crate::paging::Page;
+use crate::paging::{Page, Part, fitting};
 use crate::row::row;
 use crate::tx::{TenantRead, TenantTx};
 use crate::value::bind;
@@ -31,6 +31,10 @@ catalogue! { "events";
     FANNED_OUT = "SELECT route_id, step, run_id FROM fanout WHERE tenant_id = $1 AND event_id = $2
             ORDER BY route_id, step";
     ONE = concat!("SELECT ", event_columns!(), " FROM events WHERE tenant_id = $1 AND id = $2");
+    SIZES = "SELECT CAST(octet_length(data) + octet_length(refs) AS BIGINT) FROM events WHERE tenant_id = $1 AND id < $2
+            ORDER BY id DESC LIMIT $3";
+    SIZES_OF_CONNECTION = "SELECT CAST(octet_length(data) + octet_length(refs) AS BIGINT) FROM events
+            WHERE tenant_id = $1 AND connection_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4";
     LIST = concat!("SELECT ", event_columns!(), " FROM events WHERE tenant_id = $1 AND id < $2
             ORDER BY id DESC LIMIT $3");
     LIST_OF_CONNECTION = concat!("SELECT ", event_columns!(), " FROM events
@@ -161,15 +165,19 @@ impl TenantRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn events(&mut self, connection: Option<ConnectionId>, page: Page<EventId>) -> Result<Vec<Event>> {
-        let tenant = self.tenant();
-        let before = page.start();
-        match connection {
-            None => self.unit.all(&LIST, bind![tenant, before, page.rows()]).await,
-            Some(connection) => {
-                self.unit.all(&LIST_OF_CONNECTION, bind![tenant, connection, before, page.rows()]).await
-            }
-        }
+    pub async fn events(&mut self, connection: Option<ConnectionId>, page: Page<EventId>) -> Result<Part<Event>> {
+        let (tenant, before, looked_at) = (self.tenant(), page.start(), page.rows() + 1);
+        let unit = &mut self.unit;
+        let sizes: Vec<(u64,)> = match connection {
+            None => unit.all(&SIZES, bind![tenant, before, looked_at]).await?,
+            Some(connection) => unit.all(&SIZES_OF_CONNECTION, bind![tenant, connection, before, looked_at]).await?,
+        };
+        let fitting = fitting(&sizes, page.rows());
+        let rows = match connection {
+            None => unit.all(&LIST, bind![tenant, before, fitting]).await?,
+            Some(connection) => unit.all(&LIST_OF_CONNECTION, bind![tenant, connection, before, fitting]).await?,
+        };
+        Ok(Part { more: rows.len() < sizes.len(), rows })
     }
 
     /// What a run reported, in order.

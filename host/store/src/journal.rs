@@ -1,6 +1,10 @@
 //! The journal: what a run did to the world, in order, so that it is never done twice.
 //!
-//! Each request of a run has a place (`seq`, and `sub` within a `send-all`). At most one entry per place is *in force*.
+//! Each request of a run has a place (`leg`, `seq`, and `sub` within a `send-all`). At most one entry per place is *in
+//! force*. A run that comes back after `later` goes on in a leg of its own: what stands in the one before is kept and
+//! answers nothing any more. From [`READS`] on a `sub` is no request: it is what the guest read of its own connection
+//! after that call.
+//!
 //! An intent is on disk before its request leaves, and only while the lease holds; an answer is on disk before the guest
 //! sees it. On Postgres an intent locks the run against being reaped until it is committed: whoever claims the run next
 //! sees it.
@@ -23,41 +27,57 @@ use crate::value::bind;
 
 macro_rules! entry_columns {
     () => {
-        "run_id, attempt, seq, sub, fingerprint, request, effect_key, unsafe_request, keyed, sends, intent_ms, \
+        "run_id, attempt, leg, seq, sub, fingerprint, request, effect_key, unsafe_request, keyed, sends, intent_ms, \
          last_intent_ms, answer, answer_ms, retryable, superseded_by"
     };
 }
 
 catalogue! { "journal";
-    INTEND = "INSERT INTO journal (tenant_id, run_id, attempt, seq, sub, fingerprint, request, effect_key, unsafe_request,
-                keyed, sends, intent_ms, last_intent_ms, retryable)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $11, 0)
-            ON CONFLICT (tenant_id, run_id, seq, sub) WHERE superseded_by IS NULL DO UPDATE SET
+    INTEND = "INSERT INTO journal (tenant_id, run_id, attempt, leg, seq, sub, fingerprint, request, effect_key,
+                unsafe_request, keyed, sends, intent_ms, last_intent_ms, retryable)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, 0)
+            ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO UPDATE SET
                 sends = journal.sends + 1, attempt = excluded.attempt, last_intent_ms = excluded.last_intent_ms
             WHERE journal.fingerprint = excluded.fingerprint AND journal.answer_ms IS NULL
             RETURNING sends";
-    RECORD = "INSERT INTO journal (tenant_id, run_id, attempt, seq, sub, fingerprint, request, effect_key, unsafe_request,
-                keyed, sends, intent_ms, last_intent_ms, answer, answer_ms, retryable)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $11, $12, $13, $14)
-            ON CONFLICT (tenant_id, run_id, seq, sub) WHERE superseded_by IS NULL DO NOTHING";
-    ANSWER = "UPDATE journal SET answer = $5, answer_ms = $6, retryable = $7
-            WHERE tenant_id = $1 AND run_id = $2 AND seq = $3 AND sub = $4 AND superseded_by IS NULL
+    RECORD = "INSERT INTO journal (tenant_id, run_id, attempt, leg, seq, sub, fingerprint, request, effect_key,
+                unsafe_request, keyed, sends, intent_ms, last_intent_ms, answer, answer_ms, retryable)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, $13, $14, $15)
+            ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO NOTHING";
+    ANSWER = "UPDATE journal SET answer = $6, answer_ms = $7, retryable = $8
+            WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
             AND answer_ms IS NULL";
     ANSWER_OF = "SELECT answer, answer_ms FROM journal
-            WHERE tenant_id = $1 AND run_id = $2 AND seq = $3 AND sub = $4 AND superseded_by IS NULL";
-    SUPERSEDE = "UPDATE journal SET superseded_by = $4
-            WHERE tenant_id = $1 AND run_id = $2 AND seq >= $3 AND superseded_by IS NULL";
+            WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL";
+    WITHDRAW = "UPDATE journal SET answer = $6, answer_ms = $7, retryable = 1, superseded_by = $8
+            WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
+            AND answer_ms IS NULL";
+    SUPERSEDE_AFTER = "UPDATE journal SET superseded_by = $6 WHERE tenant_id = $1 AND run_id = $2 AND leg = $3
+            AND (seq > $4 OR seq = $4 AND sub >= $5) AND superseded_by IS NULL";
+    SUPERSEDE_ONE = "UPDATE journal SET superseded_by = $6
+            WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL";
+    /// What a person says is not there was not carried out: the time for which the provider keeps its key starts anew.
+    SEND_ANEW = "UPDATE journal SET superseded_by = $6, retryable = 1
+            WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
+            AND coalesce(answer_ms, 0) = $7";
     IN_FORCE = concat!("SELECT ", entry_columns!(), " FROM journal
-            WHERE tenant_id = $1 AND run_id = $2 AND superseded_by IS NULL ORDER BY seq, sub");
+            WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND superseded_by IS NULL ORDER BY seq, sub");
+    STEPS = "SELECT seq, sub, unsafe_request, keyed, answer_ms, retryable FROM journal
+            WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND superseded_by IS NULL ORDER BY seq, sub";
+    FIRST_SENT = "SELECT effect_key, min(intent_ms) FROM journal
+            WHERE tenant_id = $1 AND run_id = $2 AND effect_key IS NOT NULL AND retryable = 0 GROUP BY effect_key";
     ALL = concat!("SELECT ", entry_columns!(), " FROM journal WHERE tenant_id = $1 AND run_id = $2 ORDER BY entry");
 }
+
+/// From here on, a `sub` is what was read after the call, by the attempt that is the rest.
+pub const READS: u32 = 1 << 16;
 
 /// A request that is about to leave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewIntent {
-    /// Which call of the run, from 1.
+    /// Which call of the leg, from 1.
     pub seq: u32,
-    /// Which of a `send-all`, from 0.
+    /// Which of a `send-all`, from 0; or what was read.
     pub sub: u32,
     /// What the request was made of.
     pub fingerprint: [u8; 32],
@@ -117,7 +137,9 @@ row! {
         pub run: RunId, in "run_id";
         /// The attempt that sent it last.
         pub attempt: u32;
-        /// Which call of the run, from 1.
+        /// Which leg of the run, from 0.
+        pub leg: u32;
+        /// Which call of the leg, from 1.
         pub seq: u32;
         /// Which of a `send-all`, from 0.
         pub sub: u32;
@@ -148,9 +170,47 @@ row! {
     }
 }
 
-/// Puts entries from this call on out of force.
-pub(crate) async fn supersede(unit: &mut Unit, tenant: TenantId, run: RunId, seq: u32, attempt: u32) -> Result<u64> {
-    unit.run(&SUPERSEDE, bind![tenant, run, seq, attempt]).await
+row! {
+    /// As much of an entry in force as tells where a run stands.
+    #[derive(Copy, Eq)]
+    pub struct Step {
+        /// Which call of the leg, from 1.
+        pub seq: u32;
+        /// Which of a `send-all`, from 0; or what was read.
+        pub sub: u32;
+        /// Whether it changes anything at the provider.
+        pub unsafe_request: bool;
+        /// Whether the provider honours its key.
+        pub keyed: bool;
+        /// When it was answered.
+        pub answer_ms: Option<u64>;
+        /// Whether a retry asks again from here.
+        pub retryable: bool;
+    }
+}
+
+/// What is asked anew, and so goes out of force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Anew {
+    /// Every call after this one, and what was read since.
+    pub after: Option<u32>,
+    /// These requests.
+    pub places: Vec<(u32, u32)>,
+}
+
+/// Puts what a person says is not there out of force.
+pub(crate) async fn send_anew(
+    unit: &mut Unit,
+    tenant: TenantId,
+    run: RunId,
+    (leg, attempt): (u32, u32),
+    anew: &[Step],
+) -> Result<()> {
+    for Step { seq, sub, answer_ms, .. } in anew {
+        let values = bind![tenant, run, leg, *seq, *sub, attempt, answer_ms.unwrap_or_default()];
+        unit.run(&SEND_ANEW, values).await?;
+    }
+    Ok(())
 }
 
 impl TenantTx {
@@ -165,6 +225,7 @@ impl TenantTx {
             tenant,
             lease.run,
             lease.attempt,
+            lease.leg,
             intent.seq,
             intent.sub,
             &intent.fingerprint,
@@ -194,6 +255,7 @@ impl TenantTx {
                 tenant,
                 lease.run,
                 lease.attempt,
+                lease.leg,
                 intent.seq,
                 intent.sub,
                 &intent.fingerprint,
@@ -218,37 +280,72 @@ impl TenantTx {
     pub async fn answer(&mut self, lease: &Lease, answer: &NewAnswer) -> Result<Answered> {
         let (tenant, run) = (self.tenant(), lease.run);
         let NewAnswer { seq, sub, answer, answer_ms, retryable } = answer;
-        let values = bind![tenant, run, *seq, *sub, answer, *answer_ms, *retryable];
+        // The run before its journal, as everybody locks them.
+        let held = leases::holds(&mut self.unit, tenant, lease).await?;
+        let values = bind![tenant, run, lease.leg, *seq, *sub, answer, *answer_ms, *retryable];
         let mut earlier = None;
         if self.unit.run(&ANSWER, values).await? == 0 {
             let there: Option<(Option<Vec<u8>>, Option<u64>)> =
-                self.unit.one(&ANSWER_OF, bind![tenant, run, *seq, *sub]).await?;
+                self.unit.one(&ANSWER_OF, bind![tenant, run, lease.leg, *seq, *sub]).await?;
             let (answer, at_ms) = there.ok_or(StoreError::NotFound { what: "intent" })?;
             earlier = answer.zip(at_ms);
         }
-        let held = leases::holds(&mut self.unit, tenant, lease).await?;
         Ok(Answered { earlier, held })
     }
 
-    /// Puts entries from this call on out of force: a retry sends them again. Answers how many.
+    /// Puts entries out of force: a retry asks for them anew.
     ///
     /// # Errors
     /// `LeaseLost`.
-    pub async fn supersede_from(&mut self, lease: &Lease, seq: u32) -> Result<u64> {
+    pub async fn supersede(&mut self, lease: &Lease, anew: &Anew) -> Result<()> {
         let tenant = self.tenant();
         leases::hold(&mut self.unit, tenant, lease).await?;
-        supersede(&mut self.unit, tenant, lease.run, seq, lease.attempt).await
+        self.ask_anew(lease, anew).await
+    }
+
+    /// The same for a run that nobody holds: this unit put it back in line, and the lease is its last one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ask_anew(&mut self, last: &Lease, anew: &Anew) -> Result<()> {
+        let (tenant, run, attempt) = (self.tenant(), last.run, last.attempt);
+        for (seq, sub) in &anew.places {
+            self.unit.run(&SUPERSEDE_ONE, bind![tenant, run, last.leg, *seq, *sub, attempt]).await?;
+        }
+        if let Some(after) = anew.after {
+            self.unit.run(&SUPERSEDE_AFTER, bind![tenant, run, last.leg, after, READS, attempt]).await?;
+        }
+        Ok(())
     }
 }
 
 impl TenantRead {
-    /// The entries in force, in the order of their places.
+    /// The entries in force in this leg, in the order of their places.
     ///
     /// # Errors
     /// The database's.
-    pub async fn journal(&mut self, run: RunId) -> Result<Vec<Entry>> {
+    pub async fn journal(&mut self, run: RunId, leg: u32) -> Result<Vec<Entry>> {
         let tenant = self.tenant();
-        self.unit.all(&IN_FORCE, bind![tenant, run]).await
+        self.unit.all(&IN_FORCE, bind![tenant, run, leg]).await
+    }
+
+    /// How the requests in force in this leg stand. A unit that decides by it seizes the run before.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn steps(&mut self, run: RunId, leg: u32) -> Result<Vec<Step>> {
+        let tenant = self.tenant();
+        let steps: Vec<Step> = self.unit.all(&STEPS, bind![tenant, run, leg]).await?;
+        Ok(steps.into_iter().filter(|step| step.sub < READS).collect())
+    }
+
+    /// When each effect key may first have been carried out. What is known not to have been does not count.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn first_sent(&mut self, run: RunId) -> Result<Vec<(String, u64)>> {
+        let tenant = self.tenant();
+        self.unit.all(&FIRST_SENT, bind![tenant, run]).await
     }
 
     /// Every entry, superseded ones too, as they were written.
@@ -270,6 +367,20 @@ impl Store {
         let mut tx = self.tenant(lease.tenant).await?;
         tx.record_answers(lease, flush).await?;
         tx.intend(lease, intent).await?;
+        tx.commit().await
+    }
+
+    /// Writes down that a request was turned away before anything was done, and takes its intent back: the next attempt
+    /// sends it as if for the first time. One unit.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn withdraw(&self, lease: &Lease, answer: &NewAnswer) -> Result<()> {
+        let mut tx = self.tenant(lease.tenant).await?;
+        leases::holds(&mut tx.unit, lease.tenant, lease).await?;
+        let NewAnswer { seq, sub, answer, answer_ms, .. } = answer;
+        let values = bind![lease.tenant, lease.run, lease.leg, *seq, *sub, answer, *answer_ms, lease.attempt];
+        tx.unit.run(&WITHDRAW, values).await?;
         tx.commit().await
     }
 

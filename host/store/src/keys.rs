@@ -5,8 +5,9 @@ use bulkhead_manifest::{KeyId, TenantId};
 use crate::Json;
 use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
+use crate::paging::Page;
 use crate::row::row;
-use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
+use crate::tx::{SystemRead, SystemTx};
 use crate::unit::Unit;
 use crate::value::bind;
 
@@ -24,8 +25,8 @@ catalogue! { "keys";
     TOUCH = "UPDATE api_keys SET last_used_ms = $2 WHERE id = $1
             AND (last_used_ms IS NULL OR last_used_ms < CAST($2 AS BIGINT) - 60000)";
     BY_HASH = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE hash = $1");
-    OF_TENANT = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE tenant_id = $1 ORDER BY id DESC");
-    OF_OPERATOR = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE tenant_id IS NULL ORDER BY id DESC");
+    OF_TENANT = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+    OF_OPERATOR = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE tenant_id IS NULL AND id < $1 ORDER BY id DESC LIMIT $2");
     ANY = "SELECT id FROM api_keys ORDER BY id LIMIT 1";
 }
 
@@ -86,26 +87,6 @@ async fn revoke(unit: &mut Unit, tenant: Option<TenantId>, key: KeyId, now_ms: u
     }
 }
 
-impl TenantTx {
-    /// Makes a key of this tenant's.
-    ///
-    /// # Errors
-    /// `Taken` where the key exists.
-    pub async fn create_key(&mut self, key: &NewKey) -> Result<()> {
-        let tenant = self.tenant();
-        create(&mut self.unit, Some(tenant), key).await
-    }
-
-    /// Ends a key of this tenant's. Ending it twice changes nothing.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn revoke_key(&mut self, key: KeyId, now_ms: u64) -> Result<()> {
-        let tenant = self.tenant();
-        revoke(&mut self.unit, Some(tenant), key, now_ms).await
-    }
-}
-
 impl SystemTx {
     /// Makes a key of a tenant's or the operator's.
     ///
@@ -132,17 +113,6 @@ impl SystemTx {
     }
 }
 
-impl TenantRead {
-    /// This tenant's keys, newest first.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn keys(&mut self) -> Result<Vec<Key>> {
-        let tenant = self.tenant();
-        self.unit.all(&OF_TENANT, bind![tenant]).await
-    }
-}
-
 impl SystemRead {
     /// The key with this hash, also where it has ended: the caller looks.
     ///
@@ -156,10 +126,10 @@ impl SystemRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn keys(&mut self, tenant: Option<TenantId>) -> Result<Vec<Key>> {
+    pub async fn keys(&mut self, tenant: Option<TenantId>, page: Page<KeyId>) -> Result<Vec<Key>> {
         match tenant {
-            Some(tenant) => self.unit.all(&OF_TENANT, bind![tenant]).await,
-            None => self.unit.all(&OF_OPERATOR, bind![]).await,
+            Some(tenant) => self.unit.all(&OF_TENANT, bind![tenant, page.start(), page.rows()]).await,
+            None => self.unit.all(&OF_OPERATOR, bind![page.start(), page.rows()]).await,
         }
     }
 

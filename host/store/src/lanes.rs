@@ -34,18 +34,11 @@ use bulkhead_manifest::{ConnectionId, RunId, TenantId};
 
 use crate::catalogue::catalogue;
 use crate::error::Result;
+use crate::many::Many;
 use crate::unit::Unit;
-use crate::value::bind;
+use crate::value::{Value, bind};
 
 catalogue! { "lanes";
-    /// A run arrives. An existing lane keeps its head; its row is locked against going away meanwhile.
-    JOIN = "INSERT INTO lanes (tenant_id, connection_id, lane, state, priority, head, due_ms, ready_at_ms, urgent_upto)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
-            ON CONFLICT (tenant_id, connection_id, lane) DO UPDATE SET
-                urgent_upto = CASE WHEN excluded.priority <= lanes.priority
-                                   THEN excluded.urgent_upto ELSE lanes.urgent_upto END,
-                priority = CASE WHEN excluded.priority < lanes.priority
-                                THEN excluded.priority ELSE lanes.priority END";
     LOCK = "SELECT state, head FROM lanes WHERE tenant_id = $1 AND connection_id = $2 AND lane = $3"
         => pg "SELECT state, head FROM lanes WHERE tenant_id = $1 AND connection_id = $2 AND lane = $3 FOR UPDATE";
     STATE_OF_RUN = "SELECT state FROM runs WHERE tenant_id = $1 AND id = $2";
@@ -58,6 +51,22 @@ catalogue! { "lanes";
     REMOVE = "DELETE FROM lanes WHERE tenant_id = $1 AND connection_id = $2 AND lane = $3";
 }
 
+/// Runs arrive, each at a lane of its own. An existing lane keeps its head; its row is locked against going away
+/// meanwhile.
+pub(crate) static JOIN: Many<10> = Many::new(
+    "lanes",
+    "JOIN",
+    [
+        "INSERT INTO lanes (tenant_id, connection_id, lane, state, priority, head, due_ms, ready_at_ms, urgent_upto) VALUES",
+        "(?, ?, ?, ?, ?, ?, ?, ?, (SELECT seq FROM runs WHERE tenant_id = ? AND id = ?))",
+        "ON CONFLICT (tenant_id, connection_id, lane) DO UPDATE SET
+                urgent_upto = CASE WHEN excluded.priority <= lanes.priority
+                                   THEN excluded.urgent_upto ELSE lanes.urgent_upto END,
+                priority = CASE WHEN excluded.priority < lanes.priority
+                                THEN excluded.priority ELSE lanes.priority END",
+    ],
+);
+
 /// Which lane.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LaneKey {
@@ -66,18 +75,29 @@ pub(crate) struct LaneKey {
     pub(crate) lane: String,
 }
 
-/// A run that gets in line.
+/// A run that gets in line, or the first of several.
 pub(crate) struct Arrival {
     pub(crate) run: RunId,
-    pub(crate) seq: i64,
+    /// Of the most urgent one.
     pub(crate) priority: i64,
+    /// The last one that is this urgent.
+    pub(crate) urgent: RunId,
     pub(crate) run_at_ms: u64,
     pub(crate) now_ms: u64,
 }
 
+impl Arrival {
+    /// One more gets in line behind.
+    fn followed_by(&mut self, next: &Self) {
+        if next.priority <= self.priority {
+            (self.priority, self.urgent) = (next.priority, next.urgent);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Work {
-    arrivals: Vec<Arrival>,
+    arrival: Option<Arrival>,
     /// Look for the head anew, as of this time.
     settle: Option<u64>,
 }
@@ -88,7 +108,10 @@ pub(crate) struct LaneWork(BTreeMap<LaneKey, Work>);
 
 impl LaneWork {
     pub(crate) fn arrive(&mut self, lane: LaneKey, arrival: Arrival) {
-        self.0.entry(lane).or_default().arrivals.push(arrival);
+        match &mut self.0.entry(lane).or_default().arrival {
+            Some(first) => first.followed_by(&arrival),
+            none => *none = Some(arrival),
+        }
     }
 
     pub(crate) fn settle(&mut self, lane: LaneKey, now_ms: u64) {
@@ -99,24 +122,23 @@ impl LaneWork {
 impl Unit {
     /// Does what the unit's operations left to do, in the order of the keys.
     pub(crate) async fn settle_lanes(&mut self) -> Result<()> {
+        let mut joined = Vec::new();
         for (lane, work) in std::mem::take(&mut self.lanes).0 {
-            for arrival in &work.arrivals {
-                self.join_lane(&lane, arrival).await?;
-            }
-            if let Some(now_ms) = work.settle {
+            let settled = work.settle.map(|now_ms| (lane.clone(), now_ms));
+            joined.extend(work.arrival.map(|arrival| (lane, arrival)));
+            if let Some((lane, now_ms)) = settled {
+                self.join_lanes(&std::mem::take(&mut joined)).await?;
                 self.settle_lane(&lane, now_ms).await?;
             }
         }
-        Ok(())
+        self.join_lanes(&joined).await
     }
 
-    /// Gets a run in line. At once only where nobody else can know the lane; else by [`LaneWork::arrive`].
-    pub(crate) async fn join_lane(&mut self, lane: &LaneKey, arrival: &Arrival) -> Result<()> {
-        let state = due_state(arrival.run_at_ms, arrival.now_ms);
-        let (tenant, connection, name) = (lane.tenant, lane.connection, &lane.lane);
-        let Arrival { run, seq, priority, run_at_ms, .. } = *arrival;
-        self.run(&JOIN, bind![tenant, connection, name, state, priority, run, run_at_ms, seq]).await?;
-        Ok(())
+    /// Gets runs in line, each in another lane. At once only where nobody else can know the lanes; else by
+    /// [`LaneWork::arrive`].
+    pub(crate) async fn join_lanes(&mut self, arrivals: &[(LaneKey, Arrival)]) -> Result<()> {
+        let rows: Vec<_> = arrivals.iter().map(|(lane, arrival)| row(lane, arrival)).collect();
+        self.run_many(&JOIN, &rows).await.map(drop)
     }
 
     /// Finds a lane's head anew. A lane whose head is still running is left as it is.
@@ -146,6 +168,13 @@ impl Unit {
     pub(crate) async fn remove_lane(&mut self, lane: &LaneKey) -> Result<()> {
         self.run(&REMOVE, bind![lane.tenant, lane.connection, &lane.lane]).await.map(drop)
     }
+}
+
+fn row<'a>(lane: &'a LaneKey, arrival: &Arrival) -> [Value<'a>; 10] {
+    let state = due_state(arrival.run_at_ms, arrival.now_ms);
+    let LaneKey { tenant, connection, lane } = lane;
+    let Arrival { run, priority, urgent, run_at_ms, .. } = *arrival;
+    bind![*tenant, *connection, lane, state, priority, run, run_at_ms, run_at_ms, *tenant, urgent]
 }
 
 fn due_state(run_at_ms: u64, now_ms: u64) -> &'static str {

@@ -33,7 +33,7 @@ catalogue! { "leases";
             RETURNING tenant_id, id, connection_id, lane, attempt, attempt_started_ms";
     END_ALL = "UPDATE runs SET lease_until_ms = $1 WHERE state = 'running' AND lease_until_ms > $1";
     SET_INPUT = "UPDATE runs SET input = $4
-            WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running' AND input = '' RETURNING attempt";
+            WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running' AND input = $5 RETURNING attempt";
     LOST_ATTEMPT = "INSERT INTO attempts (tenant_id, run_id, number, started_ms, ended_ms, outcome, log, logs_dropped, usage)
             VALUES ($1, $2, $3, $4, $5, 'lost', '[]', 0, '{}')";
     NEXT_WAITING = "SELECT ready_at_ms FROM lanes WHERE state = 'waiting' ORDER BY ready_at_ms LIMIT 1";
@@ -103,12 +103,12 @@ impl SystemTx {
 }
 
 impl TenantTx {
-    /// Gives a run that was queued without an input (an empty text) the one that it keeps.
+    /// Gives a run the input that it keeps, in place of the one it was queued with (an empty text for none).
     ///
     /// # Errors
-    /// `LeaseLost`, also where it has one already.
-    pub async fn set_run_input(&mut self, lease: &Lease, input: &str) -> Result<()> {
-        let values = bind![self.tenant(), lease.run, lease.fence, input];
+    /// `LeaseLost`, also where it is not `before` that it has.
+    pub async fn set_run_input(&mut self, lease: &Lease, before: &str, input: &str) -> Result<()> {
+        let values = bind![self.tenant(), lease.run, lease.fence, input, before];
         let set: Option<(u32,)> = self.unit.one(&SET_INPUT, values).await?;
         set.map(drop).ok_or(StoreError::LeaseLost { run: lease.run })
     }

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! - `store` opens units, `open` opens the store, `tx` says who may do what, `unit` runs statements, `writer` is SQLite's
-//!   shared commit, `catalogue` keeps the statements, `value` and `row` translate.
-//! - The queue: `runs`, `enqueue`, `lanes`, `claim` (with `fair`), `leases`, `run_ends`, `journal`.
+//!   shared commit, `catalogue` and `many` keep the statements, `value` and `row` translate.
+//! - The queue: `runs`, `enqueue`, `lanes`, `claim` (with `fair`), `leases`, `run_ends`, `journal`. What comes in gets
+//!   there through `inbox`.
 //! - One file for every other noun.
 //!
 //! Invariants: every statement of a tenant's carries the tenant, and its types cannot be made without one; both
@@ -21,6 +22,7 @@
 //! and its line in `catalogue::all`.
 
 mod apps;
+mod attempts;
 mod catalogue;
 mod claim;
 mod connect_sessions;
@@ -34,13 +36,15 @@ mod enqueue;
 mod error;
 mod events;
 mod fair;
-mod idempotency;
+mod house;
+mod inbox;
 mod journal;
 mod keys;
 mod lanes;
 mod leases;
 mod links;
 mod lock;
+mod many;
 mod migrations;
 mod open;
 mod paging;
@@ -67,23 +71,22 @@ pub use connections::{Connection, ConnectionStatus, NewConnection};
 pub use connectors::{Connector, NewVersion, Published, Version};
 pub use credentials::{Credential, NewCredential, Owner, RefreshLease};
 pub use cursors::Cursor;
-pub use deliveries::{Accepted, Delivery, DeliveryStatus, NewDelivery, Scope};
+pub use deliveries::{Accepted, Delivery, DeliveryStatus, ListedDelivery, NewDelivery, Scope};
 pub use enqueue::{Enqueued, NewRun};
 pub use error::{Fault, LinkConflict, Result, StoreError};
 pub use events::{Event, Fanout, NewEvent};
-pub use idempotency::Idempotent;
-pub use journal::{Answered, Entry, NewAnswer, NewEntry, NewIntent};
+pub use journal::{Anew, Answered, Entry, NewAnswer, NewEntry, NewIntent, READS, Step};
 pub use keys::{Key, NewKey};
 pub use leases::{Heartbeat, Reaped};
 pub use links::Link;
 pub use lock::Holder;
 pub use open::OpenError;
-pub use paging::{After, Page};
+pub use paging::{After, Page, Part};
 pub use records::{NewRecord, Put, Record};
 pub use routes::{NewRoute, Route};
 pub use row::UnknownWord;
-pub use run_ends::{AttemptEnd, Cancelled, EndState, Reopen, RunEnd};
-pub use runs::{Attempt, Lease, Priority, QueueDepth, Run, RunFilter, RunState};
+pub use run_ends::{AttemptEnd, Cancelled, EndState, Park, Reopen, RunEnd, Stopped};
+pub use runs::{Attempt, Lease, ListedRun, Priority, QueueDepth, Run, RunFilter, RunState};
 pub use store::{Dialect, Store, StoreConfig};
 pub use tenants::{NewTenant, Tenant};
 pub use tx::{SystemRead, SystemTx, TenantRead, TenantTx};

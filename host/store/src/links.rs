@@ -4,7 +4,7 @@ use bulkhead_manifest::ConnectionId;
 
 use crate::catalogue::catalogue;
 use crate::error::{LinkConflict, Result, StoreError};
-use crate::paging::After;
+use crate::paging::{After, Part};
 use crate::row::row;
 use crate::tx::{TenantRead, TenantTx};
 use crate::value::bind;
@@ -127,8 +127,12 @@ impl TenantRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn links(&mut self, connection: ConnectionId, stream: &str, page: &After) -> Result<Vec<Link>> {
+    pub async fn links(&mut self, connection: ConnectionId, stream: &str, page: &After) -> Result<Part<Link>> {
         let tenant = self.tenant();
-        self.unit.all(&LIST, bind![tenant, connection, stream, page.start(), page.rows()]).await
+        let values = bind![tenant, connection, stream, page.start(), page.rows() + 1];
+        let mut rows = self.unit.all(&LIST, values).await?;
+        let more = rows.len() > page.rows() as usize;
+        rows.truncate(page.rows() as usize);
+        Ok(Part { rows, more })
     }
 }

@@ -4,7 +4,7 @@
 //! lock is the operating system's, so a killed process leaves nothing behind; the text in the file only says whose it is.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -36,7 +36,18 @@ impl From<std::io::Error> for LockError {
     }
 }
 
-/// Where the lock of this database is.
+/// The file itself, whatever links lead to it: all of them have one lock.
+pub(crate) fn real(database: &Path) -> std::io::Result<PathBuf> {
+    match database.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound && !database.is_symlink() => {
+            let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Ok(folder.canonicalize()?.join(database.file_name().ok_or(error)?))
+        }
+        found => found,
+    }
+}
+
+/// Where the lock of this database is, by its real path.
 pub(crate) fn beside(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(".lock");

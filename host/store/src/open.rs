@@ -3,6 +3,9 @@
 //! Everything that can go wrong here is somebody's first minute with the product, so each reason has a type and says
 //! what to do.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -44,6 +47,12 @@ pub enum OpenError {
         path: PathBuf,
         /// Who has it, where that is known.
         by: Option<Holder>,
+    },
+    /// The file has another name, under which somebody could open it too.
+    #[error("{} has a second name (a hard link). Remove that: SQLite knows a database by its name alone", .path.display())]
+    SecondName {
+        /// The database file.
+        path: PathBuf,
     },
     /// The file may not be read or written.
     #[error("{} cannot be opened: {reason}. Check its owner and permissions", .path.display())]
@@ -126,30 +135,42 @@ async fn open_sqlite(path: &Path, config: &StoreConfig) -> Result<Store, OpenErr
     if !folder.is_dir() {
         return Err(OpenError::NoFolder { folder: folder.to_owned() });
     }
+    let denied = |error: std::io::Error| OpenError::Denied { path: path.to_owned(), reason: error.to_string() };
+    let path = &lock::real(path).map_err(denied)?;
     let lock = FileLock::take(&lock::beside(path)).map_err(|error| match error {
         LockError::Held(by) => OpenError::InUse { path: path.to_owned(), by },
-        LockError::Io(error) => OpenError::Denied { path: path.to_owned(), reason: error.to_string() },
+        LockError::Io(error) => denied(error),
     })?;
+    if path.metadata().is_ok_and(|file| file.nlink() > 1) {
+        return Err(OpenError::SecondName { path: path.to_owned() });
+    }
+    // Made here and not by SQLite, which would let everybody read it. What it lays beside it gets the same mode.
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    made.map_err(|error| OpenError::Denied { path: path.to_owned(), reason: error.to_string() })?;
     let options = SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS_KEPT);
-    let mut connection = options.connect().await.map_err(|error| lite_error(path, &error))?;
+    // What a savepoint may have to undo would otherwise be written to a file of its own, page by page.
+    let writing = options.clone().pragma("temp_store", "memory").pragma("cache_size", WRITER_CACHE);
+    let mut connection = writing.connect().await.map_err(|error| lite_error(path, &error))?;
     migrate_sqlite(path, &mut connection).await?;
     let wait = Duration::from_millis(config.wait_ms);
     let readers = SqlitePoolOptions::new()
         .max_connections(config.readers.max(1))
         .acquire_timeout(wait)
         .test_before_acquire(false)
-        .connect_with(options.create_if_missing(false).read_only(true))
+        .connect_with(options.read_only(true))
         .await
         .map_err(|error| lite_error(path, &error))?;
     Ok(Store::of(Pools::Lite { writer: Writer::start(connection, lock, wait), readers }, wait))
 }
+
+/// Pages that the writer need not read again: 16 MiB, in SQLite's notation.
+const WRITER_CACHE: &str = "-16384";
 
 /// More than there are, so that none is prepared twice.
 const STATEMENTS_KEPT: usize = 512;
@@ -182,7 +203,10 @@ fn migration_error(error: &MigrateError) -> OpenError {
 async fn open_postgres(config: &StoreConfig) -> Result<Store, OpenError> {
     let url = shown(&config.url);
     let options = PgConnectOptions::from_str(&config.url)
-        .map_err(|error| OpenError::BadUrl { url: url.clone(), reason: error.to_string() })?
+        .map_err(|error| {
+            let reason = format!("{error}; in a password, everything but letters and digits has to be percent-encoded");
+            OpenError::BadUrl { url: url.clone(), reason }
+        })?
         .application_name("bulkhead")
         .statement_cache_capacity(STATEMENTS_KEPT);
     let unreachable = |error: &sqlx::Error| OpenError::Unreachable { url: url.clone(), reason: error.to_string() };
@@ -203,7 +227,7 @@ async fn open_postgres(config: &StoreConfig) -> Result<Store, OpenError> {
 
 /// The address without what must not be shown.
 fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else { return "…".to_owned() };
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let path = path.split('?').next().unwrap_or("");
     match authority.rsplit_once('@') {
@@ -221,6 +245,6 @@ mod tests {
     fn an_address_is_shown_without_its_password() {
         assert_eq!(shown("postgres://ann:s3cret@db:5432/x?password=p"), "postgres://ann@db:5432/x");
         assert_eq!(shown("postgres://db/x"), "postgres://db/x");
-        assert_eq!(shown("mysql"), "mysql");
+        assert_eq!(shown("postgres:u:s3cret@h"), "…");
     }
 }

@@ -68,4 +68,37 @@ impl After {
     }
 }
 
+/// A page of things that may be large: it ends early where they would be too much together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part<T> {
+    /// The things, one at least where there is any.
+    pub rows: Vec<T>,
+    /// Whether anything follows.
+    pub more: bool,
+}
+
+/// How many of the things of these sizes are a page.
+pub(crate) fn fitting(sizes: &[(u64,)], rows: u32) -> u32 {
+    let mut bytes = 0_u64;
+    let fits = sizes.iter().take(rows as usize).take_while(|(size,)| {
+        bytes = bytes.saturating_add(*size);
+        bytes <= MOST_BYTES
+    });
+    u32::try_from(fits.count()).unwrap_or(rows).max(1)
+}
+
 const MOST_ROWS: u32 = 1_000;
+/// Of the large columns of one page.
+const MOST_BYTES: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_before_it_is_too_large_and_has_one_thing_at_least() {
+        assert_eq!(fitting(&[(1,), (2,), (3,)], 2), 2);
+        assert_eq!(fitting(&[(MOST_BYTES - 1,), (1,), (1,)], 10), 2);
+        assert_eq!(fitting(&[(MOST_BYTES + 1,), (1,)], 10), 1);
+    }
+}

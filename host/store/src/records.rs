@@ -5,7 +5,7 @@ use bulkhead_manifest::ConnectionId;
 use crate::Json;
 use crate::catalogue::catalogue;
 use crate::error::Result;
-use crate::paging::After;
+use crate::paging::{After, Part, fitting};
 use crate::row::row;
 use crate::tx::{TenantRead, TenantTx};
 use crate::value::bind;
@@ -29,6 +29,8 @@ catalogue! { "records";
             WHERE tenant_id = $1 AND connection_id = $2 AND stream = $3 AND id = $4 AND deleted = 0";
     ONE = concat!("SELECT ", record_columns!(), " FROM records
             WHERE tenant_id = $1 AND connection_id = $2 AND stream = $3 AND id = $4");
+    SIZES = "SELECT CAST(octet_length(data) AS BIGINT) FROM records
+            WHERE tenant_id = $1 AND connection_id = $2 AND stream = $3 AND id > $4 ORDER BY id LIMIT $5";
     LIST = concat!("SELECT ", record_columns!(), " FROM records
             WHERE tenant_id = $1 AND connection_id = $2 AND stream = $3 AND id > $4 ORDER BY id LIMIT $5");
 }
@@ -144,8 +146,11 @@ impl TenantRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn records(&mut self, connection: ConnectionId, stream: &str, page: &After) -> Result<Vec<Record>> {
-        let tenant = self.tenant();
-        self.unit.all(&LIST, bind![tenant, connection, stream, page.start(), page.rows()]).await
+    pub async fn records(&mut self, connection: ConnectionId, stream: &str, page: &After) -> Result<Part<Record>> {
+        let (tenant, after) = (self.tenant(), page.start());
+        let sizes: Vec<(u64,)> =
+            self.unit.all(&SIZES, bind![tenant, connection, stream, after, page.rows() + 1]).await?;
+        let rows = self.unit.all(&LIST, bind![tenant, connection, stream, after, fitting(&sizes, page.rows())]).await?;
+        Ok(Part { more: rows.len() < sizes.len(), rows })
     }
 }

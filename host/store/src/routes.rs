@@ -24,6 +24,7 @@ catalogue! { "routes";
     ONE = concat!("SELECT ", route_columns!(), " FROM routes WHERE tenant_id = $1 AND id = $2");
     LIST = concat!("SELECT ", route_columns!(), " FROM routes WHERE tenant_id = $1 AND id < $2
             ORDER BY id DESC LIMIT $3");
+    COUNT_FOR_EVENT = "SELECT count(*) FROM routes WHERE tenant_id = $1 AND connection_id = $2 AND event_name = $3";
     FOR_EVENT = concat!("SELECT ", route_columns!(), " FROM routes
             WHERE tenant_id = $1 AND connection_id = $2 AND event_name = $3 AND enabled = 1 ORDER BY id");
 }
@@ -126,6 +127,16 @@ impl TenantRead {
         let tenant = self.tenant();
         let before = page.start();
         self.unit.all(&LIST, bind![tenant, before, page.rows()]).await
+    }
+
+    /// How many routes an event of a connection has, enabled or not.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn route_count(&mut self, connection: ConnectionId, event_name: &str) -> Result<u64> {
+        let tenant = self.tenant();
+        let count: Option<(u64,)> = self.unit.one(&COUNT_FOR_EVENT, bind![tenant, connection, event_name]).await?;
+        Ok(count.map_or(0, |(count,)| count))
     }
 
     /// The enabled routes for an event of a connection, oldest first.

@@ -3,13 +3,16 @@
 //! Whatever a worker does here shows its lease: where the fence does not match, no row is touched and the answer is
 //! `LeaseLost`; the caller drops its unit and with it all the run was about to write. The row of the attempt is written
 //! together with its end.
+//!
+//! Whoever ends a run looks into its journal first, with the run's row locked: what may have been carried out at the
+//! provider without an answer is never `cancelled` or `failed`, but `uncertain`.
 
 use bulkhead_manifest::{ConnectionId, RunId, VersionId};
 
 use crate::Json;
 use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
-use crate::journal;
+use crate::journal::{self, Step};
 use crate::lanes::{Arrival, LaneKey};
 use crate::row::words;
 use crate::runs::{Lease, RunState};
@@ -17,39 +20,40 @@ use crate::tx::TenantTx;
 use crate::value::bind;
 
 catalogue! { "run_ends";
-    FINISH = "UPDATE runs SET state = $4, finished_ms = $5, output = $6, failure = $7, resume = NULL, holder = NULL,
+    /// Nobody intends, ends or reaps it until the unit ends.
+    SEIZE = "SELECT attempt FROM runs WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'"
+        => pg "SELECT attempt FROM runs WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'
+            FOR NO KEY UPDATE";
+    FINISH = "UPDATE runs SET state = $4, finished_ms = $5, output = $6, failure = $7, holder = NULL,
                 lease_until_ms = NULL
             WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'
             RETURNING connection_id, lane, ordering_key, attempt_started_ms";
     RESCHEDULE = "UPDATE runs SET state = 'queued', run_at_ms = $4, failure = $5, holder = NULL, lease_until_ms = NULL
             WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'
             RETURNING connection_id, lane, ordering_key, attempt_started_ms";
-    PARK = "UPDATE runs SET state = 'parked', run_at_ms = $4, resume = $5, failure = NULL, holder = NULL,
-                lease_until_ms = NULL
+    PARK = "UPDATE runs SET state = 'parked', run_at_ms = $4, clock_ms = $4, resume = $5, deadline_ms = $6,
+                leg = leg + 1, attempts_before = attempt, failure = NULL, holder = NULL, lease_until_ms = NULL
             WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'
             RETURNING connection_id, lane, ordering_key, attempt_started_ms";
     END_ATTEMPT = "INSERT INTO attempts (tenant_id, run_id, number, started_ms, ended_ms, outcome, failure, log,
                 logs_dropped, version_id, usage)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-    CANCEL = "UPDATE runs SET state = 'cancelled', finished_ms = $3, failure = $4, resume = NULL
+    CANCEL = "UPDATE runs SET state = $3, finished_ms = $4, failure = $5
             WHERE tenant_id = $1 AND id = $2 AND state IN ('queued', 'parked')
             RETURNING connection_id, lane";
     ASK_TO_CANCEL = "UPDATE runs SET cancel_asked_ms = $3 WHERE tenant_id = $1 AND id = $2 AND state = 'running' RETURNING id";
-    STATE = "SELECT state FROM runs WHERE tenant_id = $1 AND id = $2";
-    CANCEL_WAITING = "UPDATE runs SET state = 'cancelled', finished_ms = $3, failure = $4, resume = NULL
-            WHERE seq IN (SELECT seq FROM runs WHERE tenant_id = $1 AND connection_id = $2 AND finished_ms IS NULL
-                          AND state IN ('queued', 'parked') ORDER BY lane, seq LIMIT $5)
-            RETURNING lane"
-        => pg "WITH idle AS MATERIALIZED (
-                SELECT id AS i FROM runs WHERE tenant_id = $1 AND connection_id = $2 AND finished_ms IS NULL
-                AND state IN ('queued', 'parked') ORDER BY lane, seq LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED)
-            UPDATE runs SET state = 'cancelled', finished_ms = $3, failure = $4, resume = NULL
-            FROM idle WHERE tenant_id = $1 AND id = idle.i
-            RETURNING lane";
+    STATE = "SELECT state FROM runs WHERE tenant_id = $1 AND id = $2"
+        => pg "SELECT state FROM runs WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE";
+    WAITING = "SELECT id FROM runs WHERE tenant_id = $1 AND connection_id = $2 AND finished_ms IS NULL
+            AND state IN ('queued', 'parked') ORDER BY lane, seq LIMIT $3"
+        => pg "SELECT id FROM runs WHERE tenant_id = $1 AND connection_id = $2 AND finished_ms IS NULL
+            AND state IN ('queued', 'parked') ORDER BY lane, seq LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED";
+    OPEN_EFFECT = "SELECT seq FROM journal WHERE tenant_id = $1 AND run_id = $2 AND superseded_by IS NULL
+            AND unsafe_request = 1 AND answer_ms IS NULL LIMIT 1";
     REOPEN = "UPDATE runs SET state = 'queued', finished_ms = NULL, run_at_ms = $3, deadline_ms = $4, output = NULL,
-                cancel_asked_ms = NULL
+                cancel_asked_ms = NULL, attempts_before = attempt
             WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'uncertain', 'partial', 'cancelled')
-            RETURNING connection_id, lane, seq, priority, attempt";
+            RETURNING connection_id, lane, priority, attempt, leg";
     SETTLE_UNCERTAIN = "UPDATE runs SET state = $3, failure = $4 WHERE tenant_id = $1 AND id = $2 AND state = 'uncertain'";
 }
 
@@ -101,10 +105,30 @@ pub struct RunEnd {
     pub attempt: AttemptEnd,
 }
 
+/// How a run is put aside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Park<'a> {
+    /// Until then. Its clock starts there.
+    pub run_at_ms: u64,
+    /// What it goes on with.
+    pub resume: &'a str,
+    /// The age limit of what comes.
+    pub deadline_ms: u64,
+}
+
+/// What is said of a run that somebody wanted to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stopped<'a> {
+    /// Where it is over.
+    pub cancelled: Option<&'a str>,
+    /// Where nobody knows what it did.
+    pub uncertain: Option<&'a str>,
+}
+
 /// What became of a wish to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It was in line and no longer is.
+    /// It was in line and no longer is: cancelled, or uncertain where a request of its has no answer.
     Now,
     /// It is running: its holder hears of it with the next heartbeat.
     Asked,
@@ -113,7 +137,7 @@ pub enum Cancelled {
 }
 
 /// How to put a run that ended back in line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reopen {
     /// Not before.
     pub run_at_ms: u64,
@@ -121,13 +145,24 @@ pub struct Reopen {
     pub deadline_ms: u64,
     /// Now.
     pub now_ms: u64,
-    /// From this call on the journal no longer counts, so it is sent again.
-    pub supersede_from: Option<u32>,
+    /// Requests of its last leg that are not there at the provider, so they are sent anew. One that was answered since
+    /// stays in force.
+    pub anew: Vec<Step>,
 }
 
 type Left = (ConnectionId, String, Option<String>, Option<u64>);
 
 impl TenantTx {
+    /// Locks a run for its end: no request of its is let out from here on.
+    ///
+    /// # Errors
+    /// `LeaseLost`: drop the unit.
+    pub async fn seize_run(&mut self, lease: &Lease) -> Result<()> {
+        let values = bind![self.tenant(), lease.run, lease.fence];
+        let held: Option<(u32,)> = self.unit.one(&SEIZE, values).await?;
+        held.map(drop).ok_or(StoreError::LeaseLost { run: lease.run })
+    }
+
     /// Ends a run, as part of the unit that holds everything it did.
     ///
     /// # Errors
@@ -157,12 +192,13 @@ impl TenantTx {
         self.back_in_line(lease, left, attempt).await
     }
 
-    /// Puts a run aside until this time, to go on with `resume`. It keeps its place.
+    /// Puts a run aside, to go on in another leg. It keeps its place.
     ///
     /// # Errors
     /// `LeaseLost`: drop the unit.
-    pub async fn park_run(&mut self, lease: &Lease, run_at_ms: u64, resume: &str, attempt: &AttemptEnd) -> Result<()> {
-        let values = bind![self.tenant(), lease.run, lease.fence, run_at_ms, resume];
+    pub async fn park_run(&mut self, lease: &Lease, park: Park<'_>, attempt: &AttemptEnd) -> Result<()> {
+        let Park { run_at_ms, resume, deadline_ms } = park;
+        let values = bind![self.tenant(), lease.run, lease.fence, run_at_ms, resume, deadline_ms];
         let left: Option<Left> = self.unit.one(&PARK, values).await?;
         self.back_in_line(lease, left, attempt).await
     }
@@ -195,19 +231,37 @@ impl TenantTx {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn cancel_run(&mut self, run: RunId, now_ms: u64, failure: Option<&str>) -> Result<Cancelled> {
+    pub async fn cancel_run(&mut self, run: RunId, now_ms: u64, stopped: Stopped<'_>) -> Result<Cancelled> {
         let tenant = self.tenant();
-        let left: Option<(ConnectionId, String)> = self.unit.one(&CANCEL, bind![tenant, run, now_ms, failure]).await?;
-        if let Some((connection, lane)) = left {
-            self.unit.lanes.settle(LaneKey { tenant, connection, lane }, now_ms);
-            return Ok(Cancelled::Now);
-        }
-        if self.unit.one::<(RunId,), _>(&ASK_TO_CANCEL, bind![tenant, run, now_ms]).await?.is_some() {
-            return Ok(Cancelled::Asked);
-        }
         let state: Option<(RunState,)> = self.unit.one(&STATE, bind![tenant, run]).await?;
         let (state,) = state.ok_or(StoreError::NotFound { what: "run" })?;
-        Ok(Cancelled::AlreadyEnded(state))
+        match state {
+            RunState::Queued | RunState::Parked => {
+                self.cancel(run, now_ms, stopped).await?;
+                Ok(Cancelled::Now)
+            }
+            RunState::Running => {
+                let _: Option<(RunId,)> = self.unit.one(&ASK_TO_CANCEL, bind![tenant, run, now_ms]).await?;
+                Ok(Cancelled::Asked)
+            }
+            ended => Ok(Cancelled::AlreadyEnded(ended)),
+        }
+    }
+
+    /// Ends a run that waits, and whose row is locked: uncertain where a request of its has no answer.
+    async fn cancel(&mut self, run: RunId, now_ms: u64, stopped: Stopped<'_>) -> Result<()> {
+        let tenant = self.tenant();
+        let open: Option<(u32,)> = self.unit.one(&OPEN_EFFECT, bind![tenant, run]).await?;
+        let (state, failure) = match open {
+            Some(_) => (EndState::Uncertain, stopped.uncertain),
+            None => (EndState::Cancelled, stopped.cancelled),
+        };
+        let left: Option<(ConnectionId, String)> =
+            self.unit.one(&CANCEL, bind![tenant, run, state, now_ms, failure]).await?;
+        if let Some((connection, lane)) = left {
+            self.unit.lanes.settle(LaneKey { tenant, connection, lane }, now_ms);
+        }
+        Ok(())
     }
 
     /// Stops what a connection has in line, at most `limit` runs. Answers how many; call again while it is `limit`.
@@ -218,15 +272,14 @@ impl TenantTx {
         &mut self,
         connection: ConnectionId,
         now_ms: u64,
-        failure: Option<&str>,
+        stopped: Stopped<'_>,
         limit: u32,
     ) -> Result<u64> {
         let tenant = self.tenant();
-        let values = bind![tenant, connection, now_ms, failure, limit];
-        let lanes: Vec<(String,)> = self.unit.all(&CANCEL_WAITING, values).await?;
-        let count = lanes.len() as u64;
-        for (lane,) in lanes {
-            self.unit.lanes.settle(LaneKey { tenant, connection, lane }, now_ms);
+        let runs: Vec<(RunId,)> = self.unit.all(&WAITING, bind![tenant, connection, limit]).await?;
+        let count = runs.len() as u64;
+        for (run,) in runs {
+            self.cancel(run, now_ms, stopped).await?;
         }
         Ok(count)
     }
@@ -236,16 +289,14 @@ impl TenantTx {
     /// # Errors
     /// `NotFound`, also where the run is not over or succeeded.
     pub async fn reopen_run(&mut self, run: RunId, reopen: &Reopen) -> Result<()> {
-        type Row = (ConnectionId, String, i64, i64, u32);
+        type Row = (ConnectionId, String, i64, u32, u32);
         let tenant = self.tenant();
-        let Reopen { run_at_ms, deadline_ms, now_ms, supersede_from } = *reopen;
+        let Reopen { run_at_ms, deadline_ms, now_ms, ref anew } = *reopen;
         let row: Option<Row> = self.unit.one(&REOPEN, bind![tenant, run, run_at_ms, deadline_ms]).await?;
-        let (connection, lane, seq, priority, attempt) = row.ok_or(StoreError::NotFound { what: "run to reopen" })?;
-        if let Some(seq) = supersede_from {
-            journal::supersede(&mut self.unit, tenant, run, seq, attempt).await?;
-        }
+        let (connection, lane, priority, attempt, leg) = row.ok_or(StoreError::NotFound { what: "run to reopen" })?;
+        journal::send_anew(&mut self.unit, tenant, run, (leg, attempt), anew).await?;
         let lane = LaneKey { tenant, connection, lane };
-        self.unit.lanes.arrive(lane.clone(), Arrival { run, seq, priority, run_at_ms, now_ms });
+        self.unit.lanes.arrive(lane.clone(), Arrival { run, priority, urgent: run, run_at_ms, now_ms });
         // It may stand before the lane's head.
         self.unit.lanes.settle(lane, now_ms);
         Ok(())

@@ -16,22 +16,36 @@ use crate::value::bind;
 macro_rules! run_columns {
     () => {
         "id, tenant_id, connection_id, ordering_key, operation, target, input, state, priority, run_at_ms, created_ms, \
-         started_ms, finished_ms, deadline_ms, root, cause, dedupe_key, seed, clock_ms, waiting, attempt, \
-         attempt_started_ms, fence, holder, lease_until_ms, output, failure, resume, cancel_asked_ms"
+         started_ms, finished_ms, deadline_ms, root, cause, dedupe_key, clock_ms, waiting, attempt, \
+         attempt_started_ms, fence, holder, lease_until_ms, output, failure, resume, cancel_asked_ms, \
+         leg, attempts_before"
     };
 }
 pub(crate) use run_columns;
 
+/// The columns of a [`ListedRun`].
+macro_rules! listed_columns {
+    () => {
+        "id, connection_id, operation, target, state, run_at_ms, created_ms, started_ms, finished_ms, cause, attempt, \
+         CASE WHEN octet_length(failure) > 65536 THEN '' ELSE failure END AS failure"
+    };
+}
+
 catalogue! { "runs";
     ONE = concat!("SELECT ", run_columns!(), " FROM runs WHERE tenant_id = $1 AND id = $2");
-    LIST = concat!("SELECT ", run_columns!(), " FROM runs WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    LIST_OF_CONNECTION = concat!("SELECT ", run_columns!(), " FROM runs
+    LIST = concat!("SELECT ", listed_columns!(), " FROM runs WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+    LIST_OF_CONNECTION = concat!("SELECT ", listed_columns!(), " FROM runs
             WHERE tenant_id = $1 AND connection_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
-    LIST_IN_STATE_OF_CONNECTION = concat!("SELECT ", run_columns!(), " FROM runs
-            WHERE tenant_id = $1 AND connection_id = $2 AND id < $3 AND state = $5 ORDER BY id DESC LIMIT $4");
-    LIST_ENDED = concat!("SELECT ", run_columns!(), " FROM runs
+    LIST_ENDED_OF_CONNECTION = concat!("SELECT ", listed_columns!(), " FROM runs WHERE tenant_id = $1
+            AND connection_id = $2 AND id < $3 AND state = $5 AND finished_ms IS NOT NULL ORDER BY id DESC LIMIT $4");
+    /// The `+` keeps SQLite from walking through all that the connection ever did.
+    LIST_UNFINISHED_OF_CONNECTION = concat!("SELECT ", listed_columns!(), " FROM runs WHERE tenant_id = $1
+            AND +connection_id = $2 AND id < $3 AND state = $5 AND finished_ms IS NULL ORDER BY id DESC LIMIT $4")
+        => pg concat!("SELECT ", listed_columns!(), " FROM runs WHERE tenant_id = $1
+            AND connection_id = $2 AND id < $3 AND state = $5 AND finished_ms IS NULL ORDER BY id DESC LIMIT $4");
+    LIST_ENDED = concat!("SELECT ", listed_columns!(), " FROM runs
             WHERE tenant_id = $1 AND id < $2 AND state = $4 AND finished_ms IS NOT NULL ORDER BY id DESC LIMIT $3");
-    LIST_UNFINISHED = concat!("SELECT ", run_columns!(), " FROM runs
+    LIST_UNFINISHED = concat!("SELECT ", listed_columns!(), " FROM runs
             WHERE tenant_id = $1 AND id < $2 AND state = $4 AND finished_ms IS NULL ORDER BY id DESC LIMIT $3");
     ATTEMPTS = "SELECT run_id, number, started_ms, ended_ms, outcome, failure, log, logs_dropped, version_id, usage
             FROM attempts WHERE tenant_id = $1 AND run_id = $2 ORDER BY number";
@@ -120,6 +134,8 @@ pub struct Lease {
     pub fence: u64,
     /// The attempt that this is.
     pub attempt: u32,
+    /// The leg that it belongs to: its part of the journal.
+    pub leg: u32,
 }
 
 row! {
@@ -159,8 +175,6 @@ row! {
         pub cause: Json;
         /// Unique within the connection.
         pub dedupe_key: Option<String>;
-        /// The sealed seed.
-        pub seed: Vec<u8>;
         /// Where its virtual clock starts.
         pub clock_ms: u64;
         /// Whether a caller waits for the answer.
@@ -183,6 +197,40 @@ row! {
         pub resume: Option<Json>;
         /// Somebody wants it to stop.
         pub cancel_asked_ms: Option<u64>;
+        /// How often it came back with `later`; 0 before the first time.
+        pub leg: u32;
+        /// Attempts before this leg, or before a person put it back in line.
+        pub attempts_before: u32;
+    }
+}
+
+row! {
+    /// A run in a list: what it is and how it went, without what went in and what came out.
+    pub struct ListedRun {
+        /// Its id.
+        pub id: RunId;
+        /// For which connection.
+        pub connection: ConnectionId, in "connection_id";
+        /// `act`, `pull`, …
+        pub operation: String;
+        /// The action or stream.
+        pub target: String;
+        /// Where it is in its life.
+        pub state: RunState;
+        /// When it is due.
+        pub run_at_ms: u64;
+        /// When it was put in line.
+        pub created_ms: u64;
+        /// When its first attempt began.
+        pub started_ms: Option<u64>;
+        /// When it ended.
+        pub finished_ms: Option<u64>;
+        /// What brought it about.
+        pub cause: Json;
+        /// The last or current attempt; 0 before the first.
+        pub attempt: u32;
+        /// Why the last attempt did not work; empty where that is too long for a list.
+        pub failure: Option<Json>;
     }
 }
 
@@ -190,7 +238,7 @@ impl Run {
     /// The right to write for this run, as of this row.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        Lease { tenant: self.tenant, run: self.id, fence: self.fence, attempt: self.attempt }
+        Lease { tenant: self.tenant, run: self.id, fence: self.fence, attempt: self.attempt, leg: self.leg }
     }
 }
 
@@ -254,14 +302,16 @@ impl TenantRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn runs(&mut self, filter: &RunFilter, page: Page<RunId>) -> Result<Vec<Run>> {
+    pub async fn runs(&mut self, filter: &RunFilter, page: Page<RunId>) -> Result<Vec<ListedRun>> {
         let (tenant, before, rows) = (self.tenant(), page.start(), page.rows());
         let unit = &mut self.unit;
         match (filter.connection, filter.state) {
             (None, None) => unit.all(&LIST, bind![tenant, before, rows]).await,
             (Some(connection), None) => unit.all(&LIST_OF_CONNECTION, bind![tenant, connection, before, rows]).await,
             (Some(connection), Some(state)) => {
-                unit.all(&LIST_IN_STATE_OF_CONNECTION, bind![tenant, connection, before, rows, state]).await
+                let values = bind![tenant, connection, before, rows, state];
+                let ended = state.ended();
+                unit.all(if ended { &LIST_ENDED_OF_CONNECTION } else { &LIST_UNFINISHED_OF_CONNECTION }, values).await
             }
             (None, Some(state)) if state.ended() => unit.all(&LIST_ENDED, bind![tenant, before, rows, state]).await,
             (None, Some(state)) => unit.all(&LIST_UNFINISHED, bind![tenant, before, rows, state]).await,

@@ -16,13 +16,17 @@ catalogue! { "state";
     REMOVE = "DELETE FROM state WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4";
     ONE = "SELECT value FROM state WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4";
     KEYS = "SELECT key FROM state WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3
-            AND key >= $4 AND substr(key, 1, length($4)) = $4 ORDER BY key"
+            AND key >= $4 AND substr(key, 1, length($4)) = $4 ORDER BY key LIMIT $5"
         => pg "SELECT key FROM state WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3
-            AND key >= $4 AND starts_with(key, $4) ORDER BY key";
-    BYTES = "SELECT CAST(COALESCE(sum(length(CAST(key AS BLOB)) + length(CAST(value AS BLOB))), 0) AS INTEGER) FROM state
-            WHERE tenant_id = $1 AND connection_id = $2"
-        => pg "SELECT CAST(COALESCE(sum(octet_length(key) + octet_length(value)), 0) AS BIGINT) FROM state
-            WHERE tenant_id = $1 AND connection_id = $2";
+            AND key >= $4 AND starts_with(key, $4) ORDER BY key LIMIT $5";
+    /// What the connection's state takes is counted along, not summed: the writer's turn is everybody's.
+    BYTES = "SELECT bytes FROM state_sizes WHERE tenant_id = $1 AND connection_id = $2";
+    SIZE = "SELECT length(CAST(key AS BLOB)) + length(CAST(value AS BLOB)) FROM state
+            WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4"
+        => pg "SELECT CAST(octet_length(key) + octet_length(value) AS BIGINT) FROM state
+            WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4";
+    GROW = "INSERT INTO state_sizes (tenant_id, connection_id, bytes) VALUES ($1, $2, $3)
+            ON CONFLICT (tenant_id, connection_id) DO UPDATE SET bytes = state_sizes.bytes + excluded.bytes";
 }
 
 impl TenantTx {
@@ -38,12 +42,38 @@ impl TenantTx {
         value: Option<&str>,
         now_ms: u64,
     ) -> Result<()> {
-        let tenant = self.tenant();
-        let written = match value {
-            Some(value) => self.unit.run(&PUT, bind![tenant, connection, ordering_key, key, value, now_ms]).await,
-            None => self.unit.run(&REMOVE, bind![tenant, connection, ordering_key, key]).await,
-        };
-        written.map(drop).map_err(|error| error.or_not_found("connection"))
+        let value = value.map(str::to_owned);
+        self.put_states(connection, ordering_key, &[(key.to_owned(), value)], now_ms).await
+    }
+
+    /// Sets or removes several values, in order.
+    ///
+    /// # Errors
+    /// `NotFound` where this tenant has no such connection.
+    pub async fn put_states(
+        &mut self,
+        connection: ConnectionId,
+        ordering_key: &str,
+        values: &[(String, Option<Json>)],
+        now_ms: u64,
+    ) -> Result<()> {
+        let (tenant, mut grown) = (self.tenant(), 0_i64);
+        for (key, value) in values {
+            let replaced = self.state_size(connection, ordering_key, key).await?;
+            let (written, size) = match value {
+                Some(value) => {
+                    let values = bind![tenant, connection, ordering_key, key, value, now_ms];
+                    (self.unit.run(&PUT, values).await, (key.len() + value.len()) as u64)
+                }
+                None => (self.unit.run(&REMOVE, bind![tenant, connection, ordering_key, key]).await, 0),
+            };
+            written.map_err(|error| error.or_not_found("connection"))?;
+            grown = grown.saturating_add_unsigned(size).saturating_sub_unsigned(replaced);
+        }
+        if grown != 0 {
+            self.unit.run(&GROW, bind![tenant, connection, grown]).await?;
+        }
+        Ok(())
     }
 }
 
@@ -58,7 +88,7 @@ impl TenantRead {
         Ok(value.map(|(value,)| value))
     }
 
-    /// The keys that start with `prefix`, in byte order.
+    /// The keys that start with `prefix`, the first `most` in byte order.
     ///
     /// # Errors
     /// The database's.
@@ -67,13 +97,24 @@ impl TenantRead {
         connection: ConnectionId,
         ordering_key: &str,
         prefix: &str,
+        most: u32,
     ) -> Result<Vec<String>> {
         let tenant = self.tenant();
-        let keys: Vec<(String,)> = self.unit.all(&KEYS, bind![tenant, connection, ordering_key, prefix]).await?;
+        let keys: Vec<(String,)> = self.unit.all(&KEYS, bind![tenant, connection, ordering_key, prefix, most]).await?;
         Ok(keys.into_iter().map(|(key,)| key).collect())
     }
 
-    /// How much a connection remembers.
+    /// What a value takes with its key, in bytes; 0 where there is none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn state_size(&mut self, connection: ConnectionId, ordering_key: &str, key: &str) -> Result<u64> {
+        let tenant = self.tenant();
+        let size: Option<(u64,)> = self.unit.one(&SIZE, bind![tenant, connection, ordering_key, key]).await?;
+        Ok(size.map_or(0, |(size,)| size))
+    }
+
+    /// What all that a connection remembers takes, in bytes.
     ///
     /// # Errors
     /// The database's.

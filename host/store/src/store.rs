@@ -19,6 +19,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
 use crate::fair::Rotation;
+use crate::inbox::{self, Inbox};
 use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
 use crate::unit::{Link, Unit};
 use crate::value::{bind, hex};
@@ -67,7 +68,11 @@ pub(crate) struct Inner {
     pub(crate) wait: Duration,
     /// Where this node's claims stand.
     pub(crate) rotation: Mutex<Rotation>,
+    pub(crate) inbox: Inbox,
 }
+
+/// Batches of deliveries that are under way at once, on Postgres.
+const BATCHES_AT_ONCE: usize = 4;
 
 /// The memory of the house. Clones are the same store.
 #[derive(Clone)]
@@ -77,7 +82,16 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn of(pools: Pools, wait: Duration) -> Self {
-        Self { inner: Arc::new(Inner { pools, wait, rotation: Mutex::default() }) }
+        let keepers = match &pools {
+            Pools::Lite { .. } => 1,
+            Pools::Pg(_) => BATCHES_AT_ONCE,
+        };
+        let (inbox, requests) = Inbox::new(wait);
+        let inner = Arc::new(Inner { pools, wait, rotation: Mutex::default(), inbox });
+        for _ in 0..keepers {
+            tokio::spawn(inbox::keep_coming(Arc::downgrade(&inner), requests.clone()));
+        }
+        Self { inner }
     }
 
     /// Which database this is.

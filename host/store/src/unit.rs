@@ -14,6 +14,7 @@ use sqlx::{Executor as _, Transaction};
 use crate::catalogue::Sql;
 use crate::error::{Result, StoreError};
 use crate::lanes::LaneWork;
+use crate::many::Many;
 use crate::row::{AnyRow, Shape};
 use crate::value::Value;
 use crate::writer::Turn;
@@ -86,6 +87,27 @@ impl Unit {
             Connection::Pg(connection) => pg_run(connection, sql.pg, &values).await,
         };
         self.note(sql.name, changed)
+    }
+
+    /// How many of the rows a statement over many wrote. None come back: on SQLite each would be a trip of its own.
+    pub(crate) async fn run_many<const N: usize>(
+        &mut self,
+        many: &'static Many<N>,
+        mut rows: &[[Value<'_>; N]],
+    ) -> Result<usize> {
+        let mut written = 0;
+        for text in many.texts() {
+            while let Some((now, later)) = rows.split_at_checked(text.rows) {
+                rows = later;
+                let values = now.as_flattened();
+                let changed = match self.connection()? {
+                    Connection::Lite(connection) => lite_run(connection, &text.lite, values).await,
+                    Connection::Pg(connection) => pg_run(connection, &text.pg, values).await,
+                };
+                written += self.note(many.name, changed)?;
+            }
+        }
+        Ok(usize::try_from(written).unwrap_or(usize::MAX))
     }
 
     fn note<T>(&mut self, statement: &'static str, outcome: sqlx::Result<T>) -> Result<T> {

@@ -8,6 +8,9 @@ use crate::descriptor::{self, Action, Event, Stream};
 use crate::outcome::Answer;
 use crate::{Failure, Outcome, Outgoing, Page, Pull, Pushed, json};
 
+/// One of the author's.
+type Function<In, Out, E> = fn(In) -> Result<Out, E>;
+
 pub fn unknown(what: &str, name: &str) -> Failure {
     Failure::unsupported(format!("This connector has no {what} \"{name}\"."))
 }
@@ -58,7 +61,7 @@ fn never_parked(resume: Option<&str>) -> Result<(), Failure> {
 
 pub fn pull<T, C, E>(
     request: Pull<String>,
-    function: fn(Pull<C>) -> Result<Page<T, C>, E>,
+    function: Function<Pull<C>, Page<T, C>, E>,
 ) -> Result<Page<String, String>, Failure>
 where
     T: Serialize,
@@ -72,7 +75,7 @@ where
 /// call if it is the first, and is the answer to everything that follows otherwise: trying on would not help.
 pub fn push_each<T, E>(
     changes: Vec<Outgoing<String>>,
-    function: fn(Outgoing<T>) -> Result<Pushed, E>,
+    function: Function<Outgoing<T>, Pushed, E>,
 ) -> Result<Vec<Pushed>, Failure>
 where
     T: DeserializeOwned,
@@ -102,7 +105,7 @@ where
 /// All at once. Changes that are no `T` are answered here; the function sees the others.
 pub fn push_batch<T, E>(
     changes: Vec<Outgoing<String>>,
-    function: fn(Vec<Outgoing<T>>) -> Result<Vec<Pushed>, E>,
+    function: Function<Vec<Outgoing<T>>, Vec<Pushed>, E>,
 ) -> Result<Vec<Pushed>, Failure>
 where
     T: DeserializeOwned,

@@ -44,7 +44,7 @@ pub struct Failure {
     /// The provider's own code for it.
     pub code: Option<String>,
     /// Whatever else helps a person.
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// How long the provider asked to wait.
     pub retry_after_ms: Option<u64>,
 }
@@ -127,7 +127,7 @@ impl Failure {
     /// Whatever else helps; shown to people, never interpreted.
     #[must_use]
     pub fn details(mut self, details: impl Into<Value>) -> Failure {
-        self.details = Some(details.into());
+        self.details = Some(Box::new(details.into()));
         self
     }
 

@@ -87,6 +87,10 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};
 
+    // What to do where `#[connector]` is missing.
+    #[doc(hidden)]
+    pub use bulkhead_sdk_macros::{action, check, event, pull, push, receive, register, unregister};
+
     pub use crate::{
         Change, Delivery, Event, External, Failure, FailureKind, Identity, Op, Outcome, Outgoing, Output, Page, Pull,
         PullMode, Pushed, Receipt, Ref, Registration, Reply, connector, context, http, log, state, streams,

@@ -55,7 +55,7 @@ fn a_status_is_a_kind_of_failure() {
 fn a_failure_says_what_was_asked_without_its_query_and_what_the_provider_said() {
     let failure = failure_of(Answer::json(422, json!({ "message": "Too dear. " })).header("Retry-After", "2"));
     assert_eq!(failure.message, "GET https://api.example.com/v1/things answered 422: Too dear.");
-    assert_eq!(failure.details, Some(json!({ "message": "Too dear. " })));
+    assert_eq!(failure.details, Some(Box::new(json!({ "message": "Too dear. " }))));
     assert_eq!(failure.retry_after_ms, Some(2_000));
     assert_eq!(failure_of(Answer::text(500, "<html>")).message, "GET https://api.example.com/v1/things answered 500.");
 }

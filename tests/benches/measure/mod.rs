@@ -46,7 +46,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     sorted.sort_unstable_by(f64::total_cmp);
     let half = sorted.len() / 2;
     match (sorted.get(half), half.checked_sub(1).and_then(|before| sorted.get(before))) {
-        (Some(upper), Some(lower)) if sorted.len() % 2 == 0 => f64::midpoint(*lower, *upper),
+        (Some(upper), Some(lower)) if sorted.len().is_multiple_of(2) => f64::midpoint(*lower, *upper),
         (Some(middle), _) => *middle,
         (None, _) => f64::NAN,
     }
@@ -97,6 +97,13 @@ impl Table {
             println!("{}", cells.collect::<Vec<_>>().join("  "));
         }
     }
+}
+
+/// What this process has computed so far, all its threads together, compilers it started left out. Unlike the time on
+/// the wall, it hardly depends on what else the machine does.
+pub(crate) fn cpu_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(spent.tv_sec).unwrap_or(0), u32::try_from(spent.tv_nsec).unwrap_or(0))
 }
 
 /// Whether only a look is wanted: few rounds, figures that mean nothing.

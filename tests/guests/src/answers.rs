@@ -16,6 +16,12 @@ pub(crate) enum Kind {
         levels: u32,
     },
     NotJson,
+    /// Half of a character, as some languages write it.
+    HalfACharacter,
+    /// A number beyond all numbers.
+    EndlessNumber,
+    /// What one library of parsers takes for a document within a string.
+    DocumentInDisguise,
     Empty,
     /// Two documents, of which a careless reader sees the first.
     TwoDocuments,
@@ -31,6 +37,9 @@ pub(crate) fn garbage(kind: &Kind) -> Result<Garbage, Failure> {
         Kind::Huge { bytes } => format!("\"{}\"", "x".repeat(*bytes as usize)),
         Kind::Deep { levels } => format!("{}{}", "[".repeat(*levels as usize), "]".repeat(*levels as usize)),
         Kind::NotJson => "{\"total\": 12,".to_owned(),
+        Kind::HalfACharacter => r#"["\ud83d"]"#.to_owned(),
+        Kind::EndlessNumber => "[1e400]".to_owned(),
+        Kind::DocumentInDisguise => r#"{"$serde_json::private::RawValue": "["}"#.to_owned(),
         Kind::Empty => String::new(),
         Kind::TwoDocuments => "{} {\"admin\": true}".to_owned(),
     };

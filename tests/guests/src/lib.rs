@@ -15,9 +15,11 @@ mod answers;
 mod crash;
 mod destinations;
 mod endless_loop;
+mod flood_of_answers;
 mod flood_of_events;
 mod flood_of_lines;
 mod flood_of_requests;
+mod flood_of_work;
 mod headers;
 mod memory;
 mod recursion;
@@ -111,6 +113,36 @@ impl Hostile {
         flood_of_requests::flood(&input)
     }
 
+    /// Asks for more than its host can keep.
+    #[action]
+    fn flood_answers(input: flood_of_answers::Flood) -> Answer {
+        flood_of_answers::flood(&input)
+    }
+
+    /// Asks the store, again and again.
+    #[action]
+    fn flood_store(input: flood_of_work::Questions) -> Answer {
+        flood_of_work::ask(&input)
+    }
+
+    /// Asks the store for what no store has.
+    #[action]
+    fn ask_oddly() -> Answer {
+        flood_of_work::ask_oddly()
+    }
+
+    /// Pulls far more than it was asked for.
+    #[pull("noise")]
+    fn pull_noise(_: Pull) -> Answer<Page<Value>> {
+        Ok(flood_of_work::page())
+    }
+
+    /// Asks for the stream to be pulled, again and again.
+    #[receive]
+    fn receive(delivery: Delivery) -> Answer<Receipt> {
+        flood_of_work::receive(&delivery)
+    }
+
     /// Answers something that cannot be used.
     #[action]
     fn answer_garbage(input: answers::Kind) -> Answer<answers::Garbage> {
@@ -151,6 +183,12 @@ impl Hostile {
     #[action]
     fn hoard_state(input: state::Hoard) -> Answer {
         state::hoard(&input)
+    }
+
+    /// Keeps what only looks like a value.
+    #[action]
+    fn keep_garbage(input: answers::Kind) -> Answer {
+        state::keep_garbage(&input)
     }
 
     /// Keeps a word, and then perhaps breaks.

@@ -2,6 +2,8 @@
 
 use bulkhead_sdk::prelude::*;
 
+use crate::answers;
+
 const KEY: &str = "word";
 
 #[derive(Deserialize, JsonSchema)]
@@ -39,6 +41,13 @@ pub(crate) fn keep(keep: &Keep) -> Result<Value, Failure> {
         panic!("after it was written");
     }
     Ok(json!({ "kept": state::get::<String>(KEY)? }))
+}
+
+pub(crate) fn keep_garbage(kind: &answers::Kind) -> Result<Value, Failure> {
+    Ok(match state::set(KEY, &answers::garbage(kind)?) {
+        Ok(()) => json!("kept"),
+        Err(error) => json!({ "refused": error.to_string() }),
+    })
 }
 
 pub(crate) fn recall() -> Result<Value, Failure> {

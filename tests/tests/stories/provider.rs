@@ -15,6 +15,7 @@ pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
     pub(crate) body_bytes: usize,
 }
 
@@ -43,9 +44,10 @@ impl Provider {
             let (record, answer) = (Arc::clone(&record), Arc::clone(&answer));
             async move {
                 let (parts, body) = request.into_parts();
-                let body_bytes = to_bytes(body, LARGEST).await.map_or(0, |bytes| bytes.len());
+                let bytes = to_bytes(body, LARGEST).await.unwrap_or_default();
+                let (body, body_bytes) = (String::from_utf8_lossy(&bytes).into_owned(), bytes.len());
                 let path = parts.uri.to_string();
-                let seen = Seen { method: parts.method.to_string(), path, headers: parts.headers, body_bytes };
+                let seen = Seen { method: parts.method.to_string(), path, headers: parts.headers, body, body_bytes };
                 let mut all = record.lock().unwrap();
                 let response = answer(&seen, all.len());
                 all.push(seen);

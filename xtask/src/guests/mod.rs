@@ -48,6 +48,11 @@ pub(crate) fn build(workspace: &Workspace) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Builds one guest, without a word unless it fails.
+pub(crate) fn build_one(workspace: &Workspace, directory: &str) -> Result<(), Problem> {
+    process::run_silently(&mut bulkhead_build(workspace, Path::new(directory)))
+}
+
 fn rust_guests(root: &Path) -> Result<Vec<PathBuf>, Problem> {
     let mut found = Vec::new();
     for parent in ["connectors", "examples", "tests", "tests/guests"] {

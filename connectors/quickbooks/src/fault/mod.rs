@@ -51,12 +51,12 @@ pub(crate) fn of(response: &http::Response) -> Option<Failure> {
         response.header("Retry-After").and_then(|seconds| seconds.trim().parse::<u64>().ok()?.checked_mul(1_000));
     failure.field = error.element.as_deref().and_then(codes::field).map(str::to_owned);
     failure.code = code;
-    failure.details = Some(json!({
+    failure.details = Some(Box::new(json!({
         "intuit_tid": response.header("intuit_tid"),
         "status": response.status(),
         "type": fault.kind,
         "errors": fault.errors.iter().map(FaultError::told).collect::<Vec<Value>>(),
-    }));
+    })));
     Some(failure)
 }
 

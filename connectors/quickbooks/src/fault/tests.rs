@@ -8,7 +8,7 @@ fn failed(answer: Answer) -> Failure {
     host.variable("api_host", "quickbooks.api.intuit.com");
     host.account(json!({"realmId": "1"}));
     host.answer(answer);
-    testing::act::<QuickBooks>("get_customer", json!({"id": "58"})).err().expect("QuickBooks said no")
+    testing::act::<QuickBooks>("get_customer", json!({"id": "58"})).expect_err("QuickBooks said no")
 }
 
 fn fault(code: &str) -> Value {

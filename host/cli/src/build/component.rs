@@ -52,6 +52,18 @@ pub(super) fn with_manifest(component: &[u8], manifest: &str) -> Result<Vec<u8>,
     Ok(packed)
 }
 
+/// The manifest that the component has, where it has one.
+pub(super) fn manifest(component: &[u8]) -> Result<Option<String>, BuildError> {
+    let found = Parser::new(0).parse_all(component).find_map(|payload| match payload {
+        Ok(Payload::CustomSection(section)) if section.name() == MANIFEST_SECTION => {
+            Some(Ok(String::from_utf8_lossy(section.data()).into_owned()))
+        }
+        Ok(_) => None,
+        Err(error) => Some(Err(invalid(&error))),
+    });
+    found.transpose()
+}
+
 fn without_manifest(component: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
     let mut reader = BinaryReader::new(component, 0);
     let mut kept = reader.read_bytes(HEADER_BYTES)?.to_vec();

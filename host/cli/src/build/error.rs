@@ -3,15 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bulkhead_manifest::{DescriptorError, ManifestError};
+use bulkhead_manifest::ManifestError;
+use bulkhead_server::PublishError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
     #[error("{} has no connector.toml: a connector says there what it is and what it asks for", directory.display())]
     NoManifest { directory: PathBuf },
-    #[error("connector.toml does not say what it should\n\n{rendered}")]
+    #[error("{}", rendered.strip_prefix("error: ").unwrap_or(rendered))]
     Manifest {
-        /// The problems in their places, for people.
+        /// The problems in their places, for people; each begins with its level.
         rendered: String,
         #[source]
         error: ManifestError,
@@ -32,7 +33,7 @@ pub(crate) enum BuildError {
     },
     #[error("the package does not compile: cargo says why above")]
     DoesNotCompile,
-    #[error("cargo cannot read the package: {message}")]
+    #[error("cargo cannot read the package: {message}{}", out_of_its_workspace(.message))]
     Metadata { message: String },
     #[error("cargo said something unexpected where {expected} was expected")]
     UnexpectedOutput { expected: &'static str },
@@ -54,10 +55,10 @@ pub(crate) enum BuildError {
         "the component does not export `{missing}`: put `#[connector]` on an impl block, or build against a world of bulkhead:connector@0.1.0 that has it"
     )]
     MissingExport { missing: &'static str },
-    #[error("the component's `describe` did not run: {0}")]
-    Describe(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("what `describe` says is no descriptor: {0}")]
-    Descriptor(#[source] DescriptorError),
+    #[error("a host would refuse the component: {0}")]
+    Refused(#[source] Box<PublishError>),
+    #[error("the component cannot be tried in a sandbox here: {problem}")]
+    NoSandbox { problem: String },
     #[error("{} cannot be read: {error}", path.display())]
     Read {
         path: PathBuf,
@@ -75,5 +76,14 @@ pub(crate) enum BuildError {
 impl BuildError {
     pub(super) fn reading(path: &Path, error: io::Error) -> BuildError {
         BuildError::Read { path: path.to_owned(), error }
+    }
+}
+
+/// Copied out of a repository, a package loses what it had from there.
+fn out_of_its_workspace(message: &str) -> &'static str {
+    if message.contains("workspace root") {
+        "\nWhere it was copied from somewhere else, write out what says `workspace = true` in its Cargo.toml"
+    } else {
+        ""
     }
 }

@@ -1,18 +1,19 @@
 //! `bulkhead build [DIR]`: from a connector's source to one file that is the whole package.
 //!
 //! The steps are those of [`build`], top to bottom; each fails with an error of its own that says what to do. What is
-//! written is always a valid component that imports nothing the contract does not have, with its manifest inside.
+//! written is a component that a host of this version takes: the last step asks of it what an upload is asked.
 //! Another language than Rust brings what its own tools made (`--component`); everything after that step is the same.
 
 mod cargo;
 mod component;
 mod error;
+mod examine;
 mod toolchain;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bulkhead_manifest::{Descriptor, Manifest};
+use bulkhead_manifest::Manifest;
 
 pub(crate) use cargo::Target;
 pub(crate) use error::BuildError;
@@ -35,19 +36,29 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    #[allow(clippy::print_stdout, reason = "this is the command's answer")]
+    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the command's answer")]
     pub(crate) fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let options = Options { target: self.target, component: self.component, output: self.output, describe: None };
-        let built = build(&self.directory, &options)?;
-        let Built { path, manifest, bytes, exports, .. } = &built;
+        let options = Options {
+            target: self.target,
+            component: self.component,
+            output: self.output,
+            examine: Some(&examine::examine),
+        };
+        let Built { path, manifest, bytes, exports, doubts, .. } = &build(&self.directory, &options)?;
         let (name, version) = (&manifest.connector.name, &manifest.connector.version);
+        // As short as it can be written here.
+        let here = std::env::current_dir().unwrap_or_default();
+        let path = path.strip_prefix(&here).unwrap_or(path);
         println!("{name} {version}: {} ({} KiB; {})", path.display(), bytes.div_ceil(1024), exports.join(", "));
+        for doubt in doubts {
+            eprintln!("warning: {doubt}");
+        }
         Ok(())
     }
 }
 
-/// Runs a component's `describe`, for those who have a sandbox. It gets the finished component.
-pub(crate) type Describe<'a> = &'a dyn Fn(&[u8]) -> Result<String, Box<dyn std::error::Error + Send + Sync>>;
+/// Asks of a finished component what a host asks at its upload.
+pub(crate) type Examine<'a> = &'a dyn Fn(&[u8]) -> Result<(), BuildError>;
 
 /// How to build. The default compiles the directory's package for WASI 0.2.
 #[derive(Default)]
@@ -57,8 +68,8 @@ pub(crate) struct Options<'a> {
     pub(crate) component: Option<PathBuf>,
     /// Instead of `connectors` in Cargo's target directory.
     pub(crate) output: Option<PathBuf>,
-    /// Checks the descriptor too, where given.
-    pub(crate) describe: Option<Describe<'a>>,
+    /// By whom it is examined; nobody where there is no sandbox to do it in.
+    pub(crate) examine: Option<Examine<'a>>,
 }
 
 /// A finished package.
@@ -72,9 +83,8 @@ pub(crate) struct Built {
     /// Everything it wants, by full names.
     #[cfg_attr(not(test), allow(dead_code, reason = "for callers that show what a connector asks for"))]
     pub(crate) imports: Vec<String>,
-    /// What `describe` says, where it was asked.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for callers that show what a connector can do"))]
-    pub(crate) descriptor: Option<Descriptor>,
+    /// What is allowed and yet hardly meant.
+    pub(crate) doubts: Vec<String>,
 }
 
 /// Builds the connector in `directory`. Cargo's own output goes to stderr as it comes.
@@ -85,9 +95,13 @@ pub(crate) fn build(directory: &Path, options: &Options<'_>) -> Result<Built, Bu
         Some(file) => fs::read(file).map_err(|error| BuildError::reading(file, error))?,
         None => cargo::compile(directory, options.target)?,
     };
-    let component = component::with_manifest(&component::encoded(made)?, &source)?;
+    let made = component::encoded(made)?;
+    let component = component::with_manifest(&made, &source)?;
     let surface = component::check(&component)?;
-    let descriptor = options.describe.map(|describe| described(describe, &component)).transpose()?;
+    let doubts = doubts(&manifest, component::manifest(&made)?.as_deref(), &surface);
+    if let Some(examine) = options.examine {
+        examine(&component)?;
+    }
 
     let output = match &options.output {
         Some(output) => output.clone(),
@@ -95,7 +109,25 @@ pub(crate) fn build(directory: &Path, options: &Options<'_>) -> Result<Built, Bu
     };
     let path = output.join(format!("{}.wasm", manifest.connector.name));
     write(&output, &path, &component)?;
-    Ok(Built { path, bytes: component.len(), manifest, exports: surface.exports, imports: surface.imports, descriptor })
+    Ok(Built { path, bytes: component.len(), manifest, exports: surface.exports, imports: surface.imports, doubts })
+}
+
+/// What nobody forbids and somebody may have overlooked. `before` is the manifest that the component had.
+fn doubts(manifest: &Manifest, before: Option<&str>, surface: &component::Surface) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if surface.exports == ["descriptor"] {
+        doubts
+            .push("it has no action, stream, check or webhook, so there is nothing that it could be asked".to_owned());
+    }
+    if surface.imports.iter().any(|name| name.starts_with("wasi:sockets/")) {
+        let instead = "`bulkhead_sdk::http`, or `bulkhead:connector/http`, sends requests";
+        doubts.push(format!("it imports wasi:sockets, and there are no sockets in the sandbox: {instead}"));
+    }
+    let was = before.and_then(|before| Manifest::parse(before).ok()).map(|manifest| manifest.connector.name);
+    if let Some(was) = was.filter(|was| *was != manifest.connector.name) {
+        doubts.push(format!("the component was packed as {was:?} before: it is {:?} now", manifest.connector.name));
+    }
+    doubts
 }
 
 fn read_manifest(directory: &Path) -> Result<(String, Manifest), BuildError> {
@@ -108,11 +140,6 @@ fn read_manifest(directory: &Path) -> Result<(String, Manifest), BuildError> {
         Ok(manifest) => Ok((source, manifest)),
         Err(error) => Err(BuildError::Manifest { rendered: error.render(&file.display().to_string(), &source), error }),
     }
-}
-
-fn described(describe: Describe<'_>, component: &[u8]) -> Result<Descriptor, BuildError> {
-    let text = describe(component).map_err(BuildError::Describe)?;
-    Descriptor::parse(&text).map_err(BuildError::Descriptor)
 }
 
 /// Whole or not at all: somebody may be watching the directory.

@@ -95,19 +95,23 @@ fn packing_a_package_again_replaces_its_manifest() {
     let other = directory(&[("connector.toml", CONNECTOR_TOML)]);
     let again = build(other.path(), &packing(&output, &fs::read(&first.path).unwrap())).unwrap();
     assert_eq!(again.path, output.path().join("tiny.wasm"));
+    assert!(first.doubts.is_empty(), "{:?}", first.doubts);
+    assert_eq!(again.doubts, ["the component was packed as \"hello\" before: it is \"tiny\" now"]);
     assert_eq!(manifests(&fs::read(&again.path).unwrap()), [CONNECTOR_TOML]);
 }
 
 #[test]
-fn describe_is_asked_and_its_answer_checked() {
-    let output = tempfile::tempdir().unwrap();
-    let run = |answer: &'static str| {
-        let describe = move |_: &[u8]| Ok(answer.to_owned());
-        build(&package("examples/rust"), &Options { describe: Some(&describe), ..into(&output) })
+fn what_is_hardly_meant_is_pointed_out() {
+    let manifest = Manifest::parse(CONNECTOR_TOML).unwrap();
+    let surface = |exports: &[&str], imports: &[&str]| component::Surface {
+        exports: exports.iter().map(|name| (*name).to_owned()).collect(),
+        imports: imports.iter().map(|name| (*name).to_owned()).collect(),
     };
-    let built = run(r#"{"actions": [], "streams": [], "events": [{"name": "a.b", "data": {}}]}"#).unwrap();
-    assert_eq!(built.descriptor.unwrap().events[0].name, "a.b");
-    assert!(matches!(run(r#"{"actions": 1}"#), Err(BuildError::Descriptor(_))));
+    let useless = doubts(&manifest, None, &surface(&["descriptor"], &[]));
+    assert!(useless[0].contains("nothing that it could be asked"), "{useless:?}");
+    let dials =
+        doubts(&manifest, Some(CONNECTOR_TOML), &surface(&["actions", "descriptor"], &["wasi:sockets/tcp@0.2.6"]));
+    assert!(dials.len() == 1 && dials[0].contains("no sockets"), "{dials:?}");
 }
 
 #[test]
@@ -124,6 +128,8 @@ fn a_bad_manifest_is_shown_in_its_place_before_anything_is_compiled() {
     let error = build(bad.path(), &Options::default()).unwrap_err();
     assert!(matches!(&error, BuildError::Manifest { error, .. } if error.line() > 0));
     assert!(error.to_string().contains("titel = \"Tiny\""), "{error}");
+    // It is told after `error: `, which the report of a problem begins with by itself.
+    assert!(!error.to_string().starts_with("error"), "{error}");
 }
 
 const CARGO_TOML: &str = "[package]\nname = \"tiny\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n";

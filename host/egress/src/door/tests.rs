@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod answers;
+mod effects;
+mod sharing;
 mod upstream;
 
 use std::io;
@@ -7,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use bulkhead_manifest::{EgressRule, HostPattern, Idempotency, PathPattern, Placement};
+use bulkhead_manifest::{EgressRule, HostPattern, Idempotency, PathPattern, Placement, RateRule};
 use bulkhead_vault::{CredentialFields, Secret};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -51,6 +54,7 @@ struct Scene {
     credential: CredentialFields,
     key: Secret,
     account: Value,
+    budgets: Vec<RateRule>,
 }
 
 impl Scene {
@@ -87,6 +91,7 @@ impl Scene {
                 .collect(),
             key: Secret::from_string("effects".into()),
             account: json!({}),
+            budgets: Vec::new(),
         }
     }
 
@@ -101,8 +106,9 @@ impl Scene {
             credential: Some(&self.credential),
             account: &self.account,
             settings: &Value::Null,
-            concurrency_key: owner,
-            concurrency: None,
+            owner,
+            app: None,
+            budgets: &self.budgets,
             effect: EffectPlan { key: &self.key, root: "evt_1", name: None, ordinal: 0 },
         };
         self.door.send(&pass, request, intents).await
@@ -188,10 +194,7 @@ async fn a_request_goes_to_the_checked_address_over_tls_under_the_name() {
     })
     .await;
     let sent = scene.send(with_header("X-Mine", "1")).await.unwrap();
-    assert_eq!(
-        (sent.answer.status, sent.answer.body.as_ref(), sent.safe, sent.rule),
-        (201, b"hello".as_slice(), true, 0)
-    );
+    assert_eq!((sent.answer.status, sent.answer.body.as_ref(), sent.safe), (201, b"hello".as_slice(), true));
     assert_eq!(sent.answer.headers, [("x-one".into(), "1".into()), ("content-length".into(), "5".to_owned())]);
     assert_eq!((sent.effect_key, sent.keyed, sent.credential_rejected), (None, false, false));
     assert_eq!(scene.dialled(), [format!("{PUBLIC}:443")]);
@@ -331,304 +334,6 @@ async fn a_credential_that_is_missing_or_pinned_elsewhere_opens_no_connection() 
     assert_eq!(scene.upstream.connections(), 0);
 }
 
-/// With the redirect followed the upstream would see a second request.
-#[tokio::test]
-async fn a_redirect_is_an_answer() {
-    for status in [301, 302, 303, 307, 308] {
-        let answer = format!("HTTP/1.1 {status} X\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n");
-        let scene = Scene::answering(move |_| Reaction::Answer(answer.clone().into_bytes())).await;
-        assert_eq!(scene.send(get()).await.unwrap().answer.status, status);
-        assert_eq!(scene.upstream.seen().len(), 1);
-    }
-}
-
-#[tokio::test]
-async fn a_rejected_credential_is_told_so_that_it_can_be_refreshed() {
-    let scene =
-        Scene::answering(|_| Reaction::Answer(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_vec()))
-            .await;
-    assert!(scene.send(get()).await.unwrap().credential_rejected);
-}
-
-/// With `redact` removed the guest reads the token.
-#[tokio::test]
-async fn a_credential_that_the_provider_echoes_does_not_reach_the_guest() {
-    let echo =
-        b"HTTP/1.1 200 OK\r\nx-echo: Bearer the-access-token\r\ncontent-length: 20\r\n\r\n{\"the-access-token\"}"
-            .to_vec();
-    let scene = Scene::answering(move |_| Reaction::Answer(echo.clone())).await;
-    let answer = scene.send(get()).await.unwrap().answer;
-    assert_eq!(answer.body, "{\"[secret]\"}");
-    assert!(answer.headers.contains(&("x-echo".into(), "Bearer [secret]".into())));
-}
-
-/// With the length check removed from `read` this takes all the memory there is.
-#[tokio::test]
-async fn an_answer_beyond_the_limit_is_cut_off_however_it_is_framed() {
-    let chunk = [b"1000\r\n".as_slice(), &[b'x'; 4096], b"\r\n"].concat();
-    for (head, body) in [
-        ("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n", vec![b'x'; 4096]),
-        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunk),
-        ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", vec![b'x'; 4096]),
-    ] {
-        let scene = Scene::answering(move |_| Reaction::Endless { head: head.into(), body: body.clone() }).await;
-        let error = scene.send(Outgoing { max_response_bytes: 10_000, ..get() }).await.unwrap_err();
-        assert!(
-            matches!(error, DoorError::TooLarge { what: Large::Answer { status: 200 }, limit: 10_000 }),
-            "{head}: {error:?}"
-        );
-        assert!(error.request_sent() && !error.ambiguous());
-    }
-    // One that says beforehand how long it is, is not waited for.
-    let promise =
-        Reaction::Partial { bytes: "HTTP/1.1 200 OK\r\ncontent-length: 10001\r\n\r\n".into(), then_close: false };
-    let scene = Scene::answering(move |_| promise.clone()).await;
-    let error = scene.send(Outgoing { max_response_bytes: 10_000, ..get() }).await.unwrap_err();
-    assert!(matches!(error, DoorError::TooLarge { .. }), "{error:?}");
-    let scene = Scene::new(DoorConfig { max_response_bytes: 1, ..DoorConfig::default() }, &[&[PUBLIC]], |_| {
-        Reaction::Answer(OK.to_vec())
-    })
-    .await;
-    assert!(matches!(scene.send(get()).await, Err(DoorError::TooLarge { limit: 1, .. })));
-}
-
-#[tokio::test]
-async fn an_answer_of_exactly_the_limit_is_read() {
-    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n";
-    for answer in [OK, chunked] {
-        let scene = Scene::answering(|_| Reaction::Answer(answer.to_vec())).await;
-        assert_eq!(scene.send(Outgoing { max_response_bytes: 2, ..get() }).await.unwrap().answer.body, "ok");
-    }
-}
-
-/// With the limits left out of `speak` this fails.
-#[tokio::test]
-async fn an_answer_with_too_many_or_endless_headers_breaks_off() {
-    let many: String = (0..20).map(|n| format!("x-{n}: 1\r\n")).collect();
-    let long = "x".repeat(2_000);
-    for reaction in [
-        Reaction::Answer(format!("HTTP/1.1 200 OK\r\n{many}content-length: 0\r\n\r\n").into_bytes()),
-        Reaction::Answer(format!("HTTP/1.1 200 OK\r\nx: {long}\r\ncontent-length: 0\r\n\r\n").into_bytes()),
-        Reaction::Endless { head: "HTTP/1.1 200 OK\r\nx: ".into(), body: vec![b'x'; 4096] },
-        Reaction::Answer(b"SSH-2.0-OpenSSH\r\n".to_vec()),
-    ] {
-        let config = DoorConfig { max_headers: 10, max_header_bytes: 1_000, ..DoorConfig::default() };
-        let scene = Scene::new(config, &[&[PUBLIC]], move |_| reaction.clone()).await;
-        let error = scene.send(get()).await.unwrap_err();
-        assert!(matches!(error, DoorError::Broken { sent: true }), "{error:?}");
-    }
-}
-
-/// With the deadline removed from `exchange` these hang.
-#[tokio::test]
-async fn an_upstream_that_hangs_is_given_up_and_the_request_counts_as_sent() {
-    let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
-    for reaction in [Reaction::Hang, Reaction::Partial { bytes: head.into(), then_close: false }] {
-        let scene = Scene::answering(move |_| reaction.clone()).await;
-        let error = scene.send(Outgoing { timeout_ms: Some(60), ..post() }).await.unwrap_err();
-        assert!(matches!(error, DoorError::Timeout { sent: true }), "{error:?}");
-        assert!(error.ambiguous());
-    }
-    // A guest cannot ask for longer than the door allows.
-    let scene =
-        Scene::new(DoorConfig { total_timeout_ms: 60, ..DoorConfig::default() }, &[&[PUBLIC]], |_| Reaction::Hang)
-            .await;
-    let error = scene.send(Outgoing { timeout_ms: Some(u32::MAX), ..post() }).await.unwrap_err();
-    assert!(matches!(error, DoorError::Timeout { sent: true }));
-}
-
-#[tokio::test]
-async fn a_handshake_that_hangs_sent_nothing() {
-    let upstream = Upstream::start(None, |_| Reaction::Hang).await;
-    let scene =
-        Scene::with_upstream(DoorConfig { connect_timeout_ms: 60, ..DoorConfig::default() }, &[&[PUBLIC]], upstream);
-    let error = scene.send(post()).await.unwrap_err();
-    assert!(matches!(error, DoorError::Connect { reason: ConnectFailure::Timeout, .. }), "{error:?}");
-    assert!(!error.request_sent() && error.retryable());
-    assert!(matches!(scene.send(Outgoing { timeout_ms: Some(0), ..get() }).await, Err(error) if !error.request_sent()));
-}
-
-#[tokio::test]
-async fn a_refused_connection_sent_nothing() {
-    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    scene.sockets.port.store(closed, Ordering::SeqCst);
-    let error = scene.send(post()).await.unwrap_err();
-    assert!(matches!(error, DoorError::Connect { reason: ConnectFailure::Unreachable, .. }), "{error:?}");
-    assert!(!error.ambiguous());
-}
-
-#[tokio::test]
-async fn a_connection_that_dies_after_the_request_leaves_the_outcome_open() {
-    let half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
-    for reaction in [
-        Reaction::Close,
-        Reaction::Partial { bytes: half.into(), then_close: true },
-        Reaction::Partial { bytes: "HTTP/1.1 200".into(), then_close: true },
-        Reaction::Partial {
-            bytes: "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n".into(),
-            then_close: true,
-        },
-    ] {
-        let scene = Scene::answering(move |_| reaction.clone()).await;
-        let error = scene.send(post()).await.unwrap_err();
-        assert!(matches!(error, DoorError::Broken { sent: true }), "{error:?}");
-        assert!(error.ambiguous());
-        assert_eq!(scene.upstream.seen().len(), 1);
-    }
-}
-
-/// With the intent moved behind the connection, or its refusal ignored, this fails.
-#[tokio::test]
-async fn an_unsafe_request_leaves_only_after_its_intent() {
-    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-    let mut journal = Journal::new(&scene.upstream);
-    let sent = scene.send_as("conn_1", post(), &journal).await.unwrap();
-    assert_eq!(
-        *journal.events.lock().unwrap(),
-        ["intent after 0 connections", "IntentCommitted", "BytesSent", "AnswerReceived"]
-    );
-    let key = sent.effect_key.unwrap();
-    assert_eq!((key.len(), sent.safe, sent.keyed), (50, false, true));
-    assert_eq!(scene.upstream.seen()[0].header("idempotency-key"), [key.as_str()]);
-    let intent = Intent {
-        method: "POST".into(),
-        url: "https://api.example.com/v1/a?b=c".into(),
-        effect_key: key,
-        keyed: true,
-        window_ms: Some(86_400_000),
-    };
-    assert_eq!(*journal.intents.lock().unwrap(), [intent]);
-
-    journal.refuse = Some(Refused::LeaseLost);
-    let error = scene.send_as("conn_1", post(), &journal).await.unwrap_err();
-    assert!(matches!(error, DoorError::Refused(Refused::LeaseLost)) && !error.request_sent());
-    assert_eq!(scene.upstream.seen().len(), 1);
-}
-
-#[tokio::test]
-async fn every_attempt_of_an_effect_gives_the_provider_the_same_key() {
-    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-    for _ in 0..2 {
-        scene.send(post()).await.unwrap();
-    }
-    let seen = scene.upstream.seen();
-    assert_eq!(seen[0].header("idempotency-key"), seen[1].header("idempotency-key"));
-}
-
-#[tokio::test]
-async fn a_safe_request_has_no_intent_and_no_key() {
-    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-    let journal = Journal::new(&scene.upstream);
-    scene.send_as("conn_1", get(), &journal).await.unwrap();
-    assert_eq!(*journal.events.lock().unwrap(), ["BytesSent", "AnswerReceived"]);
-    assert!(scene.upstream.seen()[0].header("idempotency-key").is_empty());
-}
-
-/// With the pause at a point ignored this fails; with `all_sent` told before the last byte the
-/// upstream would not have the whole body.
-#[tokio::test]
-async fn a_process_can_be_stopped_at_each_point_and_has_done_what_it_says() {
-    let body = Bytes::from(vec![b'x'; 300_000]);
-    for (point, requests) in [(Point::IntentCommitted, 0), (Point::BytesSent, 1), (Point::AnswerReceived, 1)] {
-        let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-        let journal = Journal { stop_at: Some(point), ..Journal::new(&scene.upstream) };
-        let there = async {
-            while !journal.events.lock().unwrap().contains(&format!("{point:?}"))
-                || scene.upstream.seen().len() < requests
-            {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            sent = scene.send_as("conn_1", Outgoing { body: body.clone(), ..post() }, &journal) => panic!("went on: {sent:?}"),
-            () = there => {}
-        }
-        let seen = scene.upstream.seen();
-        assert_eq!(seen.len(), requests, "{point:?}");
-        assert!(seen.iter().all(|seen| seen.body.len() == body.len()), "{point:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_key_goes_into_the_query_or_the_body_where_the_rule_says_so() {
-    let mut scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-    scene.rule.idempotency = Idempotency::Query { name: "requestid".into(), max_length: 36, window_minutes: 1 };
-    let key = scene.send(post()).await.unwrap().effect_key.unwrap();
-    scene.rule.idempotency =
-        serde_json::from_value(json!({"json": {"pointer": "/idempotency_key", "max_length": 45, "window_minutes": 1}}))
-            .unwrap();
-    let longer = scene.send(post()).await.unwrap().effect_key.unwrap();
-    let error = scene.send(Outgoing { body: Bytes::from_static(b"a=b"), ..post() }).await.unwrap_err();
-    assert!(matches!(error, DoorError::InvalidRequest(InvalidRequest::NoPlaceForKey { .. })), "{error:?}");
-    let seen = scene.upstream.seen();
-    assert!(seen[0].head.starts_with(&format!("POST /v1/a?b=c&requestid={key} HTTP/1.1\r\n")), "{}", seen[0].head);
-    assert_eq!(seen[1].body, format!("{{\"amount\":1.10,\"idempotency_key\":\"{longer}\"}}").into_bytes());
-    assert_eq!(seen[1].header("content-length"), [seen[1].body.len().to_string().as_str()]);
-    assert_eq!((key.len(), longer.len(), seen.len()), (36, 45, 2));
-}
-
-#[tokio::test]
-async fn a_network_connection_is_used_again_for_its_own_connection_alone() {
-    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-    for _ in 0..3 {
-        scene.send(get()).await.unwrap();
-        scene.send(post()).await.unwrap();
-    }
-    assert_eq!((scene.upstream.connections(), scene.resolver.asked()), (1, 1));
-    scene.send_as("conn_2", get(), &NoIntents).await.unwrap();
-    assert_eq!((scene.upstream.connections(), scene.resolver.asked()), (2, 2));
-}
-
-/// With the condition on sending again weakened to any broken connection, the payment is made twice.
-#[tokio::test]
-async fn a_dead_connection_from_the_pool_never_sends_an_unsafe_request_twice() {
-    // Reads the second request of a connection to its end and dies without a word.
-    let react = |nth| if nth == 1 { Reaction::Close } else { Reaction::Answer(OK.to_vec()) };
-    let scene = Scene::answering(react).await;
-    scene.send(get()).await.unwrap();
-    let error = scene.send(post()).await.unwrap_err();
-    assert!(matches!(error, DoorError::Broken { sent: true }), "{error:?}");
-    assert_eq!(scene.upstream.seen().iter().filter(|seen| seen.head.starts_with("POST")).count(), 1);
-
-    let scene = Scene::answering(react).await;
-    scene.send(get()).await.unwrap();
-    assert_eq!(scene.send(get()).await.unwrap().answer.status, 200);
-    assert_eq!(scene.upstream.connections(), 2);
-}
-
-/// With `FRESH` made as long as the pool's own limit this fails.
-#[tokio::test]
-async fn a_request_that_cannot_be_repeated_does_not_go_on_a_connection_that_has_been_idle() {
-    let mut scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-    scene.rule.idempotency = Idempotency::None;
-    scene.send(get()).await.unwrap();
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(2)).await;
-    tokio::time::resume();
-    let sent = scene.send(post()).await.unwrap();
-    assert!(!sent.keyed && sent.effect_key.is_some());
-    assert_eq!(scene.upstream.connections(), 2);
-}
-
-/// With the budget not asked this fails.
-#[tokio::test]
-async fn a_connection_has_no_more_requests_under_way_than_it_may() {
-    let config = DoorConfig { per_connection_concurrency: 1, budget_wait_ms: 20, ..DoorConfig::default() };
-    let scene = Scene::new(config, &[&[PUBLIC], &[PUBLIC]], |nth| {
-        if nth == 0 { Reaction::Hang } else { Reaction::Answer(OK.to_vec()) }
-    })
-    .await;
-    let first = scene.send(get());
-    tokio::pin!(first);
-    while scene.upstream.seen().is_empty() {
-        tokio::select! { biased; _ = &mut first => panic!("answered"), () = tokio::task::yield_now() => {} }
-    }
-    let error = scene.send(get()).await.unwrap_err();
-    assert!(matches!(error, DoorError::RateLimited { .. }), "{error:?}");
-    scene.send_as("conn_2", get(), &NoIntents).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_development_upstream_plays_a_host_and_nothing_else_on_this_machine_is_reached() {
     let upstream = Upstream::start(None, |_| Reaction::Answer(OK.to_vec())).await;
@@ -644,6 +349,18 @@ async fn a_development_upstream_plays_a_host_and_nothing_else_on_this_machine_is
     scene.rule.host = HostPattern::parse("*.example.com").unwrap();
     let error = scene.send(Outgoing { url: "https://other.example.com/v1/a".into(), ..get() }).await.unwrap_err();
     assert!(matches!(error, DoorError::Denied(Denial::Address { .. })), "{error:?}");
+}
+
+/// Mutation: `Door::for_a_browser`, give `url` back.
+#[test]
+fn a_person_is_sent_to_the_development_upstream_too() {
+    let to = Url::parse("http://127.0.0.1:4010").unwrap();
+    let development = vec![DevUpstream { host: "login.example.com".into(), to }];
+    let config = DoorConfig { development, ..DoorConfig::default() };
+    let door = Door::with_resolver(config, Arc::new(Script::new(&[]))).unwrap();
+    let shown = |url: &str| door.for_a_browser(Url::parse(url).unwrap()).to_string();
+    assert_eq!(shown("https://login.example.com/authorize?state=1"), "http://127.0.0.1:4010/authorize?state=1");
+    assert_eq!(shown("https://other.example.com/authorize"), "https://other.example.com/authorize");
 }
 
 #[test]

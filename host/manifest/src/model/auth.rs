@@ -142,6 +142,8 @@ pub struct OAuth2 {
     pub account_param: Option<String>,
     /// A call that the host makes with the fresh token, to learn or to prove the account.
     pub account_call: Option<AccountCall>,
+    /// What the provider calls itself in `iss` of its redirect (RFC 9207), where it does: another's is refused.
+    pub issuer: Option<String>,
     /// What becomes of the refresh token when it is used.
     #[serde(default)]
     pub refresh: Refresh,

@@ -262,10 +262,11 @@ pub struct Split {
     pub items: Option<JsonPointer>,
     /// Where the account's id stands, when one address serves all connections.
     pub route_by: Option<JsonPointer>,
-    /// Where the event's id stands; the first that is present decides.
+    /// What makes an event unique: where its id stands, or `""` for all its bytes; the first that is present decides.
+    /// Where nothing does, the same bytes are news again.
     #[serde(default)]
     pub dedupe: Vec<JsonPointer>,
-    /// Header with the delivery's id, where no pointer of `dedupe` finds one. Without either the item's bytes decide.
+    /// Header with the delivery's id, where no pointer of `dedupe` finds one.
     pub dedupe_header: Option<String>,
     /// Where the key stands whose items stay in order; without one the connection is one lane.
     pub order_by: Option<JsonPointer>,

@@ -3,7 +3,7 @@
 use rand_chacha::rand_core::Rng;
 
 use crate::bindings::bulkhead::connector::context::{External, Host, Json};
-use crate::guest::{GuestFault, GuestState, Halted};
+use crate::guest::{GuestFault, GuestState, storable};
 use crate::stop::TrapCode;
 
 const MAX_RANDOM: u32 = 4_096;
@@ -31,10 +31,10 @@ impl Host for GuestState {
 
     async fn resolve(&mut self, name: String, id: String) -> wasmtime::Result<Option<External>> {
         self.called();
-        let found = self
-            .with_ports(|ports| async move { ports.resolve(&name, &id).await })
-            .await?
-            .map_err(|halt| wasmtime::Error::new(Halted(halt)))?;
+        if !storable(&name) || !storable(&id) {
+            return Ok(None);
+        }
+        let found = self.look_up(|ports| async move { ports.resolve(&name, &id).await }).await?;
         Ok(found.map(|external| External { id: external.id, version: external.version }))
     }
 

@@ -3,11 +3,15 @@
 //! Invariant: before anything leaves, the ports are asked, in order; what the guest sees comes from their answers alone, in
 //! the order of the requests, and the virtual clock moves to the latest of them. Whatever is malformed or over a size limit
 //! is answered right here and never reaches the ports.
+//!
+//! The host keeps every answer until the run is over, so all of a run's answers together have a budget: what is left of it
+//! is the most that a port may read, and a run that needs more ends. Answers of requests that are under way at once do not
+//! know of each other: together they may be over the budget by one answer's size each, once, for the run ends then.
 
 mod outgoing;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt;
 use futures::stream;
@@ -18,12 +22,19 @@ use crate::limiter::Exceeded;
 use crate::ports::{Call, Decision, HttpError, HttpErrorKind, HttpResponse, Ports, Sent, fingerprint};
 use crate::stop::{Halt, LimitKind};
 
-/// How many requests of a `send-all` are under way at a time. Their bodies wait in the host's memory until it is their turn.
-const AT_ONCE: usize = 16;
+/// How many requests of a `send-all` are under way at a time: as many as the door lets one connection send.
+const AT_ONCE: usize = 8;
 
 type Answer = Result<Response, Error>;
 /// What the ports answered, and when.
 type Answered = (Result<HttpResponse, HttpError>, u64);
+
+/// Why the answers to a call are not all there.
+enum Ended {
+    Halted(Halt),
+    /// They are larger than what was left for them.
+    TooMuch,
+}
 
 impl Host for GuestState {
     async fn send(&mut self, request: Request) -> wasmtime::Result<Answer> {
@@ -47,7 +58,7 @@ impl GuestState {
             match self.outgoing(request) {
                 Ok((request, mode)) => {
                     let fingerprint = fingerprint(&request);
-                    calls.push((mode, Call { seq: 0, sub, fingerprint, request }));
+                    calls.push((mode, Call { seq: 0, sub, fingerprint, largest_answer: 0, request }));
                     answers.push(None);
                 }
                 Err(refused) => answers.push(Some(Err(refused))),
@@ -75,11 +86,17 @@ impl GuestState {
     }
 
     async fn ask(&mut self, calls: Vec<Call>) -> wasmtime::Result<Vec<Answered>> {
-        let budget = self.limits.memory_bytes;
-        let answered = self
-            .with_ports(|ports| through_ports(ports, calls, budget))
-            .await?
-            .map_err(|halt| wasmtime::Error::new(Halted(halt)))?;
+        let budget = Budget { left: self.answers_left, largest: self.limits.response_bytes };
+        let allowed = self.limits.answers_bytes;
+        let outcome = self.with_ports(|ports| through_ports(ports, calls, budget)).await?;
+        let (answered, left) = match outcome {
+            Ok(answered) => answered,
+            Err(Ended::Halted(halt)) => return Err(wasmtime::Error::new(Halted(halt))),
+            Err(Ended::TooMuch) => {
+                return Err(wasmtime::Error::new(Exceeded { kind: LimitKind::Answers, allowed }));
+            }
+        };
+        self.answers_left = left;
         for (_, at_ms) in &answered {
             self.outside.clock.advance_to_ms(*at_ms);
         }
@@ -106,31 +123,58 @@ impl GuestState {
     }
 }
 
-/// Asks the journal about each call in order, then sends what it has no answer for, side by side.
-///
-/// `budget` bounds the bodies of all answers together: more than the guest has memory for cannot reach it anyway. Bodies are
-/// taken in the order of the requests, so that every replay drops the same ones.
-async fn through_ports(ports: Arc<dyn Ports>, calls: Vec<Call>, budget: u64) -> Result<Vec<Answered>, Halt> {
+/// What the bodies of further answers may take, and of one of them. Bytes.
+#[derive(Clone, Copy)]
+struct Budget {
+    left: u64,
+    largest: u64,
+}
+
+impl Budget {
+    /// Takes an answer off what is left; None where it does not suffice. Asked in the order of the requests and of nothing
+    /// but the answers, so that every replay comes to the same end.
+    fn after(self, result: &Result<HttpResponse, HttpError>) -> Option<Self> {
+        let left = match result {
+            Ok(response) => self.left.checked_sub(response.body.len() as u64)?,
+            // Nobody knows how large it was. The guest learns of it where it was too large for itself alone.
+            Err(error) if error.kind == HttpErrorKind::TooLarge && error.request_sent && self.left < self.largest => {
+                return None;
+            }
+            Err(_) => self.left,
+        };
+        Some(Self { left, ..self })
+    }
+}
+
+/// Asks the journal about each call in order, then sends what it has no answer for, side by side. Gives the answers and
+/// what is left of the budget.
+async fn through_ports(
+    ports: Arc<dyn Ports>,
+    calls: Vec<Call>,
+    mut budget: Budget,
+) -> Result<(Vec<Answered>, u64), Ended> {
     let mut decisions = Vec::with_capacity(calls.len());
     for call in &calls {
         match ports.before_send(call).await {
-            Decision::Stop(halt) => return Err(halt),
+            Decision::Stop(halt) => return Err(Ended::Halted(halt)),
             Decision::Answered { result, at_ms } => decisions.push(Some((result, at_ms))),
             Decision::Proceed => decisions.push(None),
         }
     }
-    let (stopped, count) = (Arc::new(AtomicBool::new(false)), calls.len());
+    // What the next answer may take. It only ever shrinks: to nothing once the run is to end, and then nothing leaves.
+    let (open, count) = (Arc::new(AtomicU64::new(budget.left.min(budget.largest))), calls.len());
     let sends = calls.into_iter().zip(decisions).map(|(call, known)| {
-        let (ports, stopped) = (Arc::clone(&ports), Arc::clone(&stopped));
+        let (ports, open) = (Arc::clone(&ports), Arc::clone(&open));
         async move {
+            let largest_answer = open.load(Ordering::Relaxed);
             match known {
                 Some(answered) => Ok(Some(answered)),
-                // Nothing new leaves once the run is to end.
-                None if stopped.load(Ordering::Relaxed) => Ok(None),
-                None => match ports.send(&call).await {
+                // Nothing leaves whose answer could not be taken.
+                None if largest_answer == 0 => Ok(None),
+                None => match ports.send(&Call { largest_answer, ..call }).await {
                     Sent::Answer { result, at_ms } => Ok(Some((result, at_ms))),
                     Sent::Stop(halt) => {
-                        stopped.store(true, Ordering::Relaxed);
+                        open.store(0, Ordering::Relaxed);
                         Err(halt)
                     }
                 },
@@ -138,31 +182,22 @@ async fn through_ports(ports: Arc<dyn Ports>, calls: Vec<Call>, budget: u64) -> 
         }
     });
     let mut sends = stream::iter(sends).buffered(AT_ONCE);
-    let (mut answers, mut left, mut halted) = (Vec::with_capacity(count), budget, None);
-    // A halt waits for what is under way: those answers are the journal's, whatever becomes of this attempt.
+    let (mut answers, mut ended) = (Vec::with_capacity(count), None);
+    // An end waits for what is under way: those answers are the journal's, whatever becomes of this attempt.
     while let Some(sent) = sends.next().await {
-        match sent {
-            Ok(answer) => answers.extend(answer.map(|(result, at_ms)| (within(&mut left, result), at_ms))),
-            Err(halt) => halted = halted.or(Some(halt)),
-        }
+        let counted = match sent {
+            Ok(Some((result, at_ms))) => budget.after(&result).ok_or(Ended::TooMuch).map(|rest| {
+                budget = rest;
+                answers.push((result, at_ms));
+            }),
+            // Not sent: there was nothing left for its answer.
+            Ok(None) => Err(Ended::TooMuch),
+            Err(halt) => Err(Ended::Halted(halt)),
+        };
+        open.fetch_min(if counted.is_ok() { budget.left } else { 0 }, Ordering::Relaxed);
+        ended = ended.or(counted.err());
     }
-    halted.map_or(Ok(answers), Err)
-}
-
-fn within(left: &mut u64, result: Result<HttpResponse, HttpError>) -> Result<HttpResponse, HttpError> {
-    let response = result?;
-    match left.checked_sub(response.body.len() as u64) {
-        Some(rest) => {
-            *left = rest;
-            Ok(response)
-        }
-        None => Err(HttpError {
-            kind: HttpErrorKind::TooLarge,
-            message: "the answers together are larger than the run's memory".into(),
-            request_sent: true,
-            retryable: false,
-        }),
-    }
+    ended.map_or(Ok((answers, budget.left)), Err)
 }
 
 fn guest_error(error: HttpError) -> Error {

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use crate::bindings::bulkhead::connector::state::{Error, Host, Json};
-use crate::guest::{GuestState, Halted};
+use crate::guest::{GuestState, MAX_KEY, storable};
 use crate::json;
-
-const MAX_KEY: usize = 512;
+use crate::limiter::Exceeded;
+use crate::stop::LimitKind;
 
 impl Host for GuestState {
     async fn get(&mut self, key: String) -> wasmtime::Result<Option<Json>> {
@@ -21,9 +21,7 @@ impl Host for GuestState {
         if usable(&key).is_err() {
             return Ok(None);
         }
-        self.with_ports(|ports| async move { ports.state_get(&key).await })
-            .await?
-            .map_err(|halt| wasmtime::Error::new(Halted(halt)))
+        self.look_up(|ports| async move { ports.state_get(&key).await }).await
     }
 
     async fn set(&mut self, key: String, value: Json) -> wasmtime::Result<Result<(), Error>> {
@@ -38,11 +36,16 @@ impl Host for GuestState {
 
     async fn keys(&mut self, prefix: String) -> wasmtime::Result<Vec<String>> {
         self.called();
-        let asked = prefix.clone();
-        let committed = self
-            .with_ports(|ports| async move { ports.state_keys(&asked).await })
-            .await?
-            .map_err(|halt| wasmtime::Error::new(Halted(halt)))?;
+        if !storable(&prefix) {
+            return Ok(Vec::new());
+        }
+        let (asked, allowed) = (prefix.clone(), self.limits.state_keys);
+        // One more than may be, so that too many can be told from just as many.
+        let most = allowed.saturating_add(1);
+        let committed = self.look_up(|ports| async move { ports.state_keys(&asked, most).await }).await?;
+        if committed.len() > allowed as usize {
+            return Err(wasmtime::Error::new(Exceeded { kind: LimitKind::StateKeys, allowed: allowed.into() }));
+        }
         let mut keys: BTreeSet<String> = committed.into_iter().filter(|key| key.starts_with(&prefix)).collect();
         for (key, value) in self.writes.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)) {
             match value {
@@ -68,7 +71,8 @@ impl GuestState {
         }
         let before = self.writes.get(&key).map_or(0, |old| cost(&key, old.as_deref()));
         let after = self.written_bytes.saturating_sub(before).saturating_add(cost(&key, value.as_deref()));
-        if after > self.limits.state_write_bytes {
+        let one_too_many = self.writes.len() >= self.limits.state_writes as usize && !self.writes.contains_key(&key);
+        if after > self.limits.state_write_bytes || one_too_many {
             return Err(Error::Full);
         }
         self.written_bytes = after;
@@ -78,7 +82,7 @@ impl GuestState {
 }
 
 fn usable(key: &str) -> Result<(), Error> {
-    if key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
+    if key.is_empty() || !storable(key) {
         return Err(Error::Other(format!("a key has 1 to {MAX_KEY} bytes and no control characters")));
     }
     Ok(())

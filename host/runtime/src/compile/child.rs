@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use super::{CPU_VARIABLE, INPUT_VARIABLE, MEMORY_VARIABLE, REJECTED, async_builtins, confine};
+use super::{CPU_VARIABLE, INPUT_VARIABLE, MEMORY_VARIABLE, REJECTED, UNCONFINED, async_builtins, confine};
 use crate::sandbox;
 
 /// What the child allows itself when nobody says otherwise.
@@ -22,12 +22,17 @@ pub fn compile_main() -> ExitCode {
         // Without limits nothing is read.
         return fail(INTERNAL, &format!("the limits cannot be set: {fault}"));
     }
-    confine::network();
+    let network = confine::network();
     let engine = match sandbox::compiling() {
         Ok(engine) => engine,
         Err(fault) => return fail(INTERNAL, &format!("no compiler: {fault}")),
     };
-    confine::calls();
+    let calls = confine::calls();
+    for (taken, what) in [(network, "the network"), (calls, "system calls")] {
+        if !taken {
+            let _ = writeln!(io::stderr().lock(), "{UNCONFINED}{what}");
+        }
+    }
     let mut wasm = Vec::new();
     if let Err(fault) = io::stdin().lock().take(ask(INPUT_VARIABLE, DEFAULT_INPUT)).read_to_end(&mut wasm) {
         return fail(INTERNAL, &format!("the component cannot be read: {fault}"));

@@ -8,6 +8,7 @@
 mod async_builtins;
 mod child;
 mod confine;
+mod queue;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -23,11 +24,16 @@ use crate::digest::Digest;
 use crate::run_log::clean;
 
 pub use child::compile_main;
+pub use queue::Asker;
+pub(crate) use queue::Queue;
 
 /// How the parent tells the child its limits. Nothing else of the environment goes over.
 pub(crate) const MEMORY_VARIABLE: &str = "BULKHEAD_COMPILE_MEMORY_BYTES";
 pub(crate) const CPU_VARIABLE: &str = "BULKHEAD_COMPILE_CPU_SECONDS";
 pub(crate) const INPUT_VARIABLE: &str = "BULKHEAD_COMPILE_INPUT_BYTES";
+
+/// How a line on the child's standard error begins that names what it could not take away from itself.
+pub(crate) const UNCONFINED: &str = "unconfined: ";
 
 /// What the child exits with when the component, not the child, is at fault.
 pub(crate) const REJECTED: u8 = 65;
@@ -79,6 +85,12 @@ pub enum CompileError {
         /// A signal or an exit code.
         how: String,
     },
+    /// Others were compiled all the while.
+    #[error("other components are being compiled; try again in {retry_after_ms} ms")]
+    Busy {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
     /// The compiling process could not be started or spoken with.
     #[error("the compiler cannot be run: {0}")]
     Unavailable(#[source] std::io::Error),
@@ -87,26 +99,38 @@ pub enum CompileError {
     Artifact(#[from] ArtifactFault),
 }
 
-/// Compiles `wasm` and puts the artifact in its place.
+impl CompileError {
+    /// When to try again, where nothing is wrong but the moment.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Busy { retry_after_ms } => Some(*retry_after_ms),
+            _ => None,
+        }
+    }
+}
+
+/// Compiles `wasm` and puts the artifact in its place. Gives what the compiler could not take away from itself.
 pub(crate) async fn compile(
     settings: &RuntimeConfig,
     artifacts: &Arc<Artifacts>,
     digest: Digest,
     wasm: &[u8],
-) -> Result<(), CompileError> {
+) -> Result<String, CompileError> {
     if wasm.len() > settings.component_bytes {
         return Err(CompileError::TooLarge { found: wasm.len() as u64, limit: settings.component_bytes as u64 });
     }
     let limit = Duration::from_millis(settings.compile_timeout_ms);
     // The child lives inside: when the time is over, it is dropped, and dropping kills it.
     let converse = converse(settings, artifacts, digest, wasm);
-    let unfinished = tokio::time::timeout(limit, converse)
+    let (unfinished, unconfined) = tokio::time::timeout(limit, converse)
         .await
         .map_err(|_| CompileError::TookTooLong { limit_ms: settings.compile_timeout_ms })??;
     // Waiting for the disk is not for a thread that serves requests.
     let artifacts = Arc::clone(artifacts);
     let finished = tokio::task::spawn_blocking(move || artifacts.finish(unfinished)).await;
-    finished.unwrap_or_else(|fault| Err(std::io::Error::other(fault))).map_err(|fault| ArtifactFault::Io(fault).into())
+    finished.unwrap_or_else(|fault| Err(std::io::Error::other(fault))).map_err(ArtifactFault::Io)?;
+    Ok(unconfined)
 }
 
 async fn converse(
@@ -114,7 +138,7 @@ async fn converse(
     artifacts: &Artifacts,
     digest: Digest,
     wasm: &[u8],
-) -> Result<Unfinished, CompileError> {
+) -> Result<(Unfinished, String), CompileError> {
     let (mut child, input, output, reason) = start(settings).map_err(CompileError::Unavailable)?;
     let unfinished = artifacts.begin(digest).map_err(ArtifactFault::Io)?;
     // All three at once: a child that talks before it has read everything must not make both sides wait.
@@ -122,8 +146,9 @@ async fn converse(
         tokio::join!(feed(input, wasm), collect(output, unfinished, settings.artifact_bytes), explain(reason));
     let unfinished = unfinished?;
     let status = child.wait().await.map_err(CompileError::Unavailable)?;
+    let (unconfined, reason) = told_apart(&reason);
     judge(settings, status, reason)?;
-    Ok(unfinished)
+    Ok((unfinished, unconfined))
 }
 
 fn start(settings: &RuntimeConfig) -> std::io::Result<(Child, ChildStdin, ChildStdout, ChildStderr)> {
@@ -173,7 +198,14 @@ async fn explain(mut reason: ChildStderr) -> String {
     let mut text = Vec::new();
     let _ = (&mut reason).take(MAX_REASON).read_to_end(&mut text).await;
     let _ = tokio::io::copy(&mut reason, &mut tokio::io::sink()).await;
-    clean(String::from_utf8_lossy(&text).trim(), MAX_REASON as usize)
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// What the child says of its confinement, and what it says of the component.
+fn told_apart(said: &str) -> (String, String) {
+    let (own, rest): (Vec<_>, Vec<_>) = said.trim().lines().partition(|line| line.starts_with(UNCONFINED));
+    let own: Vec<_> = own.iter().filter_map(|line| line.strip_prefix(UNCONFINED)).collect();
+    (clean(&own.join(", "), MAX_REASON as usize), clean(&rest.join("\n"), MAX_REASON as usize))
 }
 
 fn judge(settings: &RuntimeConfig, status: ExitStatus, reason: String) -> Result<(), CompileError> {

@@ -18,7 +18,16 @@ async fn the_guests_own_no_is_an_answer() {
 #[tokio::test]
 async fn an_answer_that_is_no_json_or_too_deep_cannot_be_used() {
     let sandbox = Sandbox::start();
-    for bad in ["", "nothing", "{\"a\":}", &"[".repeat(65), &format!("{}{}", "[".repeat(65), "]".repeat(65))] {
+    // The last two look like JSON to whoever only looks.
+    for bad in [
+        "\"\\ud800\"",
+        "[1e400]",
+        "",
+        "nothing",
+        "{\"a\":}",
+        &"[".repeat(65),
+        &format!("{}{}", "[".repeat(65), "]".repeat(65)),
+    ] {
         let mut guest = Guest::new();
         let text = guest.text(bad);
         let finished = sandbox.act(&guest.act(&format!("(call $done {text})")).build()).await;

@@ -1,6 +1,8 @@
 //! The compiling process and what it leaves: confined, killed in time, authenticated, and linked only where it fits.
 
-use bulkhead_runtime::{CompileError, CompilerCommand, Digest, LoadError, Runtime, UploadLimits, inspect_component};
+use bulkhead_runtime::{
+    Asker, CompileError, CompilerCommand, Digest, LoadError, Runtime, UploadLimits, inspect_component,
+};
 
 use crate::guest::Guest;
 use crate::host::{Sandbox, acting, settings, value};
@@ -16,13 +18,13 @@ fn good() -> Vec<u8> {
 #[tokio::test]
 async fn an_artifact_outlives_the_runtime_that_made_it() {
     let sandbox = Sandbox::start();
-    let digest = sandbox.runtime.compile(&good()).await.unwrap();
+    let digest = sandbox.compile(&good()).await.unwrap();
     assert_eq!(digest, Digest::of(&good()));
     // A second runtime over the same directory that could not compile if it wanted to.
     let mut again = settings(&sandbox.dir);
     again.compiler = script("exit 1");
     let again = Runtime::start(again).unwrap();
-    assert_eq!(again.compile(&good()).await.unwrap(), digest, "nothing to do");
+    assert_eq!(again.compile(&good().into(), Asker::Run).await.unwrap(), digest, "nothing to do");
     let loaded = again.load(&digest).await.unwrap();
     assert_eq!(value(&again.invoke(acting(&loaded)).await), "7");
 }
@@ -31,15 +33,29 @@ async fn an_artifact_outlives_the_runtime_that_made_it() {
 #[tokio::test]
 async fn a_changed_artifact_is_refused_and_compiling_again_heals_it() {
     let sandbox = Sandbox::start();
-    let digest = sandbox.runtime.compile(&good()).await.unwrap();
+    let digest = sandbox.compile(&good()).await.unwrap();
     let path = sandbox.dir.path().join("artifacts").join(format!("{digest}.cwasm"));
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     assert!(matches!(sandbox.runtime.load(&digest).await, Err(LoadError::Tampered { .. })));
-    sandbox.runtime.compile(&good()).await.unwrap();
+    sandbox.compile(&good()).await.unwrap();
     sandbox.runtime.load(&digest).await.unwrap();
+}
+
+/// As after a move to a machine with another CPU: authentic, compatible as far as this process can know, and refused.
+///
+/// Mutation: runtime.rs, `is_compiled`, ask whether the MAC is right and nothing else: nothing is compiled, ever.
+#[tokio::test]
+async fn an_authentic_artifact_that_the_engine_refuses_is_compiled_anew() {
+    let elsewhere = Sandbox::with(|settings| settings.compiler = script("cat > /dev/null; echo code for another CPU"));
+    let digest = elsewhere.compile(&good()).await.unwrap();
+    let here = Runtime::start(settings(&elsewhere.dir)).unwrap();
+    assert_eq!(here.load(&digest).await.unwrap_err(), LoadError::Stale { digest });
+    here.compile(&good().into(), Asker::Run).await.unwrap();
+    let loaded = here.load(&digest).await.unwrap();
+    assert_eq!(value(&here.invoke(acting(&loaded)).await), "7");
 }
 
 #[tokio::test]
@@ -52,7 +68,7 @@ async fn what_was_never_compiled_is_missing() {
 #[tokio::test]
 async fn what_the_compiler_does_not_accept_is_rejected_with_its_reason() {
     let sandbox = Sandbox::start();
-    let refuse = async |wasm: &[u8]| match sandbox.runtime.compile(wasm).await {
+    let refuse = async |wasm: &[u8]| match sandbox.compile(wasm).await {
         Err(CompileError::Rejected { reason }) => reason,
         other => panic!("{other:?}"),
     };
@@ -76,7 +92,7 @@ async fn a_compiler_that_takes_too_long_is_killed() {
         settings.compile_timeout_ms = 200;
         settings.compiler = script("cat > /dev/null; exec sleep 3600");
     });
-    assert!(matches!(sandbox.runtime.compile(&good()).await, Err(CompileError::TookTooLong { limit_ms: 200 })));
+    assert!(matches!(sandbox.compile(&good()).await, Err(CompileError::TookTooLong { limit_ms: 200 })));
     // The only child of this process is gone as soon as it was waited for.
     while children() > 0 {
         tokio::task::yield_now().await;
@@ -97,7 +113,7 @@ async fn a_compiler_that_takes_too_much_memory_ends() {
     // 30 MiB of a data segment: read, parsed and written again, each of them once more.
     let module = format!("(module (memory 600) (data (i32.const 0) \"{}\"))", "x".repeat(30 << 20));
     let wasm = wat::parse_str(format!("(component (core {})", &module[1..])).unwrap();
-    let refused = sandbox.runtime.compile(&wasm).await;
+    let refused = sandbox.compile(&wasm).await;
     assert!(matches!(refused, Err(CompileError::TookTooMuchMemory { .. })), "{refused:?}");
 }
 
@@ -108,7 +124,7 @@ async fn every_other_end_of_the_compiler_has_its_name() {
             settings.compiler = command;
             settings.artifact_bytes = artifact_bytes;
         });
-        sandbox.runtime.compile(&good()).await.unwrap_err()
+        sandbox.compile(&good()).await.unwrap_err()
     };
     assert!(matches!(with(script("cat > /dev/null; kill -SEGV $$"), 1 << 20).await, CompileError::Died { .. }));
     assert!(matches!(with(script("exit 3"), 1 << 20).await, CompileError::Died { .. }));
@@ -124,7 +140,7 @@ async fn every_other_end_of_the_compiler_has_its_name() {
 #[tokio::test]
 async fn a_component_over_the_size_limit_is_not_compiled() {
     let sandbox = Sandbox::with(|settings| settings.component_bytes = 10);
-    assert!(matches!(sandbox.runtime.compile(&good()).await, Err(CompileError::TooLarge { limit: 10, .. })));
+    assert!(matches!(sandbox.compile(&good()).await, Err(CompileError::TooLarge { limit: 10, .. })));
 }
 
 /// The compiler knows nothing of this process: its environment is three numbers.
@@ -132,7 +148,7 @@ async fn a_component_over_the_size_limit_is_not_compiled() {
 async fn the_compiler_sees_nothing_of_the_hosts_environment() {
     let sandbox =
         Sandbox::with(|settings| settings.compiler = script("/usr/bin/env | /usr/bin/sort | cut -d= -f1 >&2; exit 65"));
-    let Err(CompileError::Rejected { reason }) = sandbox.runtime.compile(&good()).await else { panic!() };
+    let Err(CompileError::Rejected { reason }) = sandbox.compile(&good()).await else { panic!() };
     // `sh` adds two of its own.
     assert_eq!(reason, "BULKHEAD_COMPILE_CPU_SECONDS BULKHEAD_COMPILE_INPUT_BYTES BULKHEAD_COMPILE_MEMORY_BYTES PWD");
 }
@@ -161,7 +177,7 @@ async fn a_component_of_many_core_instances_fits_up_to_the_limit() {
     let sandbox = Sandbox::start();
     let loaded = sandbox.load(&with_instances(64)).await;
     assert_eq!(sandbox.runtime.describe(&loaded).await.unwrap(), "{}");
-    let digest = sandbox.runtime.compile(&with_instances(65)).await.unwrap();
+    let digest = sandbox.compile(&with_instances(65)).await.unwrap();
     assert!(matches!(sandbox.runtime.load(&digest).await, Err(LoadError::DoesNotFit { .. })));
     let refused = inspect_component(&with_instances(65), &UploadLimits::default()).unwrap_err();
     assert_eq!(refused.code(), "too-many-core-instances");
@@ -173,7 +189,7 @@ async fn a_component_with_another_type_behind_a_name_of_ours_does_not_fit_the_co
     let text = r#"(component
         (import "bulkhead:connector/context@0.1.0" (instance (export "now-ms" (func (result string)))))
         (instance $e) (export "bulkhead:connector/descriptor@0.1.0" (instance $e)))"#;
-    let digest = sandbox.runtime.compile(&wat::parse_str(text).unwrap()).await.unwrap();
+    let digest = sandbox.compile(&wat::parse_str(text).unwrap()).await.unwrap();
     assert!(matches!(sandbox.runtime.load(&digest).await, Err(LoadError::Contract { .. })));
 }
 

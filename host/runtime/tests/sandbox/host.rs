@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use bulkhead_runtime::{
-    ActOutcome, Call, CompilerCommand, Decision, External, Facts, Finished, Halt, HttpError, HttpResponse, Invocation,
-    Limits, Loaded, Operation, Ports, Produced, Runtime, RuntimeConfig, Sent, Stop,
+    ActOutcome, Asker, Call, CompileError, CompilerCommand, Decision, Digest, External, Facts, Finished, Halt,
+    HttpError, HttpResponse, Invocation, Limits, Loaded, Operation, Ports, Produced, Runtime, RuntimeConfig, Sent,
+    Stop,
 };
 use futures::future::BoxFuture;
 use tempfile::TempDir;
@@ -37,8 +38,12 @@ impl Sandbox {
         Self { runtime: Runtime::start(settings).unwrap(), dir }
     }
 
+    pub(crate) async fn compile(&self, wasm: &[u8]) -> Result<Digest, CompileError> {
+        self.runtime.compile(&wasm.to_vec().into(), Asker::Run).await
+    }
+
     pub(crate) async fn load(&self, wasm: &[u8]) -> Loaded {
-        let digest = self.runtime.compile(wasm).await.unwrap();
+        let digest = self.compile(wasm).await.unwrap();
         self.runtime.load(&digest).await.unwrap()
     }
 
@@ -89,15 +94,20 @@ pub(crate) fn ok(body: &str) -> Result<HttpResponse, HttpError> {
 type Decide = Box<dyn Fn(&Call) -> Decision + Send + Sync>;
 type Send_ = Box<dyn Fn(Call) -> BoxFuture<'static, Sent> + Send + Sync>;
 
+/// How far a guest says it is, and how nice the thread was that said so.
+type Progress = (u64, Option<u64>, String, i32);
+
 /// Ports of a test's making.
 pub(crate) struct Scripted {
     decide: Decide,
     send: Send_,
     pub(crate) state: std::collections::BTreeMap<String, String>,
     pub(crate) asked: Mutex<Vec<(u32, u32)>>,
+    /// What the store was asked for: keys, prefixes, links.
+    pub(crate) looked_up: Mutex<Vec<String>>,
     pub(crate) sent: Mutex<Vec<Call>>,
     pub(crate) paused: Mutex<Vec<u64>>,
-    pub(crate) progress: Mutex<Vec<(u64, Option<u64>, String, i32)>>,
+    pub(crate) progress: Mutex<Vec<Progress>>,
 }
 
 impl Scripted {
@@ -114,6 +124,7 @@ impl Scripted {
             send: Box::new(send),
             state: Default::default(),
             asked: Default::default(),
+            looked_up: Default::default(),
             sent: Default::default(),
             paused: Default::default(),
             progress: Default::default(),
@@ -143,14 +154,18 @@ impl Ports for Scripted {
     }
 
     fn state_get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, Halt>> {
+        self.looked_up.lock().unwrap().push(key.to_owned());
         Box::pin(async move { Ok(self.state.get(key).cloned()) })
     }
 
-    fn state_keys<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, Halt>> {
-        Box::pin(async move { Ok(self.state.keys().filter(|key| key.starts_with(prefix)).cloned().collect()) })
+    fn state_keys<'a>(&'a self, prefix: &'a str, most: u32) -> BoxFuture<'a, Result<Vec<String>, Halt>> {
+        self.looked_up.lock().unwrap().push(prefix.to_owned());
+        let found = self.state.keys().filter(move |key| key.starts_with(prefix)).take(most as usize);
+        Box::pin(async move { Ok(found.cloned().collect()) })
     }
 
     fn resolve<'a>(&'a self, stream: &'a str, id: &'a str) -> BoxFuture<'a, Result<Option<External>, Halt>> {
+        self.looked_up.lock().unwrap().push(format!("{stream}/{id}"));
         Box::pin(async move { Ok(Some(External { id: format!("\"{stream}/{id}\""), version: None })) })
     }
 

@@ -224,6 +224,37 @@ async fn hoarding_handles_ends_the_run() {
     assert_eq!(*stop(&sandbox.act(&wasm).await), Stop::Limit { kind: LimitKind::Handles, allowed: 1_000 });
 }
 
+/// A component that makes so many handles of a resource type of its own, which the host's table never sees.
+fn with_own_handles(count: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+             (type $own (resource (rep i32)))
+             (core func $new (canon resource.new $own))
+             (core module $m (import "" "new" (func $new (param i32) (result i32)))
+               (memory (export "memory") 1) (data (i32.const 8) "{{}}")
+               (func (export "describe") (result i32) (local $i i32)
+                 (loop $l (drop (call $new (i32.const 1)))
+                   (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {count}))))
+                 (i32.store (i32.const 0) (i32.const 8)) (i32.store (i32.const 4) (i32.const 2)) (i32.const 0)))
+             (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
+             (func $d (result string) (canon lift (core func $i "describe") (memory $i "memory")))
+             (instance $e (export "describe" (func $d)))
+             (export "bulkhead:connector/descriptor@0.1.0" (instance $e)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// Mutation: invoke.rs, `store`, leave out `set_max_component_handles`.
+#[tokio::test]
+async fn hoarding_handles_of_its_own_ends_the_run() {
+    let sandbox = Sandbox::start();
+    let few = sandbox.load(&with_own_handles(900)).await;
+    assert_eq!(sandbox.runtime.describe(&few).await.unwrap(), "{}");
+    let many = sandbox.load(&with_own_handles(5_000)).await;
+    let stopped = sandbox.runtime.describe(&many).await.unwrap_err();
+    assert_eq!(stopped, Stop::Limit { kind: LimitKind::Handles, allowed: 1_000 });
+}
+
 #[tokio::test]
 async fn a_trap_says_what_and_where() {
     let sandbox = Sandbox::start();

@@ -59,6 +59,24 @@ async fn standard_error_becomes_log_lines() {
     assert_eq!(lines, [(LogLevel::Warn, "thread 'main' panicked"), (LogLevel::Warn, "at src/lib.rs")]);
 }
 
+/// Without the count every one of them reaches the ports.
+#[tokio::test]
+async fn a_flood_of_progress_is_cut() {
+    let sandbox = Sandbox::start();
+    let mut guest = Guest::new();
+    let note = guest.text("on");
+    let wasm = guest
+        .act(&format!(
+            "(loop $l (call $progress (i64.const 5) (i32.const 0) (i64.const 0) {note})
+               (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1500))))
+             (call $done_number (i64.const 1))"
+        ))
+        .build();
+    let ports = Arc::new(Scripted::echoing());
+    assert_eq!(value(&sandbox.act_through(&wasm, Arc::clone(&ports) as _).await), "1");
+    assert_eq!(ports.progress.lock().unwrap().len(), 1_000);
+}
+
 #[tokio::test]
 async fn progress_reaches_the_ports_from_a_nice_thread() {
     let sandbox = Sandbox::start();

@@ -7,12 +7,15 @@
 
 mod admission;
 mod answers;
+mod budget;
 mod clock;
 mod compiling;
+mod confinement;
 mod contract;
 mod guest;
 mod host;
 mod http;
 mod limits;
 mod log;
+mod stack;
 mod state;

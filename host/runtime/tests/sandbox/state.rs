@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bulkhead_runtime::{Invocation, Limits};
+use bulkhead_runtime::{Finished, Invocation, LimitKind, Limits, Stop};
 
 use crate::guest::Guest;
-use crate::host::{Sandbox, Scripted, acting, value};
+use crate::host::{Sandbox, Scripted, acting, stop, value};
 
 fn ports() -> Scripted {
     let mut ports = Scripted::echoing();
@@ -123,4 +123,91 @@ async fn a_record_is_resolved_through_the_ports() {
         ))
         .build();
     assert_eq!(value(&sandbox.act_through(&wasm, Arc::new(ports())).await), r#""invoices/7""#);
+}
+
+async fn act_within(wasm: &[u8], limits: Limits, ports: &Arc<Scripted>) -> Finished {
+    let sandbox = Sandbox::start();
+    sandbox
+        .runtime
+        .invoke(Invocation { limits, ports: Arc::clone(ports) as _, ..acting(&sandbox.load(wasm).await) })
+        .await
+}
+
+/// Mutation: capabilities/state.rs, `buffer`, leave out `one_too_many`: each key is some statements of the one transaction
+/// that commits the run, and the store has one writer.
+#[tokio::test]
+async fn a_run_writes_so_many_keys_and_no_more() {
+    let mut guest = Guest::new();
+    let (keys, one) = (guest.text("abc"), guest.text("1"));
+    let at = keys.split(')').next().unwrap().trim_start_matches("(i32.const ").parse::<u32>().unwrap();
+    let set = |nth: u32| format!("(call $state_set (i32.const {}) (i32.const 1) {one} (i32.const 2048))", at + nth);
+    let refused = "(i64.load8_u (i32.const 2048))";
+    // Two keys, one of them again, and a third.
+    let wasm = guest
+        .act(&format!(
+            "{} {} {} (if (i64.ne {refused} (i64.const 0)) (then unreachable))
+             {} (call $done_number (i64.add (i64.mul {refused} (i64.const 10)) (i64.load8_u (i32.const 2052))))",
+            set(0),
+            set(1),
+            set(0),
+            set(2)
+        ))
+        .build();
+    let finished = act_within(&wasm, Limits { state_writes: 2, ..Limits::default() }, &Arc::new(ports())).await;
+    assert_eq!(value(&finished), "11", "refused: full");
+    assert_eq!(finished.state_writes.len(), 2);
+}
+
+/// Mutation: capabilities/state.rs, `keys`, leave out the comparison with `allowed`.
+#[tokio::test]
+async fn one_call_lists_so_many_keys_and_no_more() {
+    let mut guest = Guest::new();
+    let all = guest.text("");
+    let wasm = guest
+        .act(&format!("(call $state_keys {all} (i32.const 2048)) (call $done_number (i64.load32_u (i32.const 2052)))"))
+        .build();
+    let listing =
+        async |state_keys| act_within(&wasm, Limits { state_keys, ..Limits::default() }, &Arc::new(ports())).await;
+    assert_eq!(value(&listing(3).await), "3");
+    assert_eq!(*stop(&listing(2).await), Stop::Limit { kind: LimitKind::StateKeys, allowed: 2 });
+}
+
+/// Mutation: guest.rs, `look_up`, leave out the comparison: the guest asks until its wall time is over, on threads that
+/// are not its own.
+#[tokio::test]
+async fn a_run_asks_the_store_so_often_and_no_more() {
+    for ask in ["state_get", "state_keys", "resolve"] {
+        let mut guest = Guest::new();
+        let key = guest.text("a");
+        let asked = if ask == "resolve" { format!("{key} {key}") } else { key };
+        let wasm =
+            guest.act(&format!("(loop $l (call ${ask} {asked} (i32.const 2048)) (br $l)) (unreachable)")).build();
+        let ports = Arc::new(ports());
+        let finished = act_within(&wasm, Limits { lookups: 5, ..Limits::default() }, &ports).await;
+        assert_eq!(*stop(&finished), Stop::Limit { kind: LimitKind::Lookups, allowed: 5 }, "{ask}");
+        assert_eq!(ports.looked_up.lock().unwrap().len(), 5, "{ask}");
+    }
+}
+
+/// Some stores fail on a NUL, and all of them would carry a megabyte there and back.
+///
+/// Mutation: guest.rs, `storable`, leave out either half.
+#[tokio::test]
+async fn what_nothing_can_be_kept_under_is_not_asked_for() {
+    for odd in ["\0", "a\0b", &"k".repeat(513)] {
+        let mut guest = Guest::new();
+        let (odd, plain) = (guest.text(odd), guest.text("a"));
+        let wasm = guest
+            .act(&format!(
+                "(call $state_keys {odd} (i32.const 2048)) (if (i32.load (i32.const 2052)) (then unreachable))
+                 (call $state_get {odd} (i32.const 2048)) (if (i32.load8_u (i32.const 2048)) (then unreachable))
+                 (call $resolve {odd} {plain} (i32.const 2048)) (if (i32.load8_u (i32.const 2048)) (then unreachable))
+                 (call $resolve {plain} {odd} (i32.const 2048)) (if (i32.load8_u (i32.const 2048)) (then unreachable))
+                 (call $done_number (i64.const 1))"
+            ))
+            .build();
+        let ports = Arc::new(ports());
+        assert_eq!(value(&act_within(&wasm, Limits::default(), &ports).await), "1");
+        assert_eq!(*ports.looked_up.lock().unwrap(), [""; 0]);
+    }
 }

@@ -17,6 +17,7 @@ use crate::api::{List, created, short_list};
 use crate::auth::{Access, Caller};
 use crate::body::{Json, Path, id};
 use crate::problem::Answer;
+use crate::text::Fields;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new().route("/apps", get(list).post(register)).route("/apps/{app}/secrets", put(set_secrets))
@@ -65,13 +66,19 @@ fn view(desk: &Desk, app: App) -> View {
         client_id: app.client_id,
         pins: serde_json::from_str(&app.pins).unwrap_or_default(),
         webhook_url: webhook_url.into(),
-        callback_url: desk.engine.oauth_callback().into(),
+        callback_url: desk.engine.oauth_callback(app.id).into(),
         created_ms: app.created_ms,
     }
 }
 
-async fn register(caller: Caller, State(desk): State<Desk>, Json(new): Json<New>) -> Answer<Response> {
+async fn register(caller: Caller, State(desk): State<Desk>, body: Json<New>) -> Answer<Response> {
     caller.may("apps", Access::Write)?;
+    let new = body.read().await?;
+    Fields::default()
+        .key("/connector", &new.connector)
+        .name("/name", &new.name)
+        .key("/client_id", new.client_id.as_deref().unwrap_or("none"))
+        .done()?;
     let new = NewApp {
         connector: new.connector,
         name: new.name,
@@ -88,9 +95,10 @@ async fn set_secrets(
     caller: Caller,
     State(desk): State<Desk>,
     Path(app): Path<String>,
-    Json(secrets): Json<Secrets>,
+    body: Json<Secrets>,
 ) -> Answer<StatusCode> {
     caller.may("apps", Access::Write)?;
+    let secrets = body.read().await?;
     let (client, webhook) =
         (secrets.client_secret.map(Secret::from_string), secrets.webhook_secret.map(Secret::from_string));
     desk.engine.set_app_secrets(caller.tenant, id(&app, "app")?, client, webhook).await?;

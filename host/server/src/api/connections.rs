@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use bulkhead_engine::{ConnectError, ConnectionView, NewConnection, RunView};
+use bulkhead_engine::{ConnectError, ConnectionView, NewConnection};
 use bulkhead_manifest::AppId;
 use bulkhead_vault::Secret;
 use http::StatusCode;
@@ -15,10 +15,12 @@ use serde_json::Value;
 use url::Url;
 
 use crate::Desk;
+use crate::api::operations::run_answer;
 use crate::api::{List, Paging, created};
 use crate::auth::{Access, Tenant};
 use crate::body::{Json, Path, Query, id};
 use crate::problem::{Answer, Problem};
+use crate::text::Fields;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new()
@@ -29,6 +31,9 @@ pub(crate) fn routes() -> Router<Desk> {
         .route("/connections/{connection}/sessions", post(open_session))
         .route("/connections/{connection}/check", post(check))
 }
+
+/// As text, bytes: lists show them.
+const LARGEST_SETTINGS: usize = 64 << 10;
 
 fn production() -> String {
     "production".to_owned()
@@ -53,9 +58,17 @@ struct New {
     settings: Value,
 }
 
-async fn create(tenant: Tenant, State(desk): State<Desk>, Json(new): Json<New>) -> Answer<Response> {
+async fn create(tenant: Tenant, State(desk): State<Desk>, body: Json<New>) -> Answer<Response> {
     let tenant = tenant.may("connections", Access::Write)?;
-    let New { connector, version, app, environment, name, settings } = new;
+    let New { connector, version, app, environment, name, settings } = body.read().await?;
+    Fields::default()
+        .key("/connector", &connector)
+        .key("/version", version.as_deref().unwrap_or("newest"))
+        .key("/environment", &environment)
+        .name("/name", &name)
+        .expect(settings.is_object(), "/settings", "settings are an object")
+        .expect(settings.to_string().len() <= LARGEST_SETTINGS, "/settings", "settings have at most 64 KiB")
+        .done()?;
     let new = NewConnection { connector, version, app, environment, name, settings };
     Ok(created(desk.engine.connect(tenant, new).await?))
 }
@@ -94,9 +107,10 @@ async fn authorize(
     tenant: Tenant,
     State(desk): State<Desk>,
     Path(connection): Path<String>,
-    Json(credential): Json<Credential>,
+    body: Json<Credential>,
 ) -> Answer<axum::Json<ConnectionView>> {
     let tenant = tenant.may("connections", Access::Write)?;
+    let credential = body.read().await?;
     let fields = credential.fields.into_iter().map(|(name, value)| (name, Secret::from_string(value))).collect();
     let webhook_secret = credential.webhook_secret.map(Secret::from_string);
     let connection = id(&connection, "connection")?;
@@ -113,9 +127,10 @@ async fn set_webhook_secret(
     tenant: Tenant,
     State(desk): State<Desk>,
     Path(connection): Path<String>,
-    Json(given): Json<WebhookSecret>,
+    body: Json<WebhookSecret>,
 ) -> Answer<StatusCode> {
     let tenant = tenant.may("connections", Access::Write)?;
+    let given = body.read().await?;
     let secret = Secret::from_string(given.secret);
     desk.engine.set_webhook_secret(tenant, id(&connection, "connection")?, secret).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -128,32 +143,36 @@ struct NewSession {
     return_url: Option<Url>,
 }
 
+fn may_be_returned_to(url: &Url) -> bool {
+    const LONGEST: usize = 2_000;
+    let open = url.username().is_empty() && url.password().is_none();
+    matches!(url.scheme(), "https" | "http") && open && url.as_str().len() <= LONGEST
+}
+
 async fn open_session(
     tenant: Tenant,
     State(desk): State<Desk>,
     Path(connection): Path<String>,
-    Json(new): Json<NewSession>,
+    body: Json<NewSession>,
 ) -> Answer<Response> {
     let tenant = tenant.may("connections", Access::Write)?;
-    if new.return_url.as_ref().is_some_and(|url| !matches!(url.scheme(), "https" | "http")) {
+    let new = body.read().await?;
+    if !new.return_url.as_ref().is_none_or(may_be_returned_to) {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid-return-url",
-            "`return_url` has to be http or https.",
+            "`return_url` has to be http or https, without a user and password, and at most 2,000 characters long.",
         ));
     }
     match desk.engine.open_session(tenant, id(&connection, "connection")?, new.return_url).await {
         Ok(session) => Ok(created(session)),
         Err(ConnectError::Fault(fault)) => Err(fault.into()),
+        Err(ConnectError::Connection(error)) => Err(error.into()),
         Err(_) => Err(Problem::not_found("connection")),
     }
 }
 
-async fn check(
-    tenant: Tenant,
-    State(desk): State<Desk>,
-    Path(connection): Path<String>,
-) -> Answer<axum::Json<RunView>> {
+async fn check(tenant: Tenant, State(desk): State<Desk>, Path(connection): Path<String>) -> Answer<Response> {
     let tenant = tenant.may("connections", Access::Write)?;
-    Ok(axum::Json(desk.engine.check(tenant, id(&connection, "connection")?).await?))
+    Ok(run_answer(desk.engine.check(tenant, id(&connection, "connection")?).await?))
 }

@@ -1,7 +1,7 @@
 //! Connectors: upload, list, inspect. A tenant sees the operator's and its own.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bulkhead_manifest::{ConnectorId, VersionId};
@@ -13,8 +13,9 @@ use serde_json::Value;
 use crate::Desk;
 use crate::api::{List, created, short_list};
 use crate::auth::{Access, Caller};
-use crate::body::{Path, Raw};
+use crate::body::{self, Path};
 use crate::problem::{Answer, Problem};
+use crate::text::is_key;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new().route("/connectors", get(list)).route("/connectors/{name}", get(inspect))
@@ -23,6 +24,11 @@ pub(crate) fn routes() -> Router<Desk> {
 pub(crate) fn uploads() -> Router<Desk> {
     Router::new().route("/connectors", post(publish))
 }
+
+/// A little more than a component may have, so that the runtime's own words are heard.
+const LARGEST_UPLOAD: usize = (32 << 20) + (64 << 10);
+/// So many times a client's usual patience.
+const UPLOAD_PATIENCE: u32 = 6;
 
 #[derive(Serialize)]
 struct View {
@@ -55,13 +61,16 @@ struct Inspected {
     versions: Vec<VersionView>,
 }
 
-async fn publish(caller: Caller, State(desk): State<Desk>, Raw(body): Raw) -> Answer<Response> {
+async fn publish(caller: Caller, State(desk): State<Desk>, request: Request) -> Answer<Response> {
     caller.may("connectors", Access::Write)?;
-    if body.is_empty() {
+    // Held until it is published: a component in memory is a large thing.
+    let _place = desk.uploads.acquire().await;
+    let wasm = body::read(request.into_body(), LARGEST_UPLOAD, desk.clients.patience * UPLOAD_PATIENCE).await?;
+    if wasm.is_empty() {
         let detail = "Send the component itself as the body: `curl --data-binary @connector.wasm`.";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "body-empty", detail));
     }
-    let published = desk.engine.publish(caller.tenant, body.to_vec()).await?;
+    let published = desk.engine.publish(caller.tenant, wasm).await?;
     if published.already { Ok(axum::Json(published).into_response()) } else { Ok(created(published)) }
 }
 
@@ -101,6 +110,9 @@ async fn list(caller: Caller, State(desk): State<Desk>) -> Answer<List<View>> {
 
 async fn inspect(caller: Caller, State(desk): State<Desk>, Path(name): Path<String>) -> Answer<axum::Json<Inspected>> {
     caller.may("connectors", Access::Read)?;
+    if !is_key(&name) {
+        return Err(Problem::not_found("connector"));
+    }
     let store = desk.engine.store();
     let (connector, versions) = match caller.tenant {
         Some(tenant) => {

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use bulkhead_manifest::{ConnectionId, DeliveryId, EventId, RunId};
-use bulkhead_store::{Delivery, DeliveryStatus, Event};
+use bulkhead_store::{DeliveryStatus, Event, ListedDelivery};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ struct DeliveryView {
     status: DeliveryStatus,
     /// How often the same came again.
     duplicates: u64,
-    body_bytes: usize,
+    body_bytes: u64,
     received_ms: u64,
 }
 
@@ -74,14 +74,14 @@ fn event_view(event: Event) -> EventView {
     }
 }
 
-fn delivery_view(delivery: Delivery) -> DeliveryView {
+fn delivery_view(delivery: ListedDelivery) -> DeliveryView {
     DeliveryView {
         id: delivery.id,
         connection: delivery.connection,
         dedupe_key: delivery.dedupe_key,
         status: delivery.status,
         duplicates: delivery.duplicates,
-        body_bytes: delivery.body.len(),
+        body_bytes: delivery.body_bytes,
         received_ms: delivery.received_ms,
     }
 }
@@ -89,8 +89,8 @@ fn delivery_view(delivery: Delivery) -> DeliveryView {
 async fn events(tenant: Tenant, State(desk): State<Desk>, Query(filter): Query<Filter>) -> Answer<List<EventView>> {
     let tenant = tenant.may("events", Access::Read)?;
     let (connection, paging) = filter.split()?;
-    let rows = desk.engine.store().tenant_read(tenant).await?.events(connection, paging.page()?).await?;
-    Ok(paging.list(rows.into_iter().map(event_view).collect(), |event| event.id.to_string()))
+    let part = desk.engine.store().tenant_read(tenant).await?.events(connection, paging.page()?).await?;
+    Ok(List::part(part, event_view, |event| event.id.to_string()))
 }
 
 async fn deliveries(

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Desk;
-use crate::api::{List, created, short_list};
+use crate::api::{List, Paging, created};
 use crate::auth::{Access, Caller, NOUNS, allows, new_key};
-use crate::body::{Json, Path, id};
-use crate::problem::{Answer, Problem};
+use crate::body::{Json, Path, Query, id};
+use crate::problem::Answer;
+use crate::text::Fields;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new().route("/keys", get(list).post(create)).route("/keys/{key}", delete(revoke))
@@ -30,6 +31,9 @@ struct New {
     expires_ms: Option<u64>,
 }
 
+/// More than there are to name.
+const MOST_SCOPES: usize = 50;
+
 #[derive(Serialize)]
 struct View {
     id: KeyId,
@@ -39,18 +43,25 @@ struct View {
     scopes: Value,
     expires_ms: Option<u64>,
     revoked_ms: Option<u64>,
+    /// To the minute.
+    last_used_ms: Option<u64>,
     created_ms: u64,
     /// Only when it is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }
 
-async fn create(caller: Caller, State(desk): State<Desk>, Json(new): Json<New>) -> Answer<Response> {
+async fn create(caller: Caller, State(desk): State<Desk>, body: Json<New>) -> Answer<Response> {
     caller.may("keys", Access::Write)?;
-    let invalid = invalid_scopes(caller.scopes(), &new.scopes);
-    if !invalid.is_empty() {
-        return Err(Problem::invalid(invalid));
-    }
+    let new = body.read().await?;
+    let no_later = new.expires_ms.is_some_and(|end| caller.expires_ms().is_none_or(|own| end <= own));
+    let may_be_without_end = new.expires_ms.is_none() && caller.expires_ms().is_none();
+    Fields::default()
+        .name("/name", &new.name)
+        .expect(no_later || may_be_without_end, "/expires_ms", expires_no_later(caller.expires_ms()))
+        .expect(new.scopes.len() <= MOST_SCOPES, "/scopes", format!("a key has at most {MOST_SCOPES} scopes"))
+        .also(invalid_scopes(caller.scopes(), &new.scopes))
+        .done()?;
     let now_ms = desk.engine.clock().now_ms();
     let (row, token) = new_key(&desk.pepper, now_ms, new.name, &new.scopes, new.expires_ms);
     let mut tx = desk.engine.store().system().await?;
@@ -58,7 +69,22 @@ async fn create(caller: Caller, State(desk): State<Desk>, Json(new): Json<New>) 
     tx.commit().await?;
     let scopes = serde_json::to_value(&new.scopes).unwrap_or_default();
     let (id, name, prefix, expires_ms) = (row.id, row.name, row.prefix, row.expires_ms);
-    Ok(created(View { id, name, prefix, scopes, expires_ms, revoked_ms: None, created_ms: now_ms, key: Some(token) }))
+    let key = Some(token);
+    Ok(created(View {
+        id,
+        name,
+        prefix,
+        scopes,
+        expires_ms,
+        revoked_ms: None,
+        last_used_ms: None,
+        created_ms: now_ms,
+        key,
+    }))
+}
+
+fn expires_no_later(than_ms: Option<u64>) -> String {
+    than_ms.map_or_else(String::new, |end| format!("this key ends at {end}: what it makes ends no later"))
 }
 
 /// Scopes that do not exist, or that the maker of the key does not have.
@@ -77,13 +103,13 @@ fn invalid_scopes(own: &[String], wanted: &[String]) -> Vec<InvalidField> {
         };
         Some(InvalidField { pointer: format!("/scopes/{index}"), message })
     };
-    wanted.iter().enumerate().filter_map(refuse).collect()
+    wanted.iter().take(MOST_SCOPES).enumerate().filter_map(refuse).collect()
 }
 
-async fn list(caller: Caller, State(desk): State<Desk>) -> Answer<List<View>> {
+async fn list(caller: Caller, State(desk): State<Desk>, Query(paging): Query<Paging>) -> Answer<List<View>> {
     caller.may("keys", Access::Read)?;
-    let rows = desk.engine.store().system_read().await?.keys(caller.tenant).await?;
-    Ok(short_list(rows.into_iter().map(view).collect()))
+    let rows = desk.engine.store().system_read().await?.keys(caller.tenant, paging.page()?).await?;
+    Ok(paging.list(rows.into_iter().map(view).collect(), |key| key.id.to_string()))
 }
 
 fn view(key: Key) -> View {
@@ -94,6 +120,7 @@ fn view(key: Key) -> View {
         scopes: serde_json::from_str(&key.scopes).unwrap_or_default(),
         expires_ms: key.expires_ms,
         revoked_ms: key.revoked_ms,
+        last_used_ms: key.last_used_ms,
         created_ms: key.created_ms,
         key: None,
     }

@@ -14,7 +14,7 @@ mod tenants;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use bulkhead_store::Page;
+use bulkhead_store::{Page, Part};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -24,16 +24,21 @@ use crate::problem::{Answer, Problem};
 pub(crate) fn routes() -> Router<Desk> {
     Router::new()
         .merge(apps::routes())
-        .merge(connections::routes())
         .merge(connectors::routes())
         .merge(counters::routes())
         .merge(events::routes())
         .merge(keys::routes())
+        .merge(runs::routes())
+        .merge(tenants::routes())
+}
+
+/// Paths where something is carried out before they answer.
+pub(crate) fn waiting() -> Router<Desk> {
+    Router::new()
+        .merge(connections::routes())
         .merge(operations::routes())
         .merge(records::routes())
         .merge(self::routes::routes())
-        .merge(runs::routes())
-        .merge(tenants::routes())
 }
 
 /// Paths that take more than JSON may hold.
@@ -45,7 +50,7 @@ pub(crate) fn uploads() -> Router<Desk> {
 #[derive(Serialize)]
 pub(crate) struct List<T> {
     items: Vec<T>,
-    /// Give it as `before` to get what follows; absent on the last page.
+    /// Give it as `before` (`after` for records and links) to get what follows; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -82,6 +87,15 @@ impl Paging {
 impl<T: Serialize> IntoResponse for List<T> {
     fn into_response(self) -> Response {
         axum::Json(self).into_response()
+    }
+}
+
+impl<T> List<T> {
+    /// A part of a list, with a cursor where it goes on.
+    pub(crate) fn part<Row>(part: Part<Row>, view: impl Fn(Row) -> T, id: impl Fn(&T) -> String) -> Self {
+        let items: Vec<T> = part.rows.into_iter().map(view).collect();
+        let next = items.last().filter(|_| part.more).map(id);
+        Self { items, next }
     }
 }
 

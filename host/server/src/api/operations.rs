@@ -60,9 +60,10 @@ async fn act(
     Path((connection, action)): Path<(String, String)>,
     Query(waiting): Query<Waiting>,
     headers: HeaderMap,
-    Json(input): Json<Value>,
+    body: Json<Value>,
 ) -> Answer<Response> {
     let tenant = tenant.may("runs", Access::Write)?;
+    let input = body.any().await?;
     let call = ActionCall { action, input, idempotency_key: idempotency_key(&headers)?, wait_ms: waiting.wait_ms() };
     Ok(run_answer(desk.engine.call(tenant, id(&connection, "connection")?, call).await?))
 }
@@ -88,9 +89,10 @@ async fn pull(
     State(desk): State<Desk>,
     Path((connection, stream)): Path<(String, String)>,
     Query(waiting): Query<Waiting>,
-    Json(pull): Json<Pull>,
+    body: Json<Pull>,
 ) -> Answer<Response> {
     let tenant = tenant.may("runs", Access::Write)?;
+    let pull = body.read().await?;
     let mode = match pull.mode {
         Mode::Full => PullMode::Full,
         Mode::Incremental => PullMode::Incremental,

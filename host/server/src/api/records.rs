@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use crate::Desk;
 use crate::api::operations::{Waiting, run_answer};
-use crate::api::{List, short_list};
+use crate::api::{LARGEST_LIMIT, List, USUAL_LIMIT};
 use crate::auth::{Access, Tenant};
 use crate::body::{Json, Path, Query, id};
 use crate::problem::{Answer, Problem};
+use crate::text::{Fields, is_key};
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new()
@@ -49,8 +50,12 @@ struct Forward {
 }
 
 impl Forward {
-    fn after(self) -> After {
-        After { after: self.after, limit: self.limit.unwrap_or(50).clamp(1, 200) }
+    fn after(self) -> Answer<After> {
+        if self.after.as_deref().is_some_and(|after| !is_key(after)) {
+            let detail = "`after` is not a cursor of this list.";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-cursor", detail));
+        }
+        Ok(After { after: self.after, limit: self.limit.unwrap_or(USUAL_LIMIT).clamp(1, LARGEST_LIMIT) })
     }
 }
 
@@ -78,10 +83,12 @@ async fn store(
     State(desk): State<Desk>,
     Path((connection, stream, record)): Path<(String, String, String)>,
     Query(waiting): Query<Waiting>,
-    Json(data): Json<Value>,
+    body: Json<Value>,
 ) -> Answer<Response> {
     let tenant = tenant.may("records", Access::Write)?;
     let connection = id(&connection, "connection")?;
+    Fields::default().key("/record", &record).done()?;
+    let data = body.any().await?;
     Ok(run_answer(desk.engine.put_record(tenant, connection, stream, record, data, waiting.wait_ms()).await?))
 }
 
@@ -91,8 +98,10 @@ async fn read(
     Path((connection, stream, record)): Path<(String, String, String)>,
 ) -> Answer<axum::Json<View>> {
     let tenant = tenant.may("records", Access::Read)?;
+    let connection = id(&connection, "connection")?;
+    desk.engine.stream(tenant, connection, &stream).await?;
     let mut read = desk.engine.store().tenant_read(tenant).await?;
-    let found = read.record(id(&connection, "connection")?, &stream, &record).await?;
+    let found = if is_key(&record) { read.record(connection, &stream, &record).await? } else { None };
     found.map(view).map(axum::Json).ok_or_else(|| Problem::not_found("record"))
 }
 
@@ -103,9 +112,10 @@ async fn list(
     Query(forward): Query<Forward>,
 ) -> Answer<List<View>> {
     let tenant = tenant.may("records", Access::Read)?;
+    let (connection, after) = (id(&connection, "connection")?, forward.after()?);
+    desk.engine.stream(tenant, connection, &stream).await?;
     let mut read = desk.engine.store().tenant_read(tenant).await?;
-    let rows = read.records(id(&connection, "connection")?, &stream, &forward.after()).await?;
-    Ok(short_list(rows.into_iter().map(view).collect()))
+    Ok(List::part(read.records(connection, &stream, &after).await?, view, |record| record.id.clone()))
 }
 
 async fn links(
@@ -115,9 +125,10 @@ async fn links(
     Query(forward): Query<Forward>,
 ) -> Answer<List<LinkView>> {
     let tenant = tenant.may("records", Access::Read)?;
+    let (connection, after) = (id(&connection, "connection")?, forward.after()?);
+    desk.engine.stream(tenant, connection, &stream).await?;
     let mut read = desk.engine.store().tenant_read(tenant).await?;
-    let rows = read.links(id(&connection, "connection")?, &stream, &forward.after()).await?;
-    Ok(short_list(rows.into_iter().map(link_view).collect()))
+    Ok(List::part(read.links(connection, &stream, &after).await?, link_view, |link| link.record.clone()))
 }
 
 #[derive(Deserialize)]
@@ -130,9 +141,12 @@ async fn link(
     tenant: Tenant,
     State(desk): State<Desk>,
     Path((connection, stream, record)): Path<(String, String, String)>,
-    Json(new): Json<NewLink>,
+    body: Json<NewLink>,
 ) -> Answer<StatusCode> {
     let tenant = tenant.may("records", Access::Write)?;
-    desk.engine.put_link(tenant, id(&connection, "connection")?, stream, record, new.external_id).await?;
+    let connection = id(&connection, "connection")?;
+    let new = body.read().await?;
+    Fields::default().key("/record", &record).key("/external_id", &new.external_id).done()?;
+    desk.engine.put_link(tenant, connection, stream, record, new.external_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

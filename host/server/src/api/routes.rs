@@ -12,13 +12,16 @@ use crate::api::{List, Paging, created};
 use crate::auth::{Access, Tenant};
 use crate::body::{Json, Path, Query, id};
 use crate::problem::Answer;
+use crate::text::Fields;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new().route("/routes", get(list).post(create)).route("/routes/{route}", delete(remove))
 }
 
-async fn create(tenant: Tenant, State(desk): State<Desk>, Json(new): Json<NewRoute>) -> Answer<Response> {
+async fn create(tenant: Tenant, State(desk): State<Desk>, body: Json<NewRoute>) -> Answer<Response> {
     let tenant = tenant.may("routes", Access::Write)?;
+    let new = body.read().await?;
+    Fields::default().name("/name", &new.name).done()?;
     Ok(created(desk.engine.create_route(tenant, new).await?))
 }
 

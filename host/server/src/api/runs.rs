@@ -1,9 +1,9 @@
-//! Runs: look, settle, cancel.
+//! Runs: look, settle, cancel, run again.
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
-use bulkhead_engine::{RunFilter, RunView, Verdict};
+use bulkhead_engine::{External, RunFilter, RunView, Verdict};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -19,6 +19,7 @@ pub(crate) fn routes() -> Router<Desk> {
         .route("/runs/{run}", get(read))
         .route("/runs/{run}/resolve", post(resolve))
         .route("/runs/{run}/cancel", post(cancel))
+        .route("/runs/{run}/retry", post(retry))
 }
 
 #[derive(Deserialize)]
@@ -48,6 +49,19 @@ async fn read(tenant: Tenant, State(desk): State<Desk>, Path(run): Path<String>)
 #[serde(deny_unknown_fields)]
 struct Resolve {
     verdict: Said,
+    /// Which requests are not there, where it is not plain.
+    #[serde(default)]
+    requests: Vec<Named>,
+    /// What a push made at the provider, where it happened: its id, and its version where it has one.
+    external: Option<String>,
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    seq: u32,
+    sub: u32,
 }
 
 #[derive(Deserialize)]
@@ -61,12 +75,18 @@ async fn resolve(
     tenant: Tenant,
     State(desk): State<Desk>,
     Path(run): Path<String>,
-    Json(resolve): Json<Resolve>,
+    body: Json<Resolve>,
 ) -> Answer<axum::Json<RunView>> {
     let tenant = tenant.may("runs", Access::Write)?;
+    let resolve = body.read().await?;
     let verdict = match resolve.verdict {
-        Said::Happened => Verdict::Happened,
-        Said::SendAgain => Verdict::SendAgain,
+        Said::Happened => {
+            let version = resolve.version;
+            Verdict::Happened { external: resolve.external.map(|id| External { id, version }) }
+        }
+        Said::SendAgain => {
+            Verdict::SendAgain { requests: resolve.requests.iter().map(|named| (named.seq, named.sub)).collect() }
+        }
     };
     Ok(axum::Json(desk.engine.resolve_uncertain(tenant, id(&run, "run")?, verdict).await?))
 }
@@ -74,4 +94,9 @@ async fn resolve(
 async fn cancel(tenant: Tenant, State(desk): State<Desk>, Path(run): Path<String>) -> Answer<axum::Json<RunView>> {
     let tenant = tenant.may("runs", Access::Write)?;
     Ok(axum::Json(desk.engine.cancel(tenant, id(&run, "run")?).await?))
+}
+
+async fn retry(tenant: Tenant, State(desk): State<Desk>, Path(run): Path<String>) -> Answer<axum::Json<RunView>> {
+    let tenant = tenant.may("runs", Access::Write)?;
+    Ok(axum::Json(desk.engine.run_again(tenant, id(&run, "run")?).await?))
 }

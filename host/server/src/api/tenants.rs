@@ -12,6 +12,7 @@ use crate::api::{List, Paging, created};
 use crate::auth::{Access, Caller};
 use crate::body::{Json, Query};
 use crate::problem::Answer;
+use crate::text::Fields;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new().route("/tenants", get(list).post(create))
@@ -30,8 +31,10 @@ struct View {
     created_ms: u64,
 }
 
-async fn create(caller: Caller, State(desk): State<Desk>, Json(new): Json<New>) -> Answer<Response> {
+async fn create(caller: Caller, State(desk): State<Desk>, body: Json<New>) -> Answer<Response> {
     caller.operator(Access::Write)?;
+    let new = body.read().await?;
+    Fields::default().name("/name", &new.name).done()?;
     let now_ms = desk.engine.clock().now_ms();
     let row = bulkhead_store::NewTenant { id: TenantId::new(now_ms), name: new.name, created_ms: now_ms };
     let mut tx = desk.engine.store().system().await?;

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use super::{NOW, World, new_run, on_both};
 use crate::*;
 
-fn delivery(scope: Scope, to: Option<(TenantId, ConnectionId)>, key: &str) -> NewDelivery {
+pub(super) fn delivery(scope: Scope, to: Option<(TenantId, ConnectionId)>, key: &str) -> NewDelivery {
     NewDelivery {
         id: DeliveryId::new(NOW),
         scope,
@@ -31,7 +31,7 @@ async fn app(world: &World) -> AppId {
         created_ms: NOW,
     };
     let mut tx = world.store.system().await.unwrap();
-    tx.create_app(&app).await.unwrap();
+    tx.create_app(None, &app).await.unwrap();
     tx.commit().await.unwrap();
     app.id
 }
@@ -40,7 +40,7 @@ on_both! {
     async fn a_delivery_and_its_runs_are_there_together(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         let new = delivery(Scope::Endpoint(connection), Some((tenant, connection)), "evt_1");
-        let accepted = world.store.accept_deliveries(std::slice::from_ref(&new)).await.unwrap();
+        let accepted = world.store.accept_deliveries(vec![new.clone()]).await.unwrap();
         let run = new.runs[0].id;
         assert_eq!(accepted, [Accepted::New { delivery: new.id, runs: vec![Enqueued::New(run)] }]);
         assert_eq!(world.claim_one().await.id, run);
@@ -53,9 +53,9 @@ on_both! {
         let to = Some((tenant, connection));
         let first = delivery(Scope::Endpoint(connection), to, "evt_1");
         let again = delivery(Scope::Endpoint(connection), to, "evt_1");
-        world.store.accept_deliveries(std::slice::from_ref(&first)).await.unwrap();
+        world.store.accept_deliveries(vec![first.clone()]).await.unwrap();
         for _ in 0..2 {
-            let accepted = world.store.accept_deliveries(std::slice::from_ref(&again)).await.unwrap();
+            let accepted = world.store.accept_deliveries(vec![again.clone()]).await.unwrap();
             assert_eq!(accepted, [Accepted::Duplicate { of: first.id }]);
         }
         let mut read = world.store.tenant_read(tenant).await.unwrap();
@@ -67,8 +67,8 @@ on_both! {
     async fn the_same_delivery_at_the_same_time_is_kept_once(world) {
         let (tenant, connection) = world.tenant_with_connection(100).await;
         let to = Some((tenant, connection));
-        let deliveries: Vec<_> = (0..20).map(|_| [delivery(Scope::Endpoint(connection), to, "evt_1")]).collect();
-        let accepted = join_all(deliveries.iter().map(|one| world.store.accept_deliveries(one))).await;
+        let deliveries: Vec<_> = (0..20).map(|_| vec![delivery(Scope::Endpoint(connection), to, "evt_1")]).collect();
+        let accepted = join_all(deliveries.into_iter().map(|one| world.store.accept_deliveries(one))).await;
         let new = accepted.into_iter().flat_map(Result::unwrap).filter(|one| matches!(one, Accepted::New { .. }));
         assert_eq!(new.count(), 1);
         assert_eq!(world.claim(100).await.len(), 1);
@@ -83,7 +83,7 @@ on_both! {
             delivery(scope, Some((other, hers)), "b"),
             delivery(scope, None, "c"),
         ];
-        let accepted = world.store.accept_deliveries(&parts).await.unwrap();
+        let accepted = world.store.accept_deliveries(parts.to_vec()).await.unwrap();
         assert!(accepted.iter().all(|one| matches!(one, Accepted::New { .. })));
         assert_eq!(world.claim(10).await.len(), 2);
         let mut read = world.store.tenant_read(one).await.unwrap();
@@ -99,7 +99,7 @@ on_both! {
         let stranger = world.tenant().await;
         let scope = Scope::Endpoint(connection);
         let parts = [delivery(scope, Some((tenant, connection)), "a"), delivery(scope, Some((stranger, connection)), "b")];
-        assert!(world.store.accept_deliveries(&parts).await.unwrap_err().is_not_found());
+        assert!(world.store.accept_deliveries(parts.to_vec()).await.unwrap_err().is_not_found());
         assert_eq!(world.claim(10).await, []);
     }
 
@@ -108,7 +108,7 @@ on_both! {
         for _ in 0..2 {
             let new = delivery(Scope::Endpoint(connection), Some((tenant, connection)), "");
             let new = NewDelivery { dedupe_key: None, ..new };
-            let accepted = world.store.accept_deliveries(&[new]).await.unwrap();
+            let accepted = world.store.accept_deliveries(vec![new]).await.unwrap();
             assert!(matches!(accepted[0], Accepted::New { .. }));
         }
     }

@@ -2,9 +2,12 @@
 //! (`postgres://postgres@127.0.0.1:PORT/postgres`); each test has one of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr)]
 
+mod attempts;
 mod catalogue;
 mod claims;
 mod deliveries;
+mod foreign;
+mod inbox;
 mod journal;
 mod nouns;
 mod opening;
@@ -238,7 +241,6 @@ pub(crate) fn new_run(connection: ConnectionId) -> NewRun {
         root: "root".into(),
         cause: r#"{"api":true}"#.into(),
         dedupe_key: None,
-        seed: vec![1, 2, 3],
         clock_ms: NOW,
         waiting: false,
     }

@@ -18,6 +18,37 @@ async fn a_second_opening_is_refused_and_names_the_first() {
     assert!(refused.to_string().contains("only one process may open"), "{refused}");
 }
 
+/// Mutation: `open_sqlite`, without `lock::real` (for the links), or without `SecondName` (for the last).
+#[tokio::test]
+async fn by_whatever_name_it_is_the_same_database() {
+    let world = World::on_sqlite().await;
+    let (file, elsewhere) = (world.folder().join("store.db"), tempfile::tempdir().unwrap());
+    let (link, folder) = (elsewhere.path().join("link.db"), elsewhere.path().join("folder"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    std::os::unix::fs::symlink(world.folder(), &folder).unwrap();
+    for path in [link.clone(), folder.join("store.db")] {
+        let refused = Store::open(at(&path)).await.err().unwrap();
+        assert!(matches!(&refused, OpenError::InUse { .. }), "{refused}");
+    }
+    world.store.close().await;
+    Store::open(at(&link)).await.unwrap().close().await;
+    let second = elsewhere.path().join("second.db");
+    std::fs::hard_link(&file, &second).unwrap();
+    for path in [&file, &second] {
+        let refused = Store::open(at(path)).await.err().unwrap();
+        assert!(matches!(&refused, OpenError::SecondName { .. }), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_nothing_makes_no_database_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let (link, nothing) = (folder.path().join("link.db"), folder.path().join("nothing.db"));
+    std::os::unix::fs::symlink(&nothing, &link).unwrap();
+    let refused = Store::open(at(&link)).await.err().unwrap();
+    assert!(matches!(&refused, OpenError::Denied { .. }) && !nothing.exists(), "{refused}");
+}
+
 #[tokio::test]
 async fn what_was_closed_can_be_opened_again() {
     let world = World::on_sqlite().await;

@@ -58,9 +58,9 @@ on_both! {
             id: new.id, tenant, connection, ordering_key: new.ordering_key, operation: new.operation, target: new.target,
             input: new.input, state: RunState::Running, priority: new.priority, run_at_ms: NOW, created_ms: NOW,
             started_ms: Some(NOW), finished_ms: None, deadline_ms: new.deadline_ms, root: new.root, cause: new.cause,
-            dedupe_key: new.dedupe_key, seed: new.seed, clock_ms: NOW, waiting: true, attempt: 1,
+            dedupe_key: new.dedupe_key, clock_ms: NOW, waiting: true, attempt: 1,
             attempt_started_ms: Some(NOW), fence: 1, holder: Some("a worker".into()), lease_until_ms: Some(NOW + 30_000),
-            output: None, failure: None, resume: None, cancel_asked_ms: None,
+            output: None, failure: None, resume: None, cancel_asked_ms: None, leg: 0, attempts_before: 0,
         };
         assert_eq!(run, expected);
     }
@@ -97,10 +97,10 @@ on_both! {
         let stranger = world.tenant().await;
         let mut tx = world.store.tenant(stranger).await.unwrap();
         assert!(tx.run(run.id).await.unwrap_err().is_not_found());
-        assert!(tx.cancel_run(run.id, NOW, None).await.unwrap_err().is_not_found());
+        assert!(tx.cancel_run(run.id, NOW, Stopped::default()).await.unwrap_err().is_not_found());
         assert!(matches!(tx.finish_run(&lease, &success(NOW)).await, Err(StoreError::LeaseLost { .. })));
         assert_eq!(tx.attempts(run.id).await.unwrap(), []);
-        assert_eq!(tx.journal(run.id).await.unwrap(), []);
+        assert_eq!(tx.journal(run.id, 0).await.unwrap(), []);
         assert_eq!(tx.runs(&RunFilter::default(), Page::first(10)).await.unwrap(), []);
     }
 
@@ -177,13 +177,14 @@ on_both! {
         world.enqueue(tenant, &new_run(connection)).await;
         let run = world.claim_one().await;
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        tx.park_run(&run.lease(), NOW + 5_000, "{\"job\":9}", &attempt_end("later", NOW)).await.unwrap();
+        let park = Park { run_at_ms: NOW + 5_000, resume: "{\"job\":9}", deadline_ms: NOW + 90_000 };
+        tx.park_run(&run.lease(), park, &attempt_end("later", NOW)).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(world.run(tenant, run.id).await.state, RunState::Parked);
         let back = world.claim_at(NOW + 5_000, 10).await;
         assert_eq!(back[0].resume.as_deref(), Some("{\"job\":9}"));
-        world.finish(&back[0]).await;
-        assert_eq!(world.run(tenant, run.id).await.resume, None);
+        assert_eq!((back[0].leg, back[0].attempts_before, back[0].attempt), (1, 1, 2));
+        assert_eq!((back[0].clock_ms, back[0].deadline_ms), (NOW + 5_000, NOW + 90_000));
     }
 
     async fn a_run_that_starts_later_is_not_claimed_before(world) {
@@ -202,10 +203,10 @@ on_both! {
         }
         let running = world.claim_one().await;
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        assert_eq!(tx.cancel_run(runs[0].id, NOW, None).await.unwrap(), Cancelled::Asked);
-        assert_eq!(tx.cancel_run(runs[1].id, NOW, Some("\"no\"")).await.unwrap(), Cancelled::Now);
+        assert_eq!(tx.cancel_run(runs[0].id, NOW, Stopped::default()).await.unwrap(), Cancelled::Asked);
+        assert_eq!(tx.cancel_run(runs[1].id, NOW, Stopped { cancelled: Some("1"), uncertain: None }).await.unwrap(), Cancelled::Now);
         assert_eq!(
-            tx.cancel_run(runs[1].id, NOW, None).await.unwrap(),
+            tx.cancel_run(runs[1].id, NOW, Stopped::default()).await.unwrap(),
             Cancelled::AlreadyEnded(RunState::Cancelled)
         );
         tx.commit().await.unwrap();
@@ -222,8 +223,8 @@ on_both! {
         }
         let running = world.claim_one().await;
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        assert_eq!(tx.cancel_waiting(connection, NOW, None, 3).await.unwrap(), 3);
-        assert_eq!(tx.cancel_waiting(connection, NOW, None, 3).await.unwrap(), 1);
+        assert_eq!(tx.cancel_waiting(connection, NOW, Stopped::default(), 3).await.unwrap(), 3);
+        assert_eq!(tx.cancel_waiting(connection, NOW, Stopped::default(), 3).await.unwrap(), 1);
         tx.commit().await.unwrap();
         assert_eq!(world.claim(10).await, []);
         world.finish(&running).await;
@@ -244,7 +245,7 @@ on_both! {
         let second = world.claim_one().await;
         assert_eq!(second.id, runs[1].id);
 
-        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, supersede_from: None };
+        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew: Vec::new() };
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.reopen_run(first.id, &reopen).await.unwrap();
         assert!(tx.reopen_run(second.id, &reopen).await.unwrap_err().is_not_found(), "it is running");
@@ -264,7 +265,7 @@ on_both! {
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.finish_run(&run.lease(), &RunEnd { state: EndState::Failed, ..success(NOW) }).await.unwrap();
         tx.commit().await.unwrap();
-        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, supersede_from: None };
+        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew: Vec::new() };
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.reopen_run(run.id, &reopen).await.unwrap();
         tx.commit().await.unwrap();
@@ -295,9 +296,10 @@ on_both! {
         world.finish(&ended).await;
         let mut read = world.store.tenant_read(tenant).await.unwrap();
         let all = read.runs(&RunFilter::default(), Page::first(10)).await.unwrap();
-        assert_eq!(ids(&all), [runs[2].id, runs[1].id, runs[0].id]);
+        let listed = |runs: &[crate::ListedRun]| runs.iter().map(|run| run.id).collect::<Vec<_>>();
+        assert_eq!(listed(&all), [runs[2].id, runs[1].id, runs[0].id]);
         let page = read.runs(&RunFilter::default(), Page::after(runs[2].id, 1)).await.unwrap();
-        assert_eq!(ids(&page), [runs[1].id]);
+        assert_eq!(listed(&page), [runs[1].id]);
         let mut count = async |connection: Option<ConnectionId>, state| {
             read.runs(&RunFilter { connection, state }, Page::first(10)).await.unwrap().len()
         };
@@ -305,6 +307,9 @@ on_both! {
         assert_eq!(count(None, Some(RunState::Succeeded)).await, 1);
         assert_eq!(count(None, Some(RunState::Queued)).await, 2);
         assert_eq!(count(Some(ended.connection), Some(RunState::Succeeded)).await, 1);
+        let queued = Some(RunState::Queued);
+        assert_eq!(count(Some(connection), queued).await + count(Some(other), queued).await, 2);
+        assert_eq!(count(Some(connection), Some(RunState::Failed)).await, 0);
     }
 
     async fn a_unit_that_is_dropped_leaves_nothing(world) {

@@ -4,7 +4,8 @@
 //! block without our attributes, an implementation of `bulkhead_sdk::Connector`, and on WebAssembly the exports of
 //! exactly those interfaces that the block has functions for.
 //!
-//! To add an attribute: one arm in `read::function` (or `read::alias`), one field in the model, its place in `write`.
+//! To add an attribute: one arm in `read::function` (or `read::alias`), one field in the model, its place in `write`,
+//! and its name in [`alone`].
 
 mod model;
 mod read;
@@ -31,3 +32,17 @@ pub fn connector(attribute: TokenStream, item: TokenStream) -> TokenStream {
         .map(|connector| write::connector(&connector));
     written.unwrap_or_else(syn::Error::into_compile_error).into()
 }
+
+/// Inside a `#[connector]` block these never get here: it takes them away. Whoever reaches them has left it out.
+macro_rules! alone {
+    ($($name:ident)*) => {$(
+        #[doc(hidden)]
+        #[proc_macro_attribute]
+        pub fn $name(_: TokenStream, _: TokenStream) -> TokenStream {
+            let message = concat!("`#[", stringify!($name), "]` stands in an `impl` block with `#[connector]` above it");
+            syn::Error::new(proc_macro2::Span::call_site(), message).into_compile_error().into()
+        }
+    )*};
+}
+
+alone! { action check event pull push receive register unregister }

@@ -5,7 +5,7 @@ use proc_macro2::{Ident, Span};
 use syn::parse::{Parse, ParseStream};
 use syn::{
     Attribute, Error, Expr, ExprLit, FnArg, ImplItem, ImplItemFn, ImplItemType, ItemImpl, Lit, LitStr, Meta, Result,
-    Token,
+    Token, Type,
 };
 
 use crate::model::{Action, Connector, Event, Label, Push, Stream, Takes, Webhook};
@@ -99,12 +99,13 @@ fn action(connector: &Connector, attribute: &Attribute, item: &ImplItemFn) -> Re
     if connector.actions.iter().any(|action| action.label.name == label.name) {
         return Err(Error::new(name.span(), format!("there is an action \"{}\" already", label.name)));
     }
-    let takes = match item.sig.inputs.len() {
-        0 => Takes::Nothing,
-        1 => Takes::Input,
-        2 => Takes::InputAndResume,
+    let takes = match item.sig.inputs.iter().collect::<Vec<_>>().as_slice() {
+        [] => Takes::Nothing,
+        [_] => Takes::Input,
+        [_, resume] if is_option(resume) => Takes::InputAndResume,
         _ => {
-            let message = "an action takes nothing, `(input: T)`, or `(input: T, resume: Option<S>)`";
+            let message = "an action takes one input: put what it needs into one struct. \
+                           (A second argument, `resume: Option<S>`, is for actions that answer `later`)";
             return Err(Error::new_spanned(&item.sig.inputs, message));
         }
     };
@@ -115,6 +116,13 @@ fn action(connector: &Connector, attribute: &Attribute, item: &ImplItemFn) -> Re
         function: item.sig.ident.clone(),
         takes,
     })
+}
+
+/// Whether the argument's type is written as an `Option`.
+fn is_option(argument: &FnArg) -> bool {
+    let FnArg::Typed(argument) = argument else { return false };
+    let Type::Path(path) = &*argument.ty else { return false };
+    path.path.segments.last().is_some_and(|last| last.ident == "Option")
 }
 
 /// The stream of that name, made when it is met for the first time.
@@ -261,8 +269,10 @@ impl Parse for Words {
                         input.parse::<Token![=]>()?;
                         words.title = Some(input.parse()?);
                     }
-                    _ => {
-                        let message = "known here: a name in quotes, `name = \"…\"`, `title = \"…\"`, `read_only` (actions), `batch` (push)";
+                    other => {
+                        let known = "known here: a name in quotes, `name = \"…\"`, `title = \"…\"`, `read_only` (actions), `batch` (push)";
+                        let message =
+                            meant(other).map_or_else(|| known.to_owned(), |word| format!("did you mean `{word}`?"));
                         return Err(Error::new(word.span(), message));
                     }
                 }
@@ -272,5 +282,37 @@ impl Parse for Words {
             }
         }
         Ok(words)
+    }
+}
+
+/// The word of ours that another is another spelling of.
+fn meant(word: &str) -> Option<&'static str> {
+    let plain = |word: &str| word.to_lowercase().replace('_', "");
+    ["read_only", "batch", "name", "title"].into_iter().find(|known| plain(known) == plain(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    use super::*;
+
+    fn refusal(block: proc_macro2::TokenStream) -> String {
+        let read = syn::parse2::<ItemImpl>(block).and_then(connector);
+        read.err().map_or_else(|| "nothing was refused".to_owned(), |error| error.to_string())
+    }
+
+    #[test]
+    fn two_inputs_are_told_to_become_one() {
+        let said = refusal(quote! { impl C { #[action] fn pay(to: String, amount: u32) {} } });
+        assert!(said.starts_with("an action takes one input"), "{said}");
+        let fine = refusal(quote! { impl C { #[action] fn pay(to: String, resume: Option<u32>) {} } });
+        assert_eq!(fine, "nothing was refused");
+    }
+
+    #[test]
+    fn another_spelling_is_recognised() {
+        let said = refusal(quote! { impl C { #[action(readonly)] fn pay() {} } });
+        assert_eq!(said, "did you mean `read_only`?");
     }
 }

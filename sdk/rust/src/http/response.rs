@@ -146,7 +146,7 @@ impl Response {
             Some(said) => format!("{} answered {}: {}", self.asked, self.raw.status, said.trim()),
             None => format!("{} answered {}.", self.asked, self.raw.status),
         };
-        Failure { details, retry_after_ms: self.retry_after_ms(), ..Failure::new(kind, message) }
+        Failure { details: details.map(Box::new), retry_after_ms: self.retry_after_ms(), ..Failure::new(kind, message) }
     }
 
     /// `Retry-After` in seconds. (The other form, a date, is left to the host's backoff.)

@@ -16,6 +16,10 @@ use super::tokens::{ACCOUNTING, Code, Registry, Tokens};
 use crate::core::front::{Answer, Call};
 use crate::core::ids::Ids;
 
+/// Of the consent page.
+const STYLE: &str = "body{font:16px/1.5 sans-serif;margin:0}main{max-width:28rem;margin:0 auto;padding:1rem}\
+                     button,select{font:inherit;padding:.4rem .8rem}";
+
 const SCOPES: [&str; 7] =
     [ACCOUNTING, "com.intuit.quickbooks.payment", "openid", "profile", "email", "phone", "address"];
 /// How long a consent page may lie unanswered.
@@ -126,15 +130,19 @@ impl OAuth {
             |(id, name): &(String, String)| format!("<option value=\"{}\">{}</option>", escape(id), escape(name));
         let options: String = self.realms.iter().map(option).collect();
         format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Simulated Intuit</title></head>\
-             <body><h1>Connect your company</h1>\
-             <p>An application asks for <code>{scope}</code>. This is a simulation: nothing leaves this machine.</p>\
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <title>Simulated Intuit</title><style>{STYLE}</style></head>\
+             <body><main><h1>Connect your company</h1>\
+             <p>The application <code>{client}</code> asks for <code>{scope}</code>.</p>\
+             <p>This is a simulated Intuit: nothing leaves this machine.</p>\
              <form method=\"post\" action=\"/connect/oauth2/allow\">\
              <input type=\"hidden\" name=\"ticket\" value=\"{ticket}\">\
              <label>Company <select name=\"realm\">{options}</select></label>\
-             <button type=\"submit\" id=\"allow\">Connect</button>\
-             <button type=\"submit\" id=\"deny\" formaction=\"/connect/oauth2/deny\">Cancel</button>\
-             </form></body></html>",
+             <p><button type=\"submit\" id=\"allow\">Connect</button> \
+             <button type=\"submit\" id=\"deny\" formaction=\"/connect/oauth2/deny\">Cancel</button></p>\
+             </form></main></body></html>",
+            client = escape(&self.app.client_id),
             scope = escape(&page.scope),
         )
     }

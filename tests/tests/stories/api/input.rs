@@ -4,7 +4,7 @@ use bulkhead_tests::{Answer, Host};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{publish, publish_pay};
+use super::publish;
 use crate::tiny;
 use crate::wire::{Reply, Wire, detail, pointers};
 
@@ -27,6 +27,7 @@ async fn what_is_no_json_is_refused_with_the_place() {
         ("{\"connector\": \"x\"}", "missing field `name`"),
         ("{\"connector\": \"x\", \"name\": \"x\", \"colour\": 1}", "unknown field `colour`"),
         ("[]", "line 1 column"),
+        (" [\"tiny\", null, null, \"production\", \"by position\", {}]", "expected an object"),
     ] {
         let problem = raw(&host, body).await.problem(400, "invalid-json");
         assert!(detail(&problem).contains(words), "{words:?} is not in {problem:#}");
@@ -172,7 +173,8 @@ async fn an_action_that_is_not_there_is_answered_with_those_that_are() {
 #[tokio::test]
 async fn a_connection_that_is_not_authorized_yet_says_what_to_do() {
     let host = Host::spawn().await;
-    publish_pay(&host).await;
+    let auth = "[auth]\nkind = \"api_key\"\n[[auth.fields]]\nname = \"api_key\"\ntitle = \"Key\"\n";
+    publish(&host, &json!([tiny::action("pay", &json!(true))]), auth).await;
     let tenant = host.tenant("t").await;
     let connection = tenant.post("/v1/connections", json!({ "connector": "tiny", "name": "x" })).await.text("id");
     let answer = tenant.post(&format!("/v1/connections/{connection}/actions/pay"), json!({})).await;

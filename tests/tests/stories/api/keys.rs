@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bulkhead_tests::Host;
+use bulkhead_tests::{Host, PATIENCE};
 use reqwest::Method;
 use serde_json::json;
 
@@ -105,4 +105,52 @@ async fn a_tenant_cannot_see_or_revoke_another_tenants_key() {
     assert_eq!(other.get("/v1/keys").await.ok()["items"], json!([]));
     assert_eq!(other.request(Method::DELETE, &format!("/v1/keys/{id}"), None).await.status, 404);
     assert_eq!(Wire::to(&host).get(text, "/v1/keys").await.status, 200);
+}
+
+/// Mutation: host/server/src/api/keys.rs, `create`, leave out what is expected of `/expires_ms`.
+#[tokio::test]
+async fn a_key_that_ends_makes_none_that_outlives_it() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    let end = now_ms() + 3_600_000;
+    let new = json!({ "name": "k", "scopes": ["keys"], "expires_ms": end });
+    let ending = tenant.post("/v1/keys", new).await.text("key");
+    let make = async |expires_ms: serde_json::Value| {
+        let new = json!({ "name": "k", "scopes": ["keys"], "expires_ms": expires_ms });
+        wire.send(&ending, Method::POST, "/v1/keys", &new).await
+    };
+    for later in [json!(null), json!(end + 1), json!(u64::MAX)] {
+        assert_eq!(pointers(&make(later).await.problem(422, "invalid-input")), ["/expires_ms"]);
+    }
+    assert_eq!(make(json!(end)).await.status, 201);
+}
+
+/// Mutation: host/server/src/auth.rs, `authenticated`, leave out `note_use`.
+#[tokio::test]
+async fn the_last_use_of_a_key_is_told() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    let before = now_ms();
+    let text = key(&tenant, &["keys:read"]).await;
+    let asking = async {
+        loop {
+            let used = wire.get(&text, "/v1/keys").await.json()["items"][0]["last_used_ms"].clone();
+            if !used.is_null() {
+                return used;
+            }
+        }
+    };
+    let used = tokio::time::timeout(PATIENCE, asking).await.expect("its use is noted");
+    assert!(used.as_u64().unwrap() >= before, "{used}");
+}
+
+/// RFC 9110, 11.1: a scheme's name has no case.
+///
+/// Mutation: host/server/src/auth.rs, `authenticated`, compare the scheme with `==`.
+#[tokio::test]
+async fn the_word_bearer_may_be_small() {
+    let host = Host::spawn().await;
+    let value = format!("bearer {}", host.operator_key());
+    let request = Wire::to(&host).request(Method::GET, "/v1/tenants").header("authorization", value);
+    assert_eq!(Reply::of(request).await.status, 200);
 }

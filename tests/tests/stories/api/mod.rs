@@ -1,12 +1,16 @@
 //! The API as strangers meet it: keys, scopes, ids that are not theirs, input that does not fit, and the form of every no.
 
+mod choices;
+mod clients;
 mod foreign;
 mod health;
 mod idempotency;
 mod input;
 mod keys;
+mod lists;
 mod problems;
 mod scopes;
+mod texts;
 
 use bulkhead_tests::{Host, Tenant};
 use reqwest::Method;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::publish_pay;
 use crate::leaks;
+use crate::wait;
 use crate::wire::{Reply, Wire};
 
 /// Mutation: host/server/src/problem.rs, `into_response`, leave the content type as `Json` set it; or
@@ -78,6 +79,41 @@ async fn every_yes_has_a_request_id_too_and_no_two_have_the_same() {
     ids.sort_unstable();
     ids.dedup();
     assert!(ids.len() == given && !ids.contains(&String::new()), "{ids:?}");
+}
+
+/// A proxy's id is kept; what could forge a line of the log is not.
+///
+/// Mutation: host/server/src/lib.rs, `router`, without `keep_only_safe_id`.
+#[tokio::test]
+async fn a_request_id_that_is_no_id_is_replaced() {
+    let host = Host::spawn().await;
+    let wire = Wire::to(&host);
+    let long = "a".repeat(65);
+    let forged = "abc} : ERROR forged line http.status=500";
+    for (given, kept) in [("proxy-7f.3_A", true), (forged, false), (long.as_str(), false), ("", false)] {
+        let reply = Reply::of(wire.request(Method::GET, "/healthz").header("x-request-id", given)).await;
+        let id = reply.header("x-request-id");
+        assert!((id == given) == kept && !id.is_empty(), "{given:?} became {id:?}");
+    }
+}
+
+/// Whoever knows the address of a host could fill its log otherwise.
+///
+/// Mutation: host/server/src/request_log.rs, `log`, every line at the same level.
+#[tokio::test]
+async fn webhooks_to_nowhere_are_no_lines_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    let host = Host::builder().log_to(&file).spawn().await;
+    let wire = Wire::to(&host);
+    for _ in 0..10 {
+        Reply::of(wire.request(Method::POST, "/hooks/nobody").body("{}")).await.problem(404, "not-found");
+    }
+    Reply::of(wire.request(Method::GET, "/healthz")).await;
+    // The lines of one host are in order.
+    wait::until(|| std::fs::read_to_string(&file).unwrap().contains("/healthz")).await;
+    let log = std::fs::read_to_string(&file).unwrap();
+    assert!(!log.contains("/hooks/"), "{log}");
 }
 
 /// RFC 9110, 11.6.1: a 401 says how to authenticate.

@@ -87,6 +87,20 @@ async fn every_endpoint_needs_its_own_scope() {
     }
 }
 
+/// Mutation: host/server/src/body.rs, `Json::from_request`, read the body there.
+#[tokio::test]
+async fn who_may_not_do_it_hears_that_and_not_what_is_wrong_with_the_body() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    let (nothing, everything) = (key(&tenant, &[]).await, key(&tenant, &["*"]).await);
+    for (method, path, _) in endpoints().into_iter().filter(|(method, ..)| *method != GET) {
+        let request = wire.request(method, path).bearer_auth(&nothing);
+        Reply::of(request.body("no JSON")).await.problem(403, "scope-missing");
+    }
+    let request = wire.request(POST, "/v1/tenants").bearer_auth(&everything);
+    Reply::of(request.body("no JSON")).await.problem(403, "operator-only");
+}
+
 /// Mutation: host/server/src/api/tenants.rs, leave out `caller.operator()`.
 #[tokio::test]
 async fn a_tenants_key_cannot_do_what_operators_do() {

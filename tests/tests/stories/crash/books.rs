@@ -11,6 +11,7 @@ use crate::wait::{has_ended, until};
 
 const PAYMENT: &str = "/v3/company/*/payment";
 const CUSTOMER: &str = "/v1/customers";
+const TOKEN: &str = "/oauth2/v1/tokens/bearer";
 
 /// Where a request stands when the host dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,4 +143,27 @@ async fn whatever_quickbooks_does_wrong_each_invoice_is_paid_once() {
     let runs = all_end(&shop).await;
     paid_once(&shop, &sales, &runs);
     assert!(runs.iter().all(|run| run["state"] == "succeeded"), "{runs:#?}");
+}
+
+/// Mutation: leave the intent of a request open that was refused for its token.
+#[tokio::test]
+async fn a_payment_that_was_refused_for_its_token_is_known_not_to_have_been_made() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    let sales = sold(&shop, 1).await;
+    let busy =
+        Fault::Answer { status: 503, act: false, remember: false, retry_after_seconds: None, should_retry: None };
+    shop.quickbooks.inject(FaultRule::new(PAYMENT, Fault::ExpireAccess).method("POST"));
+    shop.quickbooks.inject(FaultRule::new(TOKEN, busy).method("POST"));
+    pay_and_tell(&shop, &sales[0]).await;
+    until(|| shop.quickbooks.pending_faults().is_empty()).await;
+    let runs = all_end(&shop).await;
+    paid_once(&shop, &sales, &runs);
+    let mut refused = Vec::new();
+    for run in &runs {
+        let run = shop.tenant().get(&format!("/v1/runs/{}", run["id"].as_str().unwrap())).await.ok();
+        let journal = run["detail"]["journal"].as_array().unwrap();
+        let turned_away = journal.iter().filter(|entry| entry["answer"] == 401);
+        refused.extend(turned_away.map(|entry| (entry["sends"].clone(), entry["superseded_by"].clone())));
+    }
+    assert_eq!(refused, [(json!(1), json!(1))]);
 }

@@ -31,6 +31,8 @@ pub(crate) enum Trouble {
     Cut,
     /// Never an answer.
     Silence,
+    /// A good answer that says "not yet".
+    NotYet,
 }
 
 /// How the ledger treats an entry the first time; later it does everything right.
@@ -219,13 +221,13 @@ impl Desk {
             self.stand(entry).await;
         }
         let whole = answer(&mut stream, trouble).await;
+        if trouble == Some(Trouble::Silence) {
+            closed(&mut stream).await;
+        }
         self.row(entry, |row| {
             row.seen.troubled += usize::from(trouble.is_some());
             row.seen.heard |= stop.is_some() && whole;
         });
-        if trouble == Some(Trouble::Silence) {
-            closed(&mut stream).await;
-        }
     }
 
     /// Writes a request down; whether it is the first of its kind.
@@ -266,15 +268,17 @@ impl Desk {
 async fn answer(stream: &mut TcpStream, trouble: Option<Trouble>) -> bool {
     const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    const NOT_YET: &str = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\nconnection: close\r\n\r\n{\"not_yet\": true}";
     let text = match trouble {
         None => GOOD,
         Some(Trouble::Unavailable) => BUSY,
+        Some(Trouble::NotYet) => NOT_YET,
         Some(Trouble::Cut) => &GOOD[..GOOD.len() - 1],
         Some(Trouble::HangUp | Trouble::Silence) => "",
     };
     let sent = stream.write_all(text.as_bytes()).await.is_ok();
     match trouble {
-        None | Some(Trouble::Unavailable) => sent && closed(stream).await,
+        None | Some(Trouble::Unavailable | Trouble::NotYet) => sent && closed(stream).await,
         _ => false,
     }
 }

@@ -4,17 +4,20 @@
 //! One table per story: a row is one run that stands at its moment when the host is killed (SIGKILL), or meets its
 //! trouble. All rows of a story share a host, so that one death hits them all. To add a moment: a row.
 
+mod again;
 mod books;
 mod ledger;
+mod returning;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bulkhead_tests::{Host, Tenant};
+use bulkhead_tests::{Host, HostBuilder, Tenant};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
 
+use crate::postgres::Database;
 use crate::wait::has_ended;
 use ledger::{Ledger, Script, Stop, Trouble};
 
@@ -58,7 +61,7 @@ impl Row {
     }
 }
 
-const MOMENTS: [(Moment, &str); 10] = [
+const MOMENTS: [(Moment, &str); 12] = [
     (Moment::Intent, "intent committed"),
     (Moment::Sent, "bytes sent"),
     (Moment::Acted, "provider acted"),
@@ -69,7 +72,12 @@ const MOMENTS: [(Moment, &str); 10] = [
     (Moment::Troubled(Trouble::Unavailable, true), "after 503, done"),
     (Moment::Troubled(Trouble::HangUp, false), "after a hang-up, not done"),
     (Moment::Troubled(Trouble::HangUp, true), "after a hang-up, done"),
+    (Moment::Troubled(Trouble::Silence, false), "after no answer in time, not done"),
+    (Moment::Troubled(Trouble::Silence, true), "after no answer in time, done"),
 ];
+
+/// How long the ledger is waited for where it does not answer.
+const PATIENCE_MS: u32 = 500;
 
 fn crashes() -> Vec<Row> {
     let row = |keyed: bool, (moment, name): (Moment, &str)| {
@@ -89,7 +97,7 @@ fn crashes() -> Vec<Row> {
             keyed,
             script,
             moment: Some(moment),
-            patience_ms: None,
+            patience_ms: matches!(moment, Moment::Troubled(Trouble::Silence, _)).then_some(PATIENCE_MS),
             booked: usize::from(settled || done),
             state: if settled { "succeeded" } else { "uncertain" },
         }
@@ -107,7 +115,7 @@ fn troubles() -> Vec<Row> {
     let mut rows = Vec::new();
     for keyed in [true, false] {
         for (trouble, name) in kinds {
-            let patience_ms = (trouble == Trouble::Silence).then_some(500);
+            let patience_ms = (trouble == Trouble::Silence).then_some(PATIENCE_MS);
             let (moment, state) = (None, if keyed { "succeeded" } else { "uncertain" });
             for books in [false, true] {
                 let script = Script { trouble: Some(trouble), books, ..Script::default() };
@@ -133,9 +141,9 @@ struct Stage {
 
 impl Stage {
     /// Everything is made before the first run begins, so that none stands for long.
-    async fn set(rows: Vec<Row>) -> Self {
+    async fn set(rows: Vec<Row>, host: HostBuilder) -> Self {
         let ledger = Ledger::open().await;
-        let host = Host::builder().upstream("ledger.example", ledger.url()).spawn().await;
+        let host = host.upstream("ledger.example", ledger.url()).spawn().await;
         host.publish("ledger").await;
         let tenant = host.tenant("bookkeeper").await;
         let mut runs = Vec::new();
@@ -157,8 +165,9 @@ impl Stage {
         self.host.tenant_by_id(&self.tenant)
     }
 
-    /// Brings every row to its moment, ends the host there, and lets the ledger do what it does without one.
-    async fn die(&mut self) {
+    /// Brings every row to its moment, ends the host there, and lets the ledger do what it does without one. From `locked`
+    /// on, the store takes nothing more.
+    async fn die<Held>(&mut self, locked: impl AsyncFnOnce(&Host) -> Held) {
         for (row, run) in self.rows.iter().zip(&self.runs) {
             match row.script.trouble {
                 Some(_) => self.ledger.troubled(&row.entry()).await,
@@ -166,13 +175,12 @@ impl Stage {
             }
             self.has_intent(row, run).await;
         }
-        // From now on nothing is committed any more.
         let lock = locked(&self.host).await;
         for row in self.rows.iter().filter(|row| matches!(row.moment, Some(Moment::Heard | Moment::Done))) {
             self.ledger.answer(&row.entry()).await;
         }
         self.host.kill().await;
-        lock.close().await.unwrap();
+        drop(lock);
         for row in &self.rows {
             match row.moment {
                 Some(Moment::Sent | Moment::Acted) => self.ledger.act(&row.entry()).await,
@@ -202,6 +210,7 @@ impl Stage {
     }
 
     /// Compares every row with what is there; shows the whole table where one differs.
+    #[allow(clippy::print_stdout, reason = "the table is what somebody comes for")]
     async fn check(&self, title: &str) {
         let states = self.ends().await;
         let (mut table, mut wrong) = (String::new(), Vec::new());
@@ -249,17 +258,30 @@ async fn locked(host: &Host) -> SqliteConnection {
 /// Mutation: send a request before its intent is committed, or replay without looking into the journal.
 #[tokio::test]
 async fn whenever_the_host_dies_an_entry_is_booked_once_or_a_person_is_asked() {
-    let mut stage = Stage::set(crashes()).await;
-    stage.die().await;
+    let mut stage = Stage::set(crashes(), Host::builder()).await;
+    stage.die(locked).await;
     stage.host.restart().await;
     stage.check("the host dies").await;
     stage.person_decides().await;
 }
 
+/// Mutation: as above; and let a write of the dead host's reach a run that somebody else has.
+#[tokio::test]
+async fn whenever_the_host_dies_over_postgres_it_is_the_same() {
+    let Some(database) = Database::fresh().await else { return };
+    let mut stage = Stage::set(crashes(), database.host()).await;
+    stage.die(async |_: &Host| database.locked().await).await;
+    stage.host.restart().await;
+    stage.check("the host dies, over Postgres").await;
+    stage.person_decides().await;
+    drop(stage);
+    database.end().await;
+}
+
 /// Mutation: treat a 503 or a broken connection as an answer.
 #[tokio::test]
 async fn whatever_the_ledger_does_wrong_an_entry_is_booked_once_or_a_person_is_asked() {
-    let stage = Stage::set(troubles()).await;
+    let stage = Stage::set(troubles(), Host::builder()).await;
     stage.check("the provider is in trouble").await;
     stage.person_decides().await;
 }

@@ -15,12 +15,18 @@ async fn an_answer_over_the_limit_is_not_taken() {
     assert_eq!(just.as_str().map(str::len), Some(1 << 20));
 }
 
-/// Mutation: host/runtime/src/json.rs, `check`, leave out `check_depth` (for the deep one), or the parse (for the rest).
+/// What only looks like JSON would pass here and stop whoever reads it later, for good.
+///
+/// Mutation: host/runtime/src/json.rs, `check`, leave out `check_depth` (for the deep one), or the parse (for the rest);
+/// for the first three, parse as `IgnoredAny`.
 #[tokio::test]
 async fn an_answer_that_is_no_json_or_too_deep_is_bad_output() {
     let stage = Stage::set().await;
     let attacker = stage.actor("attacker").await;
     for kind in [
+        json!({ "kind": "half-a-character" }),
+        json!({ "kind": "endless-number" }),
+        json!({ "kind": "document-in-disguise" }),
         json!({ "kind": "not-json" }),
         json!({ "kind": "empty" }),
         json!({ "kind": "two-documents" }),

@@ -7,13 +7,17 @@ mod answers;
 mod clocks;
 mod crashes;
 mod destinations;
+mod events;
 mod limits;
 mod neighbours;
+mod pins;
 mod requests;
+mod resends;
 mod state;
 mod surroundings;
+mod work;
 
-use bulkhead_tests::{Host, Tenant, component};
+use bulkhead_tests::{Host, HostBuilder, Tenant, component};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -21,6 +25,9 @@ use crate::leaks;
 use crate::provider::Provider;
 use crate::tiny;
 use crate::wire::{Reply, Wire};
+
+/// As in its own manifest: every other has to have it too.
+pub(crate) const WEBHOOK: &str = "[webhook]\nsecret = \"connection\"\nscheme = \"none\"\n";
 
 /// A host with the hostile connector, and the one provider that it may speak to.
 struct Stage {
@@ -52,6 +59,14 @@ impl Stage {
         Self { host, provider }
     }
 
+    /// The same over another database, or otherwise set up.
+    async fn over(builder: HostBuilder) -> Self {
+        let provider = Provider::agreeable().await;
+        let stage = Self { host: builder.upstream("api.allowed.example", provider.url()).spawn().await, provider };
+        stage.host.publish("hostile").await;
+        stage
+    }
+
     /// The same code, whose manifest says this besides.
     async fn asking(more: &str) -> Self {
         Self::asking_with(more, Provider::agreeable().await).await
@@ -60,7 +75,7 @@ impl Stage {
     async fn asking_with(more: &str, provider: Provider) -> Self {
         let stage = Self::empty(provider).await;
         let wasm = std::fs::read(component("hostile")).unwrap();
-        let wasm = tiny::with_manifest(&wasm, &tiny::manifest("hostile", "0.1.0", more));
+        let wasm = tiny::with_manifest(&wasm, &tiny::manifest("hostile", "0.1.0", &format!("{WEBHOOK}{more}")));
         stage.host.upload(wasm).await.ok();
         stage
     }
@@ -118,7 +133,7 @@ impl Actor<'_> {
 }
 
 #[track_caller]
-fn assert_failed(run: &Value, code: &str) {
+pub(crate) fn assert_failed(run: &Value, code: &str) {
     let failure = &run["failure"];
     assert_eq!((run["state"].as_str(), failure["code"].as_str()), (Some("failed"), Some(code)), "{run:#}");
     assert_eq!(failure["kind"], json!({ "other": code }));

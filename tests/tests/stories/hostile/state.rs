@@ -19,6 +19,29 @@ async fn a_value_that_is_too_large_or_one_too_many_is_refused() {
     attacker.fails_with("host-call-data-limit", "hoard_state", hoard(1, 5 * MIB)).await;
 }
 
+/// Each key is some statements of the transaction that commits the run, and on SQLite nobody else writes meanwhile.
+///
+/// Mutation: host/runtime/src/capabilities/state.rs, `buffer`, leave out `one_too_many`.
+#[tokio::test]
+async fn of_very_many_keys_a_thousand_are_kept() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    let hoard = json!({ "values": 100_000, "bytes": 3, "prefix": "k" });
+    assert_eq!(attacker.answer("hoard_state", hoard).await, json!({ "kept": 1_000, "stopped": "Full" }));
+}
+
+/// Mutation: host/runtime/src/json.rs, `check`, parse as `IgnoredAny`.
+#[tokio::test]
+async fn what_only_looks_like_a_value_is_not_kept() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    for kind in ["half-a-character", "endless-number", "document-in-disguise"] {
+        let answer = attacker.answer("keep_garbage", json!({ "kind": kind })).await;
+        assert!(answer["refused"].as_str().is_some_and(|said| said.contains("not a value")), "{kind}: {answer}");
+    }
+    assert_eq!(attacker.answer("recall", json!({})).await, json!({ "word": null, "keys": [] }));
+}
+
 /// Mutation: host/engine/src/commit.rs, `veto`, leave out the comparison with `MOST_STATE`.
 #[tokio::test]
 async fn a_connection_keeps_no_more_than_64_mib() {

@@ -7,6 +7,9 @@ use super::refused;
 use crate::tiny;
 use crate::wire::pointers;
 
+const WEBHOOK: &str = "[webhook]\n";
+const SIGNED: &str = "[webhook.scheme]\nkind = \"hmac\"\nencoding = \"hex\"\nheader = \"Signature\"\nsigned = \"{body}\"\n[[webhook.split]]\ndedupe = [\"/id\"]\n";
+
 /// Uploads a component with this manifest.
 async fn refused_manifest(host: &Host, manifest: &str, code: &str, words: &[&str]) -> Value {
     let wasm = tiny::with_manifest(&tiny::describing(&tiny::descriptor(&json!([]))), manifest);
@@ -88,6 +91,20 @@ async fn an_authorization_that_is_not_supported_yet_is_refused_with_another() {
     refused_manifest(&host, &manifest, "unsupported", &["aws_sigv4", "use oauth2, api_key, basic or none"]).await;
 }
 
+/// A capture that is accepted and not carried out would hand the guest the secret.
+///
+/// Mutation: host/engine/src/publish.rs, leave out `supported`.
+#[tokio::test]
+async fn what_would_be_ignored_is_refused() {
+    let host = Host::spawn().await;
+    let rule = "[[egress]]\nhost = \"api.example.com\"\nmethods = [\"POST\"]\npaths = [\"/*\"]\n";
+    let capture = format!("{rule}[[egress.capture]]\npath = \"/hooks\"\npointer = \"/secret\"\nname = \"hook\"\n");
+    let manifest = tiny::manifest("tiny", "1.0.0", &capture);
+    refused_manifest(&host, &manifest, "unsupported", &["[[egress.capture]]", "leave the capture out"]).await;
+    let manifest = tiny::manifest("tiny", "1.0.0", &format!("{WEBHOOK}reply = \"run\"\n{SIGNED}"));
+    refused_manifest(&host, &manifest, "unsupported", &["reply = \"run\"", "use \"ack\""]).await;
+}
+
 /// Nothing recurses before the nesting is counted.
 ///
 /// Mutation: host/manifest/src/parse/depth.rs, `check`, allow any depth: the process ends by a stack overflow.
@@ -96,4 +113,13 @@ async fn a_manifest_that_nests_without_end_is_refused() {
     let host = Host::spawn().await;
     let deep = format!("x = {}{}", "[".repeat(100_000), "]".repeat(100_000));
     refused_manifest(&host, &deep, "invalid-manifest", &[]).await;
+}
+
+/// Mutation: host/engine/src/publish.rs, `examine`, leave out `matched`: the first delivery finds out.
+#[tokio::test]
+async fn a_webhook_that_nothing_handles_is_refused() {
+    let host = Host::spawn().await;
+    let manifest = tiny::manifest("tiny", "1.0.0", &format!("{WEBHOOK}{SIGNED}"));
+    refused_manifest(&host, &manifest, "exports-mismatch", &["does not export `webhooks`", "leave [webhook] out"])
+        .await;
 }

@@ -1,8 +1,10 @@
 //! Uploads by strangers: what cannot run here is refused by its own code, and says what was found, what was expected and
 //! what to do. Nothing of it runs before.
 
+mod building;
 mod components;
 mod descriptors;
+mod leftovers;
 mod manifests;
 mod schemas;
 mod versions;

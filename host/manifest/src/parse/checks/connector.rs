@@ -6,6 +6,8 @@ use crate::model::UrlTemplate;
 
 /// The versions of the contract that this host knows.
 const CONTRACTS: &[&str] = &["0.1"];
+/// Versions stand in an index.
+const LONGEST_VERSION: usize = 100;
 /// Largest icon, bytes of its URL.
 const MAX_ICON: usize = 96 * 1024;
 const ICON_KINDS: &[&str] =
@@ -20,7 +22,10 @@ pub(super) fn check(connector: &ConnectorInfo, report: &mut Report<'_>) {
             "2 to 63 lower-case letters, digits and hyphens, a letter first",
         );
     }
-    if semver::Version::parse(&connector.version).is_err() {
+    if connector.version.len() > LONGEST_VERSION {
+        let hint = format!("at most {LONGEST_VERSION} characters");
+        report.say(at!["connector", "version"], "this is too long for a version", hint);
+    } else if semver::Version::parse(&connector.version).is_err() {
         report.say(
             at!["connector", "version"],
             format!("`{}` is not a semantic version", connector.version),

@@ -27,7 +27,7 @@ pub(super) fn check(webhook: &Webhook, report: &mut Report<'_>) {
         Handshake::EchoQuery { param } if param.is_empty() => {
             report.say(at!["webhook", "handshake"], "the parameter has no name", "say which one is echoed");
         }
-        Handshake::EchoHeader { name } => check_header(at!["webhook", "handshake", "name"], name, report),
+        Handshake::EchoHeader { name } => check_echo(name, report),
         Handshake::EchoJson { pointer, .. } if pointer.is_root() => {
             report.say(at!["webhook", "handshake"], "a whole body is no challenge", "point at it: `/challenge`");
         }
@@ -47,6 +47,16 @@ pub(super) fn check(webhook: &Webhook, report: &mut Report<'_>) {
 fn check_header(at: &[Step<'_>], name: &str, report: &mut Report<'_>) {
     if !is_header(name) {
         report.say(at, format!("`{name}` cannot be the name of a header"), HEADER_HINT);
+    }
+}
+
+/// An echo is the provider's own: it must not frame the answer, set a cookie or lead anybody elsewhere.
+fn check_echo(name: &str, report: &mut Report<'_>) {
+    let at = at!["webhook", "handshake", "name"];
+    check_header(at, name, report);
+    let lower = name.to_ascii_lowercase();
+    if !lower.starts_with("x-") || lower == "x-request-id" || lower.starts_with("x-content") {
+        report.say(at, format!("`{name}` is not a provider's own header"), "those begin with `X-`");
     }
 }
 
@@ -138,6 +148,13 @@ fn check_splits(webhook: &Webhook, report: &mut Report<'_>) {
         }
         if webhook.secret == SecretOwner::App && split.route_by.is_none() {
             report.say(place, "nothing says whose such an item is", "add `route_by`");
+        }
+        if webhook.secret == SecretOwner::Connection && split.route_by.is_some() {
+            report.say(
+                at!["webhook", "split", index, "route_by"],
+                "every connection has an address of its own, so nothing is routed",
+                "leave it out, or say `secret = \"app\"`",
+            );
         }
         if let Some(header) = &split.dedupe_header {
             check_header(at!["webhook", "split", index, "dedupe_header"], header, report);
@@ -287,6 +304,11 @@ mod tests {
             webhook(&format!("{scheme}\n[[webhook.split]]\nitems = \"/events\"")),
             ["9:1: nothing says whose such an item is (add `route_by`)"]
         );
+        assert_eq!(
+            webhook("scheme = \"none\"\n[[webhook.split]]\nroute_by = \"/account\""),
+            ["9:12: every connection has an address of its own, so nothing is routed \
+                 (leave it out, or say `secret = \"app\"`)",]
+        );
     }
 
     #[test]
@@ -315,6 +337,17 @@ mod tests {
             webhook("scheme = \"none\"\nhandshake = { kind = \"echo_json\", pointer = \"\" }"),
             ["8:13: a whole body is no challenge (point at it: `/challenge`)"]
         );
+    }
+
+    #[test]
+    fn an_echoed_header_is_the_providers_own() {
+        let echoing = |name: &str| {
+            webhook(&format!("scheme = \"none\"\nhandshake = {{ kind = \"echo_header\", name = \"{name}\" }}"))
+        };
+        assert_eq!(echoing("X-Hook-Secret"), [""; 0]);
+        for name in ["Transfer-Encoding", "set-cookie", "Location", "X-Request-Id", "X-Content-Type-Options"] {
+            assert_eq!(echoing(name).len(), 1, "{name}");
+        }
     }
 
     #[test]

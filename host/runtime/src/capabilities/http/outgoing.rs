@@ -11,7 +11,7 @@ use crate::ports::{Deliver, HttpRequest};
 const MAX_METHOD: usize = 20;
 const MAX_URL: usize = 8 * 1024;
 const MAX_EFFECT: usize = 128;
-const NO_BLOBS: &str = "blobs are not available yet";
+const NO_BLOBS: &str = "no-blobs";
 
 impl GuestState {
     /// The request as the ports see it, or what the guest is told instead.
@@ -19,7 +19,7 @@ impl GuestState {
         let deliver = match request.deliver {
             DeliveryMode::Text => Deliver::Text,
             DeliveryMode::Bytes => Deliver::Bytes,
-            DeliveryMode::Blob => return Err(refusal(ErrorKind::Other(NO_BLOBS.into()), NO_BLOBS)),
+            DeliveryMode::Blob => return Err(no_blobs()),
         };
         well_formed(&request)?;
         self.headers_fit(&request.headers)?;
@@ -40,6 +40,10 @@ impl GuestState {
         }
         Ok(())
     }
+}
+
+fn no_blobs() -> Error {
+    refusal(ErrorKind::Other(NO_BLOBS.into()), "this host keeps no blobs: hand the body over as text or bytes")
 }
 
 fn well_formed(request: &Request) -> Result<(), Error> {
@@ -79,7 +83,7 @@ fn join(chunks: Vec<Chunk>) -> Result<Bytes, Error> {
         pieces.push(match chunk {
             Chunk::Text(text) => Bytes::from(text),
             Chunk::Bytes(bytes) => Bytes::from(bytes),
-            Chunk::Blob(_) | Chunk::BlobBase64(_) => return Err(refusal(ErrorKind::Other(NO_BLOBS.into()), NO_BLOBS)),
+            Chunk::Blob(_) | Chunk::BlobBase64(_) => return Err(no_blobs()),
         });
     }
     // The usual body is one chunk, and that one is not copied.

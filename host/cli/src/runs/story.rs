@@ -1,0 +1,157 @@
+//! One run, told: what was asked, each attempt with its log, each request with its answer. Times count from the asking.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::moment;
+
+pub(super) fn of(run: &Value) -> String {
+    let mut story = String::new();
+    // Writing to a text cannot fail.
+    let _ = tell(run, &mut story);
+    story
+}
+
+fn tell(run: &Value, out: &mut String) -> std::fmt::Result {
+    let text = |name: &str| run.get(name).and_then(Value::as_str).unwrap_or_default();
+    let began = run.get("created_ms").and_then(Value::as_u64).unwrap_or_default();
+    writeln!(out, "{}  {} {}: {}", text("id"), text("operation"), text("target"), text("state"))?;
+    writeln!(out, "connection  {}", text("connection"))?;
+    writeln!(out, "asked       {} UTC", moment::utc(began))?;
+    if let Some(finished) = run.get("finished_ms").and_then(Value::as_u64) {
+        writeln!(out, "ended       {}", after(began, finished))?;
+    }
+    if let Some(next) = run.get("next_attempt_ms").and_then(Value::as_u64) {
+        writeln!(out, "next        {} UTC", moment::utc(next))?;
+    }
+    for name in ["cause", "input", "output"] {
+        if let Some(value) = run.get(name).filter(|value| !value.is_null()) {
+            writeln!(out, "{name:<12}{value}")?;
+        }
+    }
+    tell_failure(run, "", out)?;
+    for attempt in list(run, "attempts") {
+        tell_attempt(attempt, began, out)?;
+    }
+    let journal = list(run, "journal");
+    if !journal.is_empty() {
+        writeln!(out, "\nrequests")?;
+    }
+    for entry in journal {
+        tell_request(entry, began, out)?;
+    }
+    for event in list(run, "events") {
+        writeln!(out, "\nevent {}", word(event))?;
+    }
+    Ok(())
+}
+
+fn tell_attempt(attempt: &Value, began: u64, out: &mut String) -> std::fmt::Result {
+    let number = |name: &str| attempt.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let outcome = attempt.get("outcome").map(word).unwrap_or_default();
+    let (start, end) = (after(began, number("started_ms")), after(began, number("ended_ms")));
+    writeln!(out, "\nattempt {}: {outcome}, {start} to {end}", number("number"))?;
+    tell_failure(attempt, "  ", out)?;
+    for line in attempt.get("log").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name: &str| line.get(name).filter(|value| !value.is_null()).map(word).unwrap_or_default();
+        writeln!(out, "  {:<6} {} {}", part("level"), part("message"), part("fields"))?;
+    }
+    match number("logs_dropped") {
+        0 => Ok(()),
+        dropped => writeln!(out, "  and {dropped} lines more than are kept"),
+    }
+}
+
+fn tell_request(entry: &Value, began: u64, out: &mut String) -> std::fmt::Result {
+    let asked = entry.get("request").map(request).unwrap_or_default();
+    let answer = entry.get("answer").filter(|value| !value.is_null()).map_or_else(|| "no answer".to_owned(), word);
+    let at = after(began, entry.get("intent_ms").and_then(Value::as_u64).unwrap_or_default());
+    let took = match entry.get("answer_ms").and_then(Value::as_u64) {
+        Some(ms) => format!(" {}", after(began, ms)),
+        None => String::new(),
+    };
+    write!(out, "  {at}  {asked} → {answer}{took}")?;
+    if let Some(key) = entry.get("effect_key").and_then(Value::as_str) {
+        let sends = entry.get("sends").and_then(Value::as_u64).unwrap_or_default();
+        write!(out, "  sent {sends}× under key {key}")?;
+    }
+    if let Some(attempt) = entry.get("superseded_by").and_then(Value::as_u64) {
+        write!(out, "  asked again in attempt {attempt}")?;
+    }
+    writeln!(out)
+}
+
+fn tell_failure(of: &Value, indent: &str, out: &mut String) -> std::fmt::Result {
+    let Some(failure) = of.get("failure").filter(|value| !value.is_null()) else { return Ok(()) };
+    let kind = failure.get("kind").map(word).unwrap_or_default();
+    let message = failure.get("message").map(word).unwrap_or_default();
+    writeln!(out, "{indent}failure     {kind}: {message}")?;
+    match failure.get("details").filter(|value| !value.is_null()) {
+        Some(details) => writeln!(out, "{indent}            {details}"),
+        None => Ok(()),
+    }
+}
+
+/// Method and URL of a journal entry.
+fn request(request: &Value) -> String {
+    match (request.get("method"), request.get("url")) {
+        (Some(method), Some(url)) => format!("{} {}", word(method), word(url)),
+        _ => word(request),
+    }
+}
+
+fn list<'v>(run: &'v Value, name: &str) -> &'v [Value] {
+    let found = run.get("detail").and_then(|detail| detail.get(name));
+    found.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Text without its quotes; everything else as JSON.
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn after(began: u64, ms: u64) -> String {
+    format!("+{} ms", ms.saturating_sub(began))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_told_from_its_asking_to_its_end() {
+        let run = json!({
+            "id": "run_1", "connection": "conn_1", "operation": "act", "target": "pay", "state": "failed",
+            "created_ms": 1_000, "finished_ms": 1_061, "input": { "amount": 5 }, "output": null,
+            "failure": { "kind": "rejected", "message": "No money." },
+            "detail": {
+                "attempts": [{
+                    "number": 1, "started_ms": 1_012, "ended_ms": 1_061, "outcome": "failed", "failure": null,
+                    "log": [{ "level": "info", "message": "paying", "fields": { "amount": 5 } }], "logs_dropped": 2,
+                }],
+                "journal": [{
+                    "request": { "method": "POST", "url": "https://api.example.com/pay" }, "effect_key": "k1",
+                    "sends": 2, "intent_ms": 1_020, "answer_ms": 1_050, "answer": 402, "superseded_by": null,
+                }],
+                "events": ["evt_1"],
+            },
+        });
+        let story = of(&run);
+        for words in [
+            "run_1  act pay: failed",
+            "1970-01-01 00:00:01.000 UTC",
+            "ended       +61 ms",
+            "rejected: No money.",
+            "attempt 1: failed, +12 ms to +61 ms",
+            "info   paying {\"amount\":5}",
+            "and 2 lines more",
+            "+20 ms  POST https://api.example.com/pay → 402 +50 ms  sent 2× under key k1",
+            "event evt_1",
+        ] {
+            assert!(story.contains(words), "{words:?} is not in {story}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What comes back, whole or not.
+
+use super::*;
+
+/// With the redirect followed the upstream would see a second request.
+#[tokio::test]
+async fn a_redirect_is_an_answer() {
+    for status in [301, 302, 303, 307, 308] {
+        let answer = format!("HTTP/1.1 {status} X\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n");
+        let scene = Scene::answering(move |_| Reaction::Answer(answer.clone().into_bytes())).await;
+        assert_eq!(scene.send(get()).await.unwrap().answer.status, status);
+        assert_eq!(scene.upstream.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_credential_is_told_so_that_it_can_be_refreshed() {
+    let scene =
+        Scene::answering(|_| Reaction::Answer(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_vec()))
+            .await;
+    assert!(scene.send(get()).await.unwrap().credential_rejected);
+}
+
+/// With `redact` removed the guest reads the token.
+#[tokio::test]
+async fn a_credential_that_the_provider_echoes_does_not_reach_the_guest() {
+    let echo =
+        b"HTTP/1.1 200 OK\r\nx-echo: Bearer the-access-token\r\ncontent-length: 20\r\n\r\n{\"the-access-token\"}"
+            .to_vec();
+    let scene = Scene::answering(move |_| Reaction::Answer(echo.clone())).await;
+    let answer = scene.send(get()).await.unwrap().answer;
+    assert_eq!(answer.body, "{\"[secret]\"}");
+    assert!(answer.headers.contains(&("x-echo".into(), "Bearer [secret]".into())));
+}
+
+/// With the length check removed from `read` this takes all the memory there is.
+#[tokio::test]
+async fn an_answer_beyond_the_limit_is_cut_off_however_it_is_framed() {
+    let chunk = [b"1000\r\n".as_slice(), &[b'x'; 4096], b"\r\n"].concat();
+    for (head, body) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n", vec![b'x'; 4096]),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunk),
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", vec![b'x'; 4096]),
+    ] {
+        let scene = Scene::answering(move |_| Reaction::Endless { head: head.into(), body: body.clone() }).await;
+        let error = scene.send(Outgoing { max_response_bytes: 10_000, ..get() }).await.unwrap_err();
+        assert!(
+            matches!(error, DoorError::TooLarge { what: Large::Answer { status: 200 }, limit: 10_000 }),
+            "{head}: {error:?}"
+        );
+        assert!(error.request_sent() && !error.ambiguous());
+    }
+    // One that says beforehand how long it is, is not waited for.
+    let promise =
+        Reaction::Partial { bytes: "HTTP/1.1 200 OK\r\ncontent-length: 10001\r\n\r\n".into(), then_close: false };
+    let scene = Scene::answering(move |_| promise.clone()).await;
+    let error = scene.send(Outgoing { max_response_bytes: 10_000, ..get() }).await.unwrap_err();
+    assert!(matches!(error, DoorError::TooLarge { .. }), "{error:?}");
+    let scene = Scene::new(DoorConfig { max_response_bytes: 1, ..DoorConfig::default() }, &[&[PUBLIC]], |_| {
+        Reaction::Answer(OK.to_vec())
+    })
+    .await;
+    assert!(matches!(scene.send(get()).await, Err(DoorError::TooLarge { limit: 1, .. })));
+}
+
+#[tokio::test]
+async fn an_answer_of_exactly_the_limit_is_read() {
+    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n";
+    for answer in [OK, chunked] {
+        let scene = Scene::answering(|_| Reaction::Answer(answer.to_vec())).await;
+        assert_eq!(scene.send(Outgoing { max_response_bytes: 2, ..get() }).await.unwrap().answer.body, "ok");
+    }
+}
+
+/// With the limits left out of `speak` this fails.
+#[tokio::test]
+async fn an_answer_with_too_many_or_endless_headers_breaks_off() {
+    let many: String = (0..20).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let long = "x".repeat(2_000);
+    for reaction in [
+        Reaction::Answer(format!("HTTP/1.1 200 OK\r\n{many}content-length: 0\r\n\r\n").into_bytes()),
+        Reaction::Answer(format!("HTTP/1.1 200 OK\r\nx: {long}\r\ncontent-length: 0\r\n\r\n").into_bytes()),
+        Reaction::Endless { head: "HTTP/1.1 200 OK\r\nx: ".into(), body: vec![b'x'; 4096] },
+        Reaction::Answer(b"SSH-2.0-OpenSSH\r\n".to_vec()),
+    ] {
+        let config = DoorConfig { max_headers: 10, max_header_bytes: 1_000, ..DoorConfig::default() };
+        let scene = Scene::new(config, &[&[PUBLIC]], move |_| reaction.clone()).await;
+        let error = scene.send(get()).await.unwrap_err();
+        assert!(matches!(error, DoorError::Broken { sent: true }), "{error:?}");
+    }
+}
+
+/// With the deadline removed from `exchange` these hang.
+#[tokio::test]
+async fn an_upstream_that_hangs_is_given_up_and_the_request_counts_as_sent() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
+    for reaction in [Reaction::Hang, Reaction::Partial { bytes: head.into(), then_close: false }] {
+        let scene = Scene::answering(move |_| reaction.clone()).await;
+        let error = scene.send(Outgoing { timeout_ms: Some(60), ..post() }).await.unwrap_err();
+        assert!(matches!(error, DoorError::Timeout { sent: true }), "{error:?}");
+        assert!(error.ambiguous());
+    }
+    // A guest cannot ask for longer than the door allows.
+    let scene =
+        Scene::new(DoorConfig { total_timeout_ms: 60, ..DoorConfig::default() }, &[&[PUBLIC]], |_| Reaction::Hang)
+            .await;
+    let error = scene.send(Outgoing { timeout_ms: Some(u32::MAX), ..post() }).await.unwrap_err();
+    assert!(matches!(error, DoorError::Timeout { sent: true }));
+}
+
+#[tokio::test]
+async fn a_handshake_that_hangs_sent_nothing() {
+    let upstream = Upstream::start(None, |_| Reaction::Hang).await;
+    let scene =
+        Scene::with_upstream(DoorConfig { connect_timeout_ms: 60, ..DoorConfig::default() }, &[&[PUBLIC]], upstream);
+    let error = scene.send(post()).await.unwrap_err();
+    assert!(matches!(error, DoorError::Connect { reason: ConnectFailure::Timeout, .. }), "{error:?}");
+    assert!(!error.request_sent() && error.retryable());
+    assert!(matches!(scene.send(Outgoing { timeout_ms: Some(0), ..get() }).await, Err(error) if !error.request_sent()));
+}
+
+#[tokio::test]
+async fn a_refused_connection_sent_nothing() {
+    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    scene.sockets.port.store(closed, Ordering::SeqCst);
+    let error = scene.send(post()).await.unwrap_err();
+    assert!(matches!(error, DoorError::Connect { reason: ConnectFailure::Unreachable, .. }), "{error:?}");
+    assert!(!error.ambiguous());
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_after_the_request_leaves_the_outcome_open() {
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
+    for reaction in [
+        Reaction::Close,
+        Reaction::Partial { bytes: half.into(), then_close: true },
+        Reaction::Partial { bytes: "HTTP/1.1 200".into(), then_close: true },
+        Reaction::Partial {
+            bytes: "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n".into(),
+            then_close: true,
+        },
+    ] {
+        let scene = Scene::answering(move |_| reaction.clone()).await;
+        let error = scene.send(post()).await.unwrap_err();
+        assert!(matches!(error, DoorError::Broken { sent: true }), "{error:?}");
+        assert!(error.ambiguous());
+        assert_eq!(scene.upstream.seen().len(), 1);
+    }
+}

@@ -1,0 +1,129 @@
+//! What requests share: network connections, places and budgets.
+
+use super::*;
+
+#[tokio::test]
+async fn a_network_connection_is_used_again_for_its_own_connection_alone() {
+    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
+    for _ in 0..3 {
+        scene.send(get()).await.unwrap();
+        scene.send(post()).await.unwrap();
+    }
+    assert_eq!((scene.upstream.connections(), scene.resolver.asked()), (1, 1));
+    scene.send_as("conn_2", get(), &NoIntents).await.unwrap();
+    assert_eq!((scene.upstream.connections(), scene.resolver.asked()), (2, 2));
+}
+
+/// With the condition on sending again weakened to any broken connection, the payment is made twice.
+#[tokio::test]
+async fn a_dead_connection_from_the_pool_never_sends_an_unsafe_request_twice() {
+    // Reads the second request of a connection to its end and dies without a word.
+    let react = |nth| if nth == 1 { Reaction::Close } else { Reaction::Answer(OK.to_vec()) };
+    let scene = Scene::answering(react).await;
+    scene.send(get()).await.unwrap();
+    let error = scene.send(post()).await.unwrap_err();
+    assert!(matches!(error, DoorError::Broken { sent: true }), "{error:?}");
+    assert_eq!(scene.upstream.seen().iter().filter(|seen| seen.head.starts_with("POST")).count(), 1);
+
+    let scene = Scene::answering(react).await;
+    scene.send(get()).await.unwrap();
+    assert_eq!(scene.send(get()).await.unwrap().answer.status, 200);
+    assert_eq!(scene.upstream.connections(), 2);
+}
+
+/// With `FRESH` made as long as the pool's own limit this fails.
+#[tokio::test]
+async fn a_request_that_cannot_be_repeated_does_not_go_on_a_connection_that_has_been_idle() {
+    let mut scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
+    scene.rule.idempotency = Idempotency::None;
+    scene.send(get()).await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+    let sent = scene.send(post()).await.unwrap();
+    assert!(!sent.keyed && sent.effect_key.is_some());
+    assert_eq!(scene.upstream.connections(), 2);
+}
+
+/// With the budget not asked this fails.
+#[tokio::test]
+async fn a_connection_has_no_more_requests_under_way_than_it_may() {
+    let config = DoorConfig { per_connection_concurrency: 1, budget_wait_ms: 20, ..DoorConfig::default() };
+    let scene = Scene::new(config, &[&[PUBLIC], &[PUBLIC]], |nth| {
+        if nth == 0 { Reaction::Hang } else { Reaction::Answer(OK.to_vec()) }
+    })
+    .await;
+    let first = scene.send(get());
+    tokio::pin!(first);
+    while scene.upstream.seen().is_empty() {
+        tokio::select! { biased; _ = &mut first => panic!("answered"), () = tokio::task::yield_now() => {} }
+    }
+    let error = scene.send(get()).await.unwrap_err();
+    assert!(matches!(error, DoorError::RateLimited { .. }), "{error:?}");
+    scene.send_as("conn_2", get(), &NoIntents).await.unwrap();
+}
+
+fn budget(text: &str) -> RateRule {
+    serde_json::from_value(serde_json::from_str(text).unwrap()).unwrap()
+}
+
+/// Mutation: `Budget::spend`, leave out the rates.
+#[tokio::test]
+async fn a_declared_budget_is_spent_before_the_call() {
+    let mut scene = Scene::new(
+        DoorConfig { budget_wait_ms: 1_000, ..DoorConfig::default() },
+        &[&[PUBLIC], &[PUBLIC], &[PUBLIC], &[PUBLIC]],
+        |_| Reaction::Answer(OK.to_vec()),
+    )
+    .await;
+    scene.budgets = vec![budget(r#"{"scope":"connection","requests":2,"per_seconds":4}"#)];
+    scene.send(get()).await.unwrap();
+    scene.send(get()).await.unwrap();
+    // Two seconds for one: longer than anybody waits here.
+    let Err(DoorError::RateLimited { retry_after_ms }) = scene.send(get()).await else { panic!("it went") };
+    assert!((1_500..=2_000).contains(&retry_after_ms), "{retry_after_ms}");
+    assert_eq!(scene.upstream.seen().len(), 2);
+    scene.send_as("conn_2", get(), &NoIntents).await.unwrap();
+    // What comes soon is waited for.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(1_900)).await;
+    tokio::time::resume();
+    scene.send(get()).await.unwrap();
+}
+
+/// Mutation: `budget::covers`, count every request.
+#[tokio::test]
+async fn a_budget_counts_what_it_is_about() {
+    let mut scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
+    let few = r#"{"scope":"app","requests":1,"per_seconds":60,"host":"api.example.com","paths":["/v1/a/*"]}"#;
+    scene.budgets = vec![budget(few)];
+    let deeper = || Outgoing { url: "https://api.example.com/v1/a/b".into(), ..get() };
+    for _ in 0..3 {
+        scene.send(get()).await.unwrap();
+    }
+    scene.send(deeper()).await.unwrap();
+    assert!(matches!(scene.send(deeper()).await, Err(DoorError::RateLimited { .. })));
+}
+
+/// Mutation: `Pool::put`, leave out the bound of one owner: every name leaves a connection open.
+#[tokio::test]
+async fn a_connection_to_each_name_of_a_domain_does_not_stay_open() {
+    let upstream = Upstream::start(None, |_| Reaction::Answer(OK.to_vec())).await;
+    let to = Url::parse(&format!("http://{}", upstream.address())).unwrap();
+    let names: Vec<String> = (0..20).map(|number| format!("n{number}.example.com")).collect();
+    let development = names.iter().map(|host| DevUpstream { host: host.clone(), to: to.clone() }).collect();
+    let config = DoorConfig { development, idle_connections_of_one: 3, ..DoorConfig::default() };
+    let mut scene = Scene::with_upstream(config, &[], upstream);
+    scene.rule.host = HostPattern::parse("*.example.com").unwrap();
+    for name in &names {
+        scene.send(Outgoing { url: format!("https://{name}/v1/a"), ..get() }).await.unwrap();
+    }
+    assert_eq!(scene.door.shared.pool.idle(), 3);
+    let config = DoorConfig { idle_connections_in_all: 2, ..scene.door.shared.config.clone() };
+    let scene = Scene { door: Door::assemble(config, scene.resolver.clone(), scene.sockets.clone()).unwrap(), ..scene };
+    for (number, name) in names.iter().enumerate() {
+        let request = Outgoing { url: format!("https://{name}/v1/a"), ..get() };
+        scene.send_as(&format!("conn_{number}"), request, &NoIntents).await.unwrap();
+    }
+    assert_eq!(scene.door.shared.pool.idle(), 2);
+}

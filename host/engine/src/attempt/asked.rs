@@ -1,0 +1,144 @@
+//! An attempt as its guest gets it: the operation with what it needs, what it may use, and where it may go.
+
+use std::sync::Arc;
+
+use bulkhead_egress::AppPins;
+use bulkhead_manifest::{Approved, Ask, Grant, RunId};
+use bulkhead_runtime::{Delivery, Facts, Invocation, Limits, Operation, PullMode};
+use bulkhead_store::{Connection, Run, TenantRead};
+use bulkhead_vault::mac;
+use serde_json::Value;
+
+use super::{Opened, Request};
+use crate::Engine;
+use crate::apps;
+use crate::fault::{EngineFault, json, stored};
+use crate::ports::Binding;
+
+impl Engine {
+    /// The operation as the guest gets it.
+    pub(super) async fn operation(&self, opened: &Opened) -> Result<Operation, EngineFault> {
+        let run = &opened.run;
+        let mut read = self.inner.store.tenant_read(run.tenant).await?;
+        Ok(match &opened.request {
+            Request::Check => Operation::Check,
+            Request::Act { action, input } => {
+                Operation::Act { action: action.clone(), input: input.to_string(), resume: run.resume.clone() }
+            }
+            Request::Pull { stream, mode, limit } => {
+                let cursor = begins_at(&mut read, run, stream, *mode).await?;
+                Operation::Pull { stream: stream.clone(), mode: *mode, cursor, limit: *limit }
+            }
+            Request::Push { stream, record, sends } => {
+                let sends = sends.as_ref().ok_or_else(|| EngineFault::damaged("a push", "it was not pinned"))?;
+                Operation::Push { stream: stream.clone(), changes: vec![sends.outgoing(record)] }
+            }
+            Request::Receive { delivery } => {
+                let row = read.delivery(*delivery).await?;
+                let headers = stored("a delivery's headers", &row.headers)?;
+                let body = String::from_utf8_lossy(&row.body).into_owned();
+                let delivery = Delivery { method: row.method, path: row.path, query: row.query, headers, body };
+                Operation::Receive { delivery }
+            }
+        })
+    }
+
+    pub(crate) async fn binding(&self, opened: &Opened) -> Result<Binding, EngineFault> {
+        let (run, connection) = (&opened.run, &opened.connection);
+        let grant = grant(opened)?;
+        let settings: Value = stored("a connection's settings", &connection.settings)?;
+        let account =
+            connection.account.as_deref().map(|account| stored("a connection's account", account)).transpose()?;
+        Ok(Binding {
+            tenant: run.tenant,
+            connection: run.connection,
+            lease: run.lease(),
+            ordering_key: run.ordering_key.clone().unwrap_or_default(),
+            root: run.root.clone(),
+            rules: grant.egress().iter().map(|rule| rule.with_settings(&settings)).collect(),
+            budgets: opened.known.manifest.effective_rate(&connection.environment),
+            app: connection.app,
+            pins: self.pins(connection).await?,
+            account: account.unwrap_or(Value::Null),
+            settings: settings.clone(),
+            largest_answer: limits(opened)?.response_bytes.try_into().unwrap_or(usize::MAX),
+            candidate: None,
+        })
+    }
+
+    /// Where this connection's credential may go: what its app pinned; a secret of its own goes where its rules say.
+    async fn pins(&self, connection: &Connection) -> Result<AppPins, EngineFault> {
+        let Some(app) = connection.app else { return Ok(AppPins::Unpinned) };
+        let app = self.inner.store.tenant_read(connection.tenant).await?.app(app).await?;
+        let pins: apps::Pins = stored("an app's pins", &app.pins)?;
+        Ok(AppPins::Audiences(pins.audiences.into_iter().collect()))
+    }
+
+    pub(super) async fn invocation(
+        &self,
+        opened: &Opened,
+        operation: Operation,
+        ports: Arc<dyn bulkhead_runtime::Ports>,
+    ) -> Result<Invocation, EngineFault> {
+        let (run, connection) = (&opened.run, &opened.connection);
+        let environment = opened.known.manifest.environment(&connection.environment);
+        let read_only = matches!(&opened.request, Request::Act { action, .. } if opened.known.action(action).is_some_and(|(spec, _)| spec.read_only));
+        Ok(Invocation {
+            loaded: self.loaded(&opened.known.digest).await?,
+            operation,
+            limits: limits(opened)?,
+            seed: self.seed(run.id, run.leg),
+            clock_ms: run.clock_ms,
+            ports,
+            facts: Facts {
+                settings: connection.settings.clone(),
+                environment: json(&environment.unwrap_or_default()),
+                account: connection.account.clone(),
+                webhook_url: Some(self.webhook_url(&connection.endpoint).to_string()),
+            },
+            state_read_only: read_only,
+        })
+    }
+
+    /// The same for every attempt of a leg, and nothing to store.
+    fn seed(&self, run: RunId, leg: u32) -> [u8; 32] {
+        mac::hmac_sha256_framed(&self.inner.seed_key, &[run.as_bytes(), &leg.to_be_bytes()])
+    }
+}
+
+/// The cursor that a page begins at: none where a full pull begins.
+pub(crate) async fn begins_at(
+    read: &mut TenantRead,
+    run: &Run,
+    stream: &str,
+    mode: PullMode,
+) -> Result<Option<String>, EngineFault> {
+    let goes_on = mode == PullMode::Incremental || run.cause.contains("\"page\"");
+    if !goes_on {
+        return Ok(None);
+    }
+    Ok(read.cursor(run.connection, stream).await?.map(|cursor| cursor.cursor))
+}
+
+fn grant(opened: &Opened) -> Result<Grant, EngineFault> {
+    let imports: Vec<String> = stored("a version's imports", &opened.known.row.imports)?;
+    let ask = Ask::of(&opened.known.manifest, &opened.connection.environment, imports);
+    let approved: Approved = stored("a connection's approvals", &opened.connection.approved)?;
+    Ok(Grant::of(&ask, &approved))
+}
+
+/// No run gets more, whatever its manifest asks for.
+const CAPS: bulkhead_manifest::Limits =
+    bulkhead_manifest::Limits { memory_mib: 512, cpu_ms: 10_000, wall_ms: 300_000, response_mib: 64 };
+
+/// What was granted of the machine, below the host's caps; the host's own defaults for the rest.
+fn limits(opened: &Opened) -> Result<Limits, EngineFault> {
+    let granted = grant(opened)?.limits().min(CAPS);
+    Ok(Limits {
+        memory_bytes: u64::from(granted.memory_mib) << 20,
+        cpu_ms: granted.cpu_ms.into(),
+        wall_ms: granted.wall_ms.into(),
+        response_bytes: u64::from(granted.response_mib) << 20,
+        ..Limits::default()
+    })
+}

@@ -1,0 +1,279 @@
+//! What a guest produced, written down: one function for each kind of answer.
+
+use std::collections::BTreeSet;
+
+use bulkhead_manifest::{ConnectionId, Failure, FailureKind, RunId};
+use bulkhead_runtime::{ActOutcome, ChangeOp, External, Identity, Output, Page, Produced, PullMode, Pushed, Receipt};
+use bulkhead_store::{DeliveryStatus, EndState, Link, NewRecord, TenantTx};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::veto::coded;
+use super::{Verdict, nothing_pushed, parsed};
+use crate::Engine;
+use crate::attempt::{Opened, Request, begins_at};
+use crate::fault::{EngineFault, stored};
+
+/// A run that asks to come back is not asked more often, nor left alone for longer.
+const SOONEST_LATER_MS: u64 = 1_000;
+const LATEST_LATER_MS: u64 = 7 * 86_400_000;
+/// A run that is still not done by then never will be.
+const LONGEST_LATER_MS: u64 = 30 * 86_400_000;
+
+impl Engine {
+    pub(super) async fn write_produced(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        produced: Produced,
+    ) -> Result<Verdict, EngineFault> {
+        let succeeded =
+            |output: String| Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None };
+        Ok(match produced {
+            Produced::Acted(ActOutcome::Done(Output { value, events })) => {
+                self.write_events(tx, opened, events).await?;
+                succeeded(value)
+            }
+            Produced::Acted(ActOutcome::Partial { output, failures }) => {
+                self.write_events(tx, opened, output.events).await?;
+                Verdict::Ended { state: EndState::Partial, output: Some(output.value), failure: together(failures) }
+            }
+            Produced::Acted(ActOutcome::Later { after_ms, state }) => {
+                if self.now_ms().saturating_sub(opened.run.created_ms) > LONGEST_LATER_MS {
+                    let message = "It asked to come back once more after thirty days, and is not asked again.";
+                    let failure = Some(coded("never-done", message));
+                    return Ok(Verdict::Ended { state: EndState::Failed, output: None, failure });
+                }
+                let after_ms = after_ms.clamp(SOONEST_LATER_MS, LATEST_LATER_MS);
+                Verdict::Parked { at_ms: self.now_ms().saturating_add(after_ms), resume: state }
+            }
+            Produced::Identity(identity) => {
+                self.write_account(tx, opened, &identity).await?;
+                succeeded(
+                    json!({ "id": identity.id, "label": identity.label, "details": parsed(&identity.details) })
+                        .to_string(),
+                )
+            }
+            Produced::Receipt(receipt) => succeeded(self.write_receipt(tx, opened, receipt).await?),
+            Produced::Page(page) => self.write_page(tx, opened, page).await?,
+            Produced::Pushed(pushed) => self.write_pushed(tx, opened, pushed).await?,
+            Produced::Described(_) | Produced::Registered(_) | Produced::Unregistered => succeeded("null".to_owned()),
+        })
+    }
+
+    async fn write_account(&self, tx: &mut TenantTx, opened: &Opened, identity: &Identity) -> Result<(), EngineFault> {
+        let Some(account) = &opened.connection.account else { return Ok(()) };
+        let mut account: Value = stored("a connection's account", account)?;
+        if let Some(fields) = account.as_object_mut() {
+            fields.insert("label".to_owned(), Value::String(identity.label.clone()));
+            fields.insert("details".to_owned(), parsed(&identity.details));
+        }
+        let key = opened.connection.account_key.as_deref();
+        Ok(tx.set_connection_account(opened.run.connection, Some(&account.to_string()), key, self.now_ms()).await?)
+    }
+
+    async fn write_receipt(&self, tx: &mut TenantTx, opened: &Opened, receipt: Receipt) -> Result<String, EngineFault> {
+        let summary = json!({ "events": receipt.events.len(), "pulls": receipt.pulls, "reply": receipt.reply.as_ref().map(|r| r.status) });
+        if let Request::Receive { delivery } = &opened.request
+            && receipt.events.is_empty()
+            && receipt.pulls.is_empty()
+        {
+            tx.set_delivery_status(*delivery, DeliveryStatus::Ignored).await?;
+        }
+        // Each stream that there is once, however often it was named.
+        let named: BTreeSet<_> = receipt.pulls.into_iter().collect();
+        for stream in named.into_iter().filter(|name| opened.known.stream(name).is_some_and(|spec| spec.pull)) {
+            let request = Request::Pull { stream: stream.clone(), mode: PullMode::Incremental, limit: 100 };
+            let cause = json!({ "run": opened.run.id });
+            self.follow(tx, opened, request, format!("pull/{stream}"), cause).await?;
+        }
+        self.write_events(tx, opened, receipt.events).await?;
+        Ok(summary.to_string())
+    }
+
+    async fn write_page(&self, tx: &mut TenantTx, opened: &Opened, page: Page) -> Result<Verdict, EngineFault> {
+        let Request::Pull { stream, mode, limit } = &opened.request else {
+            return Err(EngineFault::damaged("a run", "a page for something else than a pull"));
+        };
+        let (run, now_ms) = (&opened.run, self.now_ms());
+        let begun_at = begins_at(tx, run, stream, *mode).await?;
+        let Some(empty_pages) = going_on(&page, begun_at.as_deref(), &run.cause) else {
+            return Ok(Verdict::Ended { state: EndState::Failed, output: None, failure: Some(stands_still(stream)) });
+        };
+        let pulled = page.changes.len();
+        for (external, change) in page.changes {
+            self.write_change(tx, opened, stream, external, change).await?;
+        }
+        if let Some(next) = &page.next {
+            tx.put_cursor(run.connection, stream, Some(next), now_ms).await?;
+        }
+        if page.more {
+            let request = Request::Pull { stream: stream.clone(), mode: *mode, limit: *limit };
+            let cause = json!({ "page": run.id, "empty_pages": empty_pages });
+            self.follow(tx, opened, request, format!("pull/{stream}"), cause).await?;
+        }
+        let output = json!({ "changes": pulled, "more": page.more }).to_string();
+        Ok(Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None })
+    }
+
+    async fn write_change(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        stream: &str,
+        external: External,
+        change: ChangeOp,
+    ) -> Result<(), EngineFault> {
+        let (connection, now_ms) = (opened.run.connection, self.now_ms());
+        let link = tx.link_of_external(connection, stream, &external.id).await?;
+        let id = match &link {
+            Some(link) => link.record_id.clone(),
+            None if self.is_free(tx, connection, stream, &external.id).await? => external.id.clone(),
+            None => format!("{}-{}", external.id, RunId::new(now_ms)),
+        };
+        let ChangeOp::Upsert(data) = change else {
+            tx.delete_record(connection, stream, &id, now_ms).await?;
+            return Ok(());
+        };
+        let hash: [u8; 32] = Sha256::digest(data.as_bytes()).into();
+        let origin = "pull".to_owned();
+        tx.put_record(&NewRecord {
+            connection,
+            stream: stream.to_owned(),
+            id: id.clone(),
+            data,
+            hash,
+            origin,
+            updated_ms: now_ms,
+        })
+        .await?;
+        let link = Link {
+            connection,
+            stream: stream.to_owned(),
+            record_id: id,
+            external_id: external.id,
+            external_version: external.version,
+            hash: Some(hash),
+            updated_ms: now_ms,
+        };
+        Ok(tx.put_link(&link).await?)
+    }
+
+    /// Whether an id of ours belongs to nothing, neither to a record nor to a link without one.
+    async fn is_free(
+        &self,
+        tx: &mut TenantTx,
+        connection: ConnectionId,
+        stream: &str,
+        id: &str,
+    ) -> Result<bool, EngineFault> {
+        Ok(tx.record(connection, stream, id).await?.is_none()
+            && tx.link_of_record(connection, stream, id).await?.is_none())
+    }
+
+    async fn write_pushed(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        pushed: Vec<Pushed>,
+    ) -> Result<Verdict, EngineFault> {
+        let Request::Push { stream, record, sends: Some(sends) } = &opened.request else {
+            return Err(EngineFault::damaged("a run", "a push's answer for something else than a push"));
+        };
+        let (connection, now_ms) = (opened.run.connection, self.now_ms());
+        let failed = |failure| Verdict::Ended { state: EndState::Failed, output: None, failure: Some(failure) };
+        match pushed.into_iter().next() {
+            Some(Pushed::Stored(external)) => {
+                let link = sends.link(connection, stream, record, external.clone(), now_ms)?;
+                tx.put_link(&link).await?;
+                let output = json!({ "id": external.id, "version": external.version }).to_string();
+                Ok(Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None })
+            }
+            Some(Pushed::Conflict(theirs)) => {
+                let message =
+                    format!("{stream} {record}: somebody changed it at the provider. Look at both and push again.");
+                let details = theirs.as_deref().map(|theirs| Box::new(parsed(theirs)));
+                Ok(failed(Failure { details, ..Failure::new(FailureKind::Conflict, message) }))
+            }
+            Some(Pushed::Failed(_)) | None => Err(nothing_pushed()),
+        }
+    }
+}
+
+/// Empty pages in a row: a provider that filters may have some, nobody has them for ever.
+const MOST_EMPTY_PAGES: u64 = 1_000;
+
+/// How many empty pages in a row there are with this one; `None` where going on would bring nothing new.
+fn going_on(page: &Page, begun_at: Option<&str>, cause: &str) -> Option<u64> {
+    let same = page.next.as_deref().is_none_or(|next| begun_at.is_some_and(|begun| parsed(begun) == parsed(next)));
+    if !page.changes.is_empty() || !page.more {
+        return (!page.more || !same).then_some(0);
+    }
+    let before = parsed(cause).get("empty_pages").and_then(Value::as_u64).unwrap_or(0);
+    (!same && before < MOST_EMPTY_PAGES).then_some(before + 1)
+}
+
+fn stands_still(stream: &str) -> Failure {
+    let message = format!(
+        "The connector says that there is more of {stream}, and its cursor does not get there. Its author makes the \
+         cursor of each page one that goes on after it."
+    );
+    coded("cursor-stands-still", message)
+}
+
+/// What did not work, as one failure that holds them all.
+fn together(failures: Vec<Failure>) -> Option<Failure> {
+    let all = serde_json::to_value(&failures).ok().map(Box::new);
+    let (count, mut failures) = (failures.len(), failures.into_iter());
+    let mut first = failures.next()?;
+    if count > 1 {
+        first.message = format!("{} ({} more; see `details`.)", first.message, count - 1);
+        first.details = all;
+    }
+    Some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(changes: usize, next: Option<&str>) -> Page {
+        let change = || (External { id: "1".to_owned(), version: None }, ChangeOp::Delete);
+        let changes = std::iter::repeat_with(change).take(changes).collect();
+        Page { changes, next: next.map(str::to_owned), more: true, snapshot_complete: false }
+    }
+
+    const CAUSE: &str = r#"{"page":"run_1","empty_pages":7}"#;
+
+    /// Mutation: `going_on`, leave out `same`.
+    #[test]
+    fn a_page_goes_on_only_where_its_cursor_does() {
+        for changes in [0, 1] {
+            assert_eq!(going_on(&page(changes, Some(r#"{"at": 1}"#)), Some(r#"{"at":1}"#), CAUSE), None);
+            assert_eq!(going_on(&page(changes, None), Some("1"), CAUSE), None);
+            assert!(going_on(&page(changes, Some("2")), Some("1"), CAUSE).is_some());
+            assert!(going_on(&page(changes, Some("2")), None, CAUSE).is_some());
+        }
+        let last = Page { more: false, ..page(0, None) };
+        assert_eq!(going_on(&last, None, CAUSE), Some(0));
+    }
+
+    /// Mutation: `going_on`, leave out `MOST_EMPTY_PAGES`, or do not count.
+    #[test]
+    fn empty_pages_are_counted_up_to_a_bound_and_a_full_one_starts_anew() {
+        assert_eq!(going_on(&page(0, Some("2")), None, CAUSE), Some(8));
+        assert_eq!(going_on(&page(0, Some("2")), None, r#"{"api":"run_1"}"#), Some(1));
+        assert_eq!(going_on(&page(1, Some("2")), None, CAUSE), Some(0));
+        assert_eq!(going_on(&page(0, Some("2")), None, r#"{"page":"run_1","empty_pages":1000}"#), None);
+    }
+
+    /// Mutation: `together`, leave out `details`.
+    #[test]
+    fn a_partial_outcome_keeps_every_failure() {
+        let failure = |message: &str| Failure::new(FailureKind::Rejected, message);
+        let whole = together(vec![failure("one"), failure("two"), failure("three")]);
+        let details = whole.and_then(|failure| failure.details).map(|details| details.to_string()).unwrap_or_default();
+        assert!(["one", "two", "three"].iter().all(|message| details.contains(message)), "{details}");
+        assert_eq!(together(vec![failure("one")]), Some(failure("one")));
+    }
+}

@@ -1,0 +1,127 @@
+//! What may not be committed, whatever the guest did to get there, and the state it may.
+
+use std::collections::BTreeMap;
+
+use bulkhead_manifest::{Failure, FailureKind};
+use bulkhead_runtime::{ActOutcome, Event, Finished, Produced};
+use bulkhead_store::TenantTx;
+
+use crate::Engine;
+use crate::attempt::Opened;
+use crate::fault::EngineFault;
+use crate::routes::{MOST_ROUTES, MOST_STEPS};
+
+/// Events of one run: each may set routes going, in the one transaction that commits it.
+const MOST_EVENTS: usize = 1_000;
+/// Runs that one run sets going by its events: one event may have every route and step that there may be.
+const MOST_FAN_OUTS: usize = MOST_ROUTES * MOST_STEPS;
+/// Changes of one page and keys of state of one run: each is a few statements in the one transaction.
+const MOST_CHANGES: usize = 1_000;
+const MOST_KEYS: usize = 1_000;
+/// State of one connection, bytes.
+const MOST_STATE: u64 = 64 << 20;
+
+impl Engine {
+    /// What may not be committed, whatever the guest did to get there.
+    pub(super) async fn veto(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        produced: &Produced,
+        finished: Option<&Finished>,
+    ) -> Result<Option<Failure>, EngineFault> {
+        let refused = |code: &str, message: String| Ok(Some(coded(code, message)));
+        let events = events_of(produced);
+        if events.len() > MOST_EVENTS {
+            let message = format!("It reported {} events; at most {MOST_EVENTS} are taken from one run.", events.len());
+            return refused("event-limit", message);
+        }
+        if let Some(event) = events.iter().find(|event| opened.known.event(&event.name).is_none()) {
+            let message = format!("It reported the event {:?}, which its descriptor does not list.", event.name);
+            return refused("bad-output", message);
+        }
+        if self.fan_outs(tx, opened, events).await? > MOST_FAN_OUTS {
+            let message = format!(
+                "Its events would set more than {MOST_FAN_OUTS} runs going by their routes. Report fewer events at once, \
+                 or have fewer routes for them."
+            );
+            return refused("fan-out-limit", message);
+        }
+        if let Produced::Page(page) = produced
+            && page.changes.len() > MOST_CHANGES
+        {
+            let message =
+                format!("Its page has {} changes; at most {MOST_CHANGES} are taken at once.", page.changes.len());
+            return refused("page-limit", message);
+        }
+        let keys = finished.map_or(0, |finished| finished.state_writes.len());
+        if keys > MOST_KEYS {
+            let message = format!("It wrote {keys} keys of its state; at most {MOST_KEYS} are taken from one run.");
+            return refused("state-keys-limit", message);
+        }
+        if self.state_after(tx, opened, finished).await? > MOST_STATE {
+            let message =
+                format!("Its state would take more than {} MiB. Remove what is no longer needed.", MOST_STATE >> 20);
+            return refused("state-size-limit", message);
+        }
+        Ok(None)
+    }
+
+    /// How many runs the events may set going.
+    async fn fan_outs(&self, tx: &mut TenantTx, opened: &Opened, events: &[Event]) -> Result<usize, EngineFault> {
+        let mut steps: BTreeMap<&str, usize> = BTreeMap::new();
+        for event in events {
+            if !steps.contains_key(event.name.as_str()) {
+                let routes = self.routes_of(tx, opened.run.connection, &event.name).await?;
+                steps.insert(&event.name, routes.iter().map(|(_, steps)| steps.len()).sum());
+            }
+        }
+        Ok(events.iter().filter_map(|event| steps.get(event.name.as_str())).sum())
+    }
+
+    /// What the connection's state will take, in bytes; 0 where the run writes none.
+    async fn state_after(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        finished: Option<&Finished>,
+    ) -> Result<u64, EngineFault> {
+        let (run, writes) =
+            (&opened.run, finished.map(|finished| finished.state_writes.as_slice()).unwrap_or_default());
+        if writes.iter().all(|(_, value)| value.is_none()) {
+            return Ok(0);
+        }
+        let lane = run.ordering_key.as_deref().unwrap_or_default();
+        let (mut before, mut added) = (tx.state_bytes(run.connection).await?, 0);
+        for (key, value) in writes {
+            added += value.as_ref().map_or(0, |value| (key.len() + value.len()) as u64);
+            before = before.saturating_sub(tx.state_size(run.connection, lane, key).await?);
+        }
+        Ok(before.saturating_add(added))
+    }
+
+    pub(super) async fn write_state(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        finished: Option<&Finished>,
+    ) -> Result<(), EngineFault> {
+        let run = &opened.run;
+        let key = run.ordering_key.as_deref().unwrap_or_default();
+        let writes = finished.map(|finished| finished.state_writes.as_slice()).unwrap_or_default();
+        Ok(tx.put_states(run.connection, key, writes, self.now_ms()).await?)
+    }
+}
+
+/// A failure by a name of the host's.
+pub(super) fn coded(code: &str, message: impl Into<String>) -> Failure {
+    Failure { code: Some(code.to_owned()), ..Failure::new(FailureKind::Other(code.to_owned()), message) }
+}
+
+fn events_of(produced: &Produced) -> &[Event] {
+    match produced {
+        Produced::Acted(ActOutcome::Done(output) | ActOutcome::Partial { output, .. }) => &output.events,
+        Produced::Receipt(receipt) => &receipt.events,
+        _ => &[],
+    }
+}

@@ -1,0 +1,215 @@
+//! Authorizing a connection: what somebody gave is tried out first; then everything that follows from it is true at once.
+//!
+//! Invariants:
+//! - A connection is `active` only after the host itself saw that its credential works (a check, or an authenticated
+//!   call), and its account id comes from there.
+//! - What is refused leaves the connection and the credential it has as they are.
+//! - A connection belongs to one account for good: its links and records are that account's. One that was disconnected
+//!   stays so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bulkhead_manifest::{Auth, AuthField, ConnectionId, RunId, TenantId};
+use bulkhead_runtime::Identity;
+use bulkhead_store::{Connection, ConnectionStatus, Owner};
+use bulkhead_vault::{CredentialFields, Secret};
+use serde_json::{Map, Value};
+
+use super::{ConnectionError, ConnectionView};
+use crate::Engine;
+use crate::credentials::{AUTHORIZATION, LOOK_AGAIN, Meta, WEBHOOK_SECRET, single};
+use crate::fault::{EngineFault, stored};
+use crate::schema::{InvalidField, Schema};
+
+/// How often a busy store is asked again: a person's consent cannot be had twice.
+const PATIENCE: usize = 5;
+
+/// What authorizes a connection, not yet tried.
+#[derive(Default)]
+pub(crate) struct Given {
+    /// Empty where the connector needs none.
+    pub credential: Arc<CredentialFields>,
+    pub meta: Meta,
+    /// What authorization itself said of the account; its `id` the host learned itself.
+    pub account: Map<String, Value>,
+    pub webhook_secret: Option<CredentialFields>,
+}
+
+impl Engine {
+    /// Authorizes by what the tenant filled in (API key, user and password, nothing at all), after checking it.
+    pub async fn authorize_with_fields(
+        &self,
+        tenant: TenantId,
+        connection: ConnectionId,
+        fields: BTreeMap<String, Secret>,
+        webhook_secret: Option<Secret>,
+    ) -> Result<ConnectionView, ConnectionError> {
+        let row = self.connection_row(tenant, connection).await?;
+        let known = self.version(row.version).await?;
+        let wanted = fillable(&known.manifest.auth)?;
+        let invalid = invalid_fields(&wanted, &fields);
+        if !invalid.is_empty() {
+            return Err(ConnectionError::Invalid(invalid));
+        }
+        refuse_empty(webhook_secret.as_ref(), "/webhook_secret")?;
+        let credential = Arc::new(fields.into_iter().collect());
+        let webhook_secret = webhook_secret.map(|secret| single(WEBHOOK_SECRET, secret));
+        self.authorize(&row, &Given { credential, webhook_secret, ..Given::default() }).await?;
+        self.connection(tenant, connection).await
+    }
+
+    /// Asks the connector's `check` who it is connected as with what was given, and lets the connection work with it.
+    pub(crate) async fn authorize(&self, row: &Connection, given: &Given) -> Result<(), ConnectionError> {
+        refuse_ended(row)?;
+        let told = !given.account.is_empty();
+        let account = told.then(|| Value::Object(given.account.clone()).to_string());
+        let tried = Connection { account: account.or_else(|| row.account.clone()), ..row.clone() };
+        let identity = self.identity(&tried, &given.credential).await?;
+        let account = account_of(given.account.clone(), identity);
+        refuse_other_account(row, &account)?;
+        let mut patience = PATIENCE;
+        loop {
+            match self.write_authorization(row, given, &account).await {
+                Err(ConnectionError::Fault(EngineFault::Store(error))) if error.is_retryable() && patience > 0 => {
+                    patience -= 1;
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                written => return written,
+            }
+        }
+    }
+
+    async fn write_authorization(
+        &self,
+        row: &Connection,
+        given: &Given,
+        account: &Map<String, Value>,
+    ) -> Result<(), ConnectionError> {
+        let (connection, owner, now_ms) = (row.id, Owner::Connection(row.id), self.now_ms());
+        let mut tx = self.inner.store.tenant(row.tenant).await?;
+        // Somebody may have been faster.
+        let held = tx.hold_connection(connection).await?;
+        refuse_ended(&held)?;
+        refuse_other_account(&held, account)?;
+        if !given.credential.is_empty() {
+            self.put_latest(&mut tx, owner, AUTHORIZATION, &given.credential, &given.meta).await?;
+        }
+        if let Some(secret) = &given.webhook_secret {
+            self.put_latest(&mut tx, owner, WEBHOOK_SECRET, secret, &Meta::default()).await?;
+        }
+        // The id for routing is the one that the host learned itself; a guest's word only labels.
+        let key = given.account.get("id").and_then(Value::as_str);
+        let account = (!account.is_empty()).then(|| Value::Object(account.clone()).to_string());
+        tx.set_connection_account(connection, account.as_deref(), key, now_ms).await?;
+        tx.set_connection_status(connection, ConnectionStatus::Active, now_ms).await?;
+        let kept = tx.commit().await;
+        self.inner.listeners.forget();
+        Ok(kept?)
+    }
+
+    /// Who `check` says this would be, outside any run: the connection may not be used yet. `None`: the connector has
+    /// no `check`.
+    async fn identity(
+        &self,
+        row: &Connection,
+        credential: &Arc<CredentialFields>,
+    ) -> Result<Option<Identity>, ConnectionError> {
+        let known = self.version(row.version).await?;
+        if !self.loaded(&known.digest).await?.exports().account {
+            return Ok(None);
+        }
+        let run = RunId::new(self.now_ms());
+        self.probe(row, &known, run, Arc::clone(credential)).await.map(Some)
+    }
+}
+
+/// An empty secret verifies nothing: every webhook would be refused, and nothing would tell why.
+pub(super) fn refuse_empty(secret: Option<&Secret>, pointer: &str) -> Result<(), ConnectionError> {
+    let message =
+        || "an empty secret verifies nothing: leave it out, or give the one that the provider shows".to_owned();
+    match secret {
+        Some(secret) if secret.is_empty() => {
+            Err(ConnectionError::Invalid(vec![InvalidField { pointer: pointer.to_owned(), message: message() }]))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What ended is over.
+pub(crate) fn refuse_ended(row: &Connection) -> Result<(), ConnectionError> {
+    if row.status == ConnectionStatus::Disconnected { Err(ConnectionError::Disconnected) } else { Ok(()) }
+}
+
+/// Authorizing again must not turn a connection into another account's.
+fn refuse_other_account(row: &Connection, account: &Map<String, Value>) -> Result<(), ConnectionError> {
+    let Some(was) = row.account.as_deref() else { return Ok(()) };
+    let was: Value = stored("a connection's account", was)?;
+    let Some(was) = was.get("id").and_then(Value::as_str) else { return Ok(()) };
+    match account.get("id").and_then(Value::as_str) {
+        Some(now) if now == was => Ok(()),
+        now => {
+            let now = now.unwrap_or("one that nobody named").to_owned();
+            Err(ConnectionError::OtherAccount { was: was.to_owned(), now })
+        }
+    }
+}
+
+/// What authorization said of the account, and what `check` adds to it.
+fn account_of(mut account: Map<String, Value>, identity: Option<Identity>) -> Map<String, Value> {
+    if let Some(Identity { id, label, details }) = identity {
+        account.entry("id").or_insert(Value::String(id));
+        account.insert("label".to_owned(), Value::String(label));
+        account.insert("details".to_owned(), serde_json::from_str(&details).unwrap_or(Value::Null));
+    }
+    account
+}
+
+/// What the connector's form asks for.
+pub(crate) fn fillable(auth: &Auth) -> Result<Vec<AuthField>, ConnectionError> {
+    let field = |name: &str, title: &str, secret| AuthField {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        secret,
+        help: None,
+        pattern: None,
+        optional: false,
+    };
+    match auth {
+        Auth::None => Ok(Vec::new()),
+        Auth::ApiKey { fields } => Ok(fields.clone()),
+        Auth::Basic { username_title, password_title } => {
+            Ok(vec![field("username", username_title, false), field("password", password_title, true)])
+        }
+        other => Err(ConnectionError::NotByFields { kind: other.kind() }),
+    }
+}
+
+/// Every field that is missing, unknown or not of its form; values are never repeated.
+fn invalid_fields(wanted: &[AuthField], given: &BTreeMap<String, Secret>) -> Vec<InvalidField> {
+    let mut invalid = Vec::new();
+    let mut refuse = |name: &str, message: String| invalid.push(InvalidField { pointer: format!("/{name}"), message });
+    for field in wanted {
+        match given.get(&field.name).map(Secret::expose_str) {
+            None if field.optional => {}
+            None => refuse(&field.name, format!("{} is missing", field.title)),
+            Some(Err(_)) => refuse(&field.name, format!("{} is not text", field.title)),
+            Some(Ok(text)) => {
+                if !field.pattern.as_deref().is_none_or(|pattern| matches_whole(pattern, text)) {
+                    let help = field.help.as_deref().unwrap_or("Look at the provider's page again.");
+                    refuse(&field.name, format!("This does not have the form of such a value. {help}"));
+                }
+            }
+        }
+    }
+    for name in given.keys().filter(|name| !wanted.iter().any(|field| &&field.name == name)) {
+        refuse(name, "this connector does not ask for it".to_owned());
+    }
+    invalid
+}
+
+/// The schema engine's own linear-time patterns serve here too.
+fn matches_whole(pattern: &str, text: &str) -> bool {
+    let schema = serde_json::json!({ "pattern": format!("^(?:{pattern})$") });
+    Schema::compile(&schema).is_ok_and(|schema| schema.check(&Value::String(text.to_owned())).is_empty())
+}

@@ -1,0 +1,181 @@
+//! Requests that may change something: their intent before a byte leaves, their answer before the guest sees it.
+//!
+//! Invariant: once the end of the attempt has begun, no intent is let out. The flag here says so at once; the run's row,
+//! which the end locks and the intent has to find running, says so for certain.
+
+use bulkhead_egress::{DoorError, Intent, Intents, Refused, Sent as Passed};
+use bulkhead_runtime::{Call, Halt, HaltReason, HttpRequest, HttpResponse};
+use bulkhead_store::{NewAnswer, NewEntry, NewIntent, StoreError};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::json;
+
+use super::Bound;
+use crate::fault::EngineFault;
+use crate::journal::{Answered, Entry, Place};
+
+impl Bound {
+    /// Keeps an answer: durably for an effect, with the next durable write for anything else. `None`: the lease is gone.
+    pub(super) async fn keep(
+        &self,
+        call: &Call,
+        answered: Answered,
+        is_effect: bool,
+    ) -> Result<Option<Answered>, EngineFault> {
+        let place = (call.seq, call.sub);
+        let mut kept = answered;
+        if is_effect {
+            let outcome = self.engine.inner.store.answer(&self.to.lease, &self.answer(place, &kept)?).await?;
+            if let Some((earlier, _)) = outcome.earlier {
+                kept = self.engine.open_entry(self.to.tenant, self.to.lease.run, self.to.lease.leg, place, &earlier)?;
+            }
+            if !outcome.held {
+                return Ok(None);
+            }
+            self.progress(|progress| {
+                if let Some(entry) = progress.journal.entries.get_mut(&place) {
+                    entry.answer = Some(kept.clone());
+                }
+            });
+            return Ok(Some(kept));
+        }
+        let intent = self.intent(call, false, None, false, kept.at_ms);
+        let NewAnswer { answer, answer_ms, retryable, .. } = self.answer(place, &kept)?;
+        let entry = NewEntry { intent, answer, answer_ms, retryable };
+        self.progress(|progress| {
+            progress.journal.entries.insert(place, known(call, &entry.intent, Some(kept.clone())));
+            progress.unflushed.push(entry);
+        });
+        Ok(Some(kept))
+    }
+
+    fn answer(&self, (seq, sub): Place, answered: &Answered) -> Result<NewAnswer, EngineFault> {
+        let answer = self.engine.seal(&self.to, (seq, sub), answered)?;
+        Ok(NewAnswer { seq, sub, answer, answer_ms: answered.at_ms, retryable: answered.retryable() })
+    }
+
+    /// Takes the intent of a request back whose credential was refused, so that the next attempt sends it for the first
+    /// time. Where that cannot be written, its outcome stays unknown.
+    pub(super) async fn withdraw(&self, call: &Call, refused: Passed) {
+        let place = (call.seq, call.sub);
+        let is_effect = |entry: &Entry| entry.unsafe_request && entry.answer.is_none();
+        if !self.progress(|progress| progress.journal.entries.get(&place).is_some_and(is_effect)) {
+            return;
+        }
+        let answered = Answered { result: Ok(response(refused)), at_ms: self.engine.now_ms() };
+        let withdrawn = match self.answer(place, &answered) {
+            Ok(answer) => self.engine.inner.store.withdraw(&self.to.lease, &answer).await.map_err(EngineFault::from),
+            Err(fault) => Err(fault),
+        };
+        match withdrawn {
+            Ok(()) => drop(self.progress(|progress| progress.journal.entries.remove(&place))),
+            Err(error) => {
+                tracing::warn!(run.id = %self.to.lease.run, %error, "that a request was refused could not be written down");
+            }
+        }
+    }
+
+    fn intent(
+        &self,
+        call: &Call,
+        unsafe_request: bool,
+        effect_key: Option<String>,
+        keyed: bool,
+        now_ms: u64,
+    ) -> NewIntent {
+        let request = &call.request;
+        let shown = json!({ "method": request.method, "url": request.url, "body_bytes": request.body.len(), "effect": request.effect });
+        NewIntent {
+            seq: call.seq,
+            sub: call.sub,
+            fingerprint: call.fingerprint,
+            request: shown.to_string(),
+            effect_key,
+            keyed,
+            unsafe_request,
+            now_ms,
+        }
+    }
+
+    /// An effect without a known outcome: asked for again later under its key, or a person's to decide.
+    pub(super) fn ambiguous(&self, place: Place, request: &HttpRequest, said: String) -> Halt {
+        let keyed = self.progress(|progress| progress.journal.entries.get(&place).is_some_and(|entry| entry.keyed));
+        if keyed {
+            let message = format!("{} {}: {said}. It is sent again under the same key.", request.method, request.url);
+            return HaltReason::RetryLater { message, retry_after_ms: None }.into();
+        }
+        let message = format!(
+            "{} {}: {said}, and the provider has no way to recognise a repeated request.",
+            request.method, request.url
+        );
+        HaltReason::Uncertain { message }.into()
+    }
+
+    /// How long ago the effect was sent first.
+    pub(super) fn age_ms(&self, effect_key: Option<&String>) -> u64 {
+        let first_ms = self.progress(|p| effect_key.and_then(|key| p.journal.first_sent.get(key).copied()));
+        first_ms.map_or(0, |first_ms| self.engine.now_ms().saturating_sub(first_ms))
+    }
+}
+
+/// The journal's hook in the middle of the door, for one request.
+pub(super) struct Intending<'a> {
+    pub bound: &'a Bound,
+    pub call: &'a Call,
+}
+
+impl Intending<'_> {
+    async fn intend(&self, intent: &Intent) -> Result<(), Refused> {
+        let (bound, place) = (self.bound, (self.call.seq, self.call.sub));
+        if intent.window_ms.is_some_and(|window_ms| bound.age_ms(Some(&intent.effect_key)) > window_ms) {
+            let message = format!(
+                "{} {}: its outcome is unknown, and the provider has forgotten its key by now.",
+                intent.method, intent.url
+            );
+            return Err(Refused::Uncertain { message });
+        }
+        let flush = bound.progress(|progress| {
+            progress.intends = true;
+            (!progress.closed).then(|| progress.unflushed.clone())
+        });
+        let flush = flush.ok_or(Refused::LeaseLost)?;
+        let now_ms = bound.engine.now_ms();
+        let new = bound.intent(self.call, true, Some(intent.effect_key.clone()), intent.keyed, now_ms);
+        match bound.engine.inner.store.intend(&bound.to.lease, &flush, &new).await {
+            Ok(()) => {}
+            Err(StoreError::LeaseLost { .. }) => return Err(Refused::LeaseLost),
+            Err(error) => return Err(Refused::Host { message: error.to_string() }),
+        }
+        bound.progress(|progress| {
+            // By place: the requests of a `send-all` write the same down, each for itself.
+            let flushed = |entry: &NewEntry| {
+                flush.iter().any(|kept| (kept.intent.seq, kept.intent.sub) == (entry.intent.seq, entry.intent.sub))
+            };
+            progress.unflushed.retain(|entry| !flushed(entry));
+            progress.journal.first_sent.entry(intent.effect_key.clone()).or_insert(now_ms);
+            progress.journal.entries.insert(place, known(self.call, &new, None));
+        });
+        Ok(())
+    }
+}
+
+impl Intents for Intending<'_> {
+    fn intent<'a>(&'a self, intent: &'a Intent) -> BoxFuture<'a, Result<(), Refused>> {
+        self.intend(intent).boxed()
+    }
+}
+
+/// An answer as the guest sees it.
+pub(super) fn response(passed: Passed) -> HttpResponse {
+    let answer = passed.answer;
+    HttpResponse { status: answer.status, headers: answer.headers, body: answer.body }
+}
+
+/// Whether the first of two sends is settled by how the second one failed to be answered.
+pub(super) fn settles(error: &DoorError, sent_before: bool) -> bool {
+    !sent_before && !error.ambiguous()
+}
+
+fn known(call: &Call, intent: &NewIntent, answer: Option<Answered>) -> Entry {
+    Entry { fingerprint: call.fingerprint, unsafe_request: intent.unsafe_request, keyed: intent.keyed, answer }
+}

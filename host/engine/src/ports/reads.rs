@@ -1,0 +1,70 @@
+//! What a guest reads of its own connection, its state and its links: the same for every attempt of a leg that comes by
+//! there again, whatever others commit meanwhile.
+//!
+//! Invariant: what was read before a request stands in the journal before that request does. It goes out of force with
+//! the call that it follows.
+
+use std::collections::BTreeMap;
+
+use bulkhead_runtime::{Halt, HaltReason};
+use bulkhead_store::{NewEntry, NewIntent, READS, StoreError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::halts::host;
+use super::{Bound, Progress};
+use crate::fault::{EngineFault, json as text, stored};
+
+/// All of it is kept for the next attempt, so it has an end.
+const MOST_READ: usize = 16 << 20;
+/// What an answer weighs besides its text.
+const ENTRY: usize = 64;
+
+impl Bound {
+    /// What was read as `what` before, or else what there is now.
+    pub(super) async fn pinned<T: Serialize + DeserializeOwned>(
+        &self,
+        what: &impl Serialize,
+        live: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, Halt> {
+        let what = text(what);
+        if let Some(known) = self.progress(|progress| progress.journal.reads.get(&what).cloned()) {
+            return stored("a journaled read", &known).map_err(|fault| host(&fault));
+        }
+        let value = live.await.map_err(|error| host(&error.into()))?;
+        let answer = text(&value);
+        self.progress(|progress| {
+            progress.read_bytes += ENTRY + what.len() + answer.len();
+            if progress.read_bytes > MOST_READ {
+                let message = format!("It read more than {} MiB of its state and links in one run.", MOST_READ >> 20);
+                return Err(HaltReason::ReadTooMuch { message }.into());
+            }
+            progress.journal.reads.insert(what.clone(), answer.clone());
+            progress.fresh.insert(what, answer);
+            Ok(value)
+        })
+    }
+
+    /// Makes what was read since the last call an entry that goes with the next durable write.
+    pub(super) fn shelve(&self, progress: &mut Progress) -> Result<(), EngineFault> {
+        if progress.fresh.is_empty() {
+            return Ok(());
+        }
+        let (seq, sub, now_ms) = (progress.seq, READS.saturating_add(self.to.lease.attempt), self.engine.now_ms());
+        let answer = self.engine.seal(&self.to, (seq, sub), &progress.fresh)?;
+        let intent = NewIntent {
+            seq,
+            sub,
+            fingerprint: [0; 32],
+            request: json!({ "reads": progress.fresh.len() }).to_string(),
+            effect_key: None,
+            keyed: false,
+            unsafe_request: false,
+            now_ms,
+        };
+        progress.unflushed.push(NewEntry { intent, answer, answer_ms: now_ms, retryable: false });
+        progress.fresh = BTreeMap::new();
+        Ok(())
+    }
+}

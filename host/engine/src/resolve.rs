@@ -1,0 +1,92 @@
+//! A person's word on a run: whether an uncertain one happened, and that one shall stop.
+//!
+//! Invariant: "send again" sends nothing again that is known to be done. It is about the requests in question
+//! ([`in_question`]); everything else is answered from the journal.
+
+use bulkhead_manifest::{Failure, RunId, TenantId};
+use bulkhead_runtime::External;
+use bulkhead_store::{Cancelled, EndState, Reopen, Run, RunState, Step, Stopped};
+
+use crate::Engine;
+use crate::calls::CallError;
+use crate::fault::{EngineFault, json, stored};
+use crate::settle::{cancelled_in_doubt, in_question};
+use crate::views::RunView;
+
+/// What a person says of an uncertain run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The effect is there at the provider; of a push, as what.
+    Happened { external: Option<External> },
+    /// It is not: send again. Which requests, by `seq` and `sub`; without them what has no answer, or was refused.
+    SendAgain { requests: Vec<(u32, u32)> },
+}
+
+impl Engine {
+    /// Settles a run that nobody but a person can settle.
+    pub async fn resolve_uncertain(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+        verdict: Verdict,
+    ) -> Result<RunView, CallError> {
+        let now_ms = self.now_ms();
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        let row = tx.run(run).await?;
+        if row.state != RunState::Uncertain {
+            return Err(CallError::WrongState { state: row.state.as_str(), verb: "resolved" });
+        }
+        match verdict {
+            Verdict::Happened { external } => {
+                self.link_pushed(&mut tx, &row, external).await?;
+                tx.settle_uncertain(run, EndState::Succeeded, None).await?;
+            }
+            Verdict::SendAgain { requests } => {
+                let steps = tx.steps(run, row.leg).await?;
+                let named = |step: &&Step| requests.contains(&(step.seq, step.sub));
+                let anew = match requests.len() {
+                    0 => in_question(&steps),
+                    _ => steps.iter().filter(named).copied().collect(),
+                };
+                if !requests.is_empty() && anew.len() != requests.len() {
+                    return Err(CallError::NotFound { what: "request of this run's last leg" });
+                }
+                // Its guest complained of what the provider answered well: it would do so again, and which request it is
+                // that did not happen only a person can tell.
+                if anew.is_empty() && complained(&row)? {
+                    let verb = "sent again without the `requests` that are not there";
+                    return Err(CallError::WrongState { state: row.state.as_str(), verb });
+                }
+                let deadline_ms = now_ms + self.inner.config.background_deadline_ms;
+                tx.reopen_run(run, &Reopen { run_at_ms: now_ms, deadline_ms, now_ms, anew }).await?;
+            }
+        }
+        // What had to wait for this word.
+        tx.hurry(&row, now_ms).await?;
+        tx.commit().await?;
+        self.inner.wake.notify_one();
+        Ok(RunView::of(self.run_row(tenant, run).await?)?)
+    }
+
+    /// Stops a run that has not ended. One that waits with a request that has no answer ends uncertain.
+    pub async fn cancel(&self, tenant: TenantId, run: RunId) -> Result<RunView, CallError> {
+        let in_doubt = json(&cancelled_in_doubt());
+        let stopped = Stopped { cancelled: None, uncertain: Some(&in_doubt) };
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        if let Cancelled::AlreadyEnded(state) = tx.cancel_run(run, self.now_ms(), stopped).await? {
+            return Err(CallError::WrongState { state: state.as_str(), verb: "cancelled" });
+        }
+        tx.commit().await?;
+        // Whoever waits for it, or comes after it in its lane.
+        let _ = self.inner.ended.send(run);
+        self.inner.wake.notify_one();
+        Ok(RunView::of(self.run_row(tenant, run).await?)?)
+    }
+}
+
+/// Whether it ended with its guest asking for another try.
+fn complained(run: &Run) -> Result<bool, EngineFault> {
+    let failure: Option<Failure> =
+        run.failure.as_deref().map(|failure| stored("a run's failure", failure)).transpose()?;
+    Ok(failure.is_some_and(|failure| failure.kind.retryable()))
+}

@@ -1,0 +1,122 @@
+use std::time::Duration;
+
+use bulkhead_manifest::{ConnectionId, TenantId};
+use futures::future::join_all;
+
+use super::deliveries::delivery;
+use super::{NOW, World, on_both, ordered};
+use crate::inbox::Request;
+use crate::*;
+
+/// What a provider sends about one thing: its run has to stay in order with the others about it.
+fn about(tenant: TenantId, connection: ConnectionId, thing: &str, key: &str) -> NewDelivery {
+    let new = delivery(Scope::Endpoint(connection), Some((tenant, connection)), key);
+    NewDelivery { runs: vec![ordered(connection, thing)], ..new }
+}
+
+/// Keeps the requests as one batch; what each is told, in order.
+async fn keep(world: &World, requests: Vec<Vec<NewDelivery>>) -> Vec<Result<Vec<Accepted>>> {
+    let (batch, outcomes): (Vec<_>, Vec<_>) =
+        requests.into_iter().map(|deliveries| Request::new(deliveries, Duration::from_secs(10))).unzip();
+    world.store.keep_batch(batch).await;
+    join_all(outcomes).await.into_iter().map(|told| told.unwrap()).collect()
+}
+
+fn accepted(new: &NewDelivery) -> Accepted {
+    let runs = new.runs.iter().map(|run| Enqueued::New(run.id)).collect();
+    Accepted::New { delivery: new.id, runs }
+}
+
+on_both! {
+    async fn the_same_delivery_twice_in_a_batch_is_kept_once(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let [first, again, other] = ["evt_1", "evt_1", "evt_0"].map(|key| about(tenant, connection, "a thing", key));
+        let told = keep(world, vec![vec![first.clone()], vec![again.clone(), other.clone()]]).await;
+        let told: Vec<_> = told.into_iter().map(Result::unwrap).collect();
+        assert_eq!(told, [vec![accepted(&first)], vec![Accepted::Duplicate { of: first.id }, accepted(&other)]]);
+        let mut read = world.store.tenant_read(tenant).await.unwrap();
+        assert_eq!(read.delivery(first.id).await.unwrap().duplicates, 1);
+        assert!(read.delivery(again.id).await.unwrap_err().is_not_found());
+    }
+
+    async fn only_the_request_that_cannot_be_kept_is_told_so(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let stranger = world.tenant().await;
+        let mut requests: Vec<_> =
+            (0..11).map(|number| vec![about(tenant, connection, "a thing", &format!("evt_{number}"))]).collect();
+        // Its second part is for a connection that its tenant does not have.
+        let gone = about(stranger, connection, "a thing", "evt_gone");
+        requests[6].push(gone);
+        let kept: Vec<_> = requests.iter().map(|request| accepted(&request[0])).collect();
+        let runs: Vec<_> = requests.iter().map(|request| request[0].runs[0].id).collect();
+        for (number, told) in keep(world, requests).await.into_iter().enumerate() {
+            match number {
+                6 => assert!(told.unwrap_err().is_not_found()),
+                _ => assert_eq!(told.unwrap(), [kept[number].clone()]),
+            }
+        }
+        // Nor did the halves change places.
+        for (_, run) in runs.into_iter().enumerate().filter(|(number, _)| *number != 6) {
+            let claimed = world.claim_one().await;
+            assert_eq!(claimed.id, run);
+            world.finish(&claimed).await;
+        }
+        assert_eq!(world.claim(10).await, []);
+    }
+
+    async fn a_batch_of_any_size_stays_in_the_order_of_arrival(world) {
+        let (tenant, connection) = world.tenant_with_connection(1_000).await;
+        // One of each size of statement but one, with keys that sort the other way round.
+        let requests: Vec<_> = (0..123)
+            .map(|number| vec![about(tenant, connection, &format!("thing {}", number % 3), &format!("{:03}", 999 - number))])
+            .collect();
+        let runs: Vec<_> = requests.iter().map(|request| request[0].runs[0].id).collect();
+        for told in keep(world, requests).await {
+            assert!(matches!(told.unwrap()[..], [Accepted::New { .. }]));
+        }
+        for three in runs.chunks(3) {
+            let claimed = world.claim(10).await;
+            let mut ids: Vec<_> = claimed.iter().map(|run| run.id).collect();
+            ids.sort_by_key(|id| runs.iter().position(|run| run == id));
+            assert_eq!(ids, three);
+            for run in &claimed {
+                world.finish(run).await;
+            }
+        }
+        assert_eq!(world.claim(10).await, []);
+    }
+
+    async fn requests_with_the_same_keys_in_another_order_do_not_run_into_each_other(world) {
+        let (tenant, connection) = world.tenant_with_connection(1_000).await;
+        let requests = (0..200).map(|number| {
+            let mut keys = [number / 2, number / 2 + 1, 500 - number / 2].map(|key| format!("evt_{key}"));
+            if number % 2 == 1 {
+                keys.reverse();
+            }
+            world.store.accept_deliveries(keys.map(|key| about(tenant, connection, "a thing", &key)).to_vec())
+        });
+        let told: Vec<_> = join_all(requests).await.into_iter().flat_map(Result::unwrap).collect();
+        let new = told.iter().filter(|told| matches!(told, Accepted::New { .. })).count();
+        assert_eq!((told.len(), new), (600, 201));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_nothing_can_be_written_everybody_is_told_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("store.db").display());
+    let store = Store::open(StoreConfig { wait_ms: 20, ..StoreConfig::new(url) }).await.unwrap();
+    let connection = ConnectionId::new(NOW);
+    let held = store.system().await.unwrap();
+    // More than the inbox has room for.
+    let requests = (0..1_500).map(|number| {
+        let new = delivery(Scope::Endpoint(connection), None, &format!("evt_{number}"));
+        store.accept_deliveries(vec![new])
+    });
+    for told in join_all(requests).await {
+        assert!(matches!(told, Err(StoreError::Busy { waited_ms: 20 })), "{told:?}");
+    }
+    drop(held);
+    let new = delivery(Scope::Endpoint(connection), None, "evt_later");
+    assert!(matches!(store.accept_deliveries(vec![new]).await.unwrap()[..], [Accepted::New { .. }]));
+}

@@ -1,0 +1,110 @@
+//! A connector for the stories about records, routes and runs that are run again: it does what its provider says.
+
+use bulkhead_sdk::prelude::*;
+
+streams! {
+    Things = "things";
+}
+
+/// Something that is pulled and pushed.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Thing {
+    name: String,
+    /// Whether the provider is asked where it recognises a repeated request.
+    #[serde(default)]
+    keyed: bool,
+}
+
+/// What is said of something; with our id of it in a route.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Seen {
+    thing: Ref<Things>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Named {
+    thing: String,
+}
+
+/// What there is at the provider.
+#[derive(Deserialize)]
+struct There {
+    id: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    things: Vec<There>,
+    next: Option<Value>,
+    more: bool,
+}
+
+#[derive(Deserialize)]
+struct Made {
+    id: String,
+}
+
+struct Mirror;
+
+#[connector]
+impl Mirror {
+    /// Makes the first of two things and then the second.
+    #[action]
+    fn make_two(input: Named) -> Result<Named, Failure> {
+        for place in ["first", "second"] {
+            let body = json!({ "name": input.thing, "place": place });
+            http::post("https://mirror.example/things").json(&body).effect(place).send()?.error_for_status()?;
+        }
+        Ok(input)
+    }
+
+    /// Says that it saw something of the provider's.
+    #[action]
+    fn see(input: Named) -> Result<Outcome<Named>, Failure> {
+        let event = Event::new(&input.thing, "seen", Seen { thing: Ref::new(&input.thing) })?;
+        Ok(Outcome::done(input).event(event))
+    }
+
+    /// Takes one of our own things and answers it.
+    #[action]
+    fn take(input: Named) -> Result<Named, Failure> {
+        Ok(input)
+    }
+
+    /// Does something, and fails at two other things.
+    #[action]
+    fn do_in_part() -> Result<Outcome<()>, Failure> {
+        Ok(Outcome::partial((), vec![Failure::rejected("the first one"), Failure::rejected("the second one")]))
+    }
+
+    #[pull("things")]
+    fn pull(pull: Pull<Value>) -> Result<Page<Thing, Value>, Failure> {
+        let at = pull.cursor.map_or_else(|| "start".to_owned(), |cursor| cursor.to_string());
+        let listed: Listed = http::get("https://mirror.example/pages").query("at", at).send()?.json()?;
+        let change = |there: There| Change::upsert(External::new(there.id), Thing { name: there.name, keyed: false });
+        Ok(Page::new(listed.things.into_iter().map(change)).more(listed.more).next(listed.next))
+    }
+
+    #[push("things")]
+    fn push(change: Outgoing<Thing>) -> Result<Pushed, Failure> {
+        let Op::Upsert(thing) = change.op else { return Err(Failure::unsupported("things stay")) };
+        let place = if thing.keyed { "keyed-things" } else { "things" };
+        let url = match &change.known {
+            Some(known) => format!("https://mirror.example/{place}/{}", known.id),
+            None => format!("https://mirror.example/{place}"),
+        };
+        let made: Made = http::post(url).json(&thing).effect("thing").send()?.error_for_status()?.json()?;
+        Ok(Pushed::Stored(External::new(made.id)))
+    }
+
+    /// Whatever the provider says, its things are to be pulled, and it says so three times.
+    #[receive]
+    fn receive(_delivery: Delivery) -> Result<Receipt, Failure> {
+        Ok(Receipt::new().pull("things").pull("things").pull("no such thing").pull("things"))
+    }
+
+    /// Something was seen
+    #[event("seen")]
+    type SeenThing = Seen;
+}

@@ -1,0 +1,42 @@
+//! What a connection is made of has to be there, and to be meant for it.
+
+use bulkhead_tests::Host;
+use reqwest::Method;
+use serde_json::json;
+
+use super::{key, publish};
+use crate::tiny;
+use crate::wire::{Reply, Wire, detail};
+
+/// Mutation: host/engine/src/connections.rs, `connect`, take any environment.
+#[tokio::test]
+async fn an_environment_that_is_not_there_is_answered_with_those_that_are() {
+    let host = Host::spawn().await;
+    let environments = "[environments.production]\nlive = \"true\"\n[environments.sandbox]\nlive = \"false\"\n";
+    publish(&host, &json!([]), environments).await;
+    let tenant = host.tenant("t").await;
+    let new = json!({ "connector": "tiny", "environment": "nowhere", "name": "c" });
+    let key = key(&tenant, &["*"]).await;
+    let problem =
+        Wire::to(&host).send(&key, Method::POST, "/v1/connections", &new).await.problem(422, "unknown-environment");
+    assert!(detail(&problem).ends_with("production, sandbox"), "{problem:#}");
+}
+
+/// A tenant may give its own connector any name; the operator's app is not for it.
+///
+/// Mutation: host/engine/src/connections.rs, `usable_app`, leave out the lineages.
+#[tokio::test]
+async fn an_app_is_not_for_another_connector_of_the_same_name() {
+    let host = Host::spawn().await;
+    publish(&host, &json!([]), "").await;
+    let app = json!({ "connector": "tiny", "name": "app" });
+    let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
+    let tenant = host.tenant("t").await;
+    let (key, wire) = (key(&tenant, &["*"]).await, Wire::to(&host));
+    let new = json!({ "connector": "tiny", "app": app, "name": "c" });
+    assert_eq!(wire.send(&key, Method::POST, "/v1/connections", &new).await.status, 201);
+    let own = tiny::connector("tiny", "2.0.0");
+    let upload = wire.request(Method::POST, "/v1/connectors").bearer_auth(&key).body(own);
+    assert_eq!(Reply::of(upload).await.status, 201);
+    wire.send(&key, Method::POST, "/v1/connections", &new).await.problem(422, "unknown-app");
+}

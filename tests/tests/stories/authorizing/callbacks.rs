@@ -1,0 +1,181 @@
+//! The redirect that brings a person back from the provider: whose it is, and what becomes of it.
+
+use bulkhead_tests::component;
+use reqwest::Method;
+use serde_json::json;
+use simulated_providers::{Consent, Point};
+
+use super::{Browser, REALM, TOKENS, Waiting, change, read_books, shop, status, token_ends_in, with};
+use crate::tiny;
+
+/// Mutation: take the session from the cookie instead of the state.
+#[tokio::test]
+async fn an_answer_with_a_state_that_is_not_ours_connects_nothing() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
+    browser.get(&with(&callback, "state", "guessed")).await.says(400, "does not belong to a link of ours");
+    let bare = callback.split('?').next().unwrap();
+    browser.get(bare).await.says(400, "does not belong to a link of ours");
+    waiting.still_waits().await;
+    // The true answer still counts.
+    assert_eq!(browser.get(&callback).await.status, 200);
+    assert_eq!(waiting.status().await, "active");
+}
+
+/// Mutation: leave the state valid after its first use.
+#[tokio::test]
+async fn an_answer_counts_once() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let link = waiting.link().await;
+    let callback = waiting.allow(&browser.begin(&link).await);
+    assert_eq!(browser.get(&callback).await.status, 200);
+    assert_eq!(waiting.status().await, "active");
+    let again = browser.get(&callback).await;
+    again.says(410, "has been used");
+    browser.get(&link).await.says(410, "has been used");
+    assert_eq!(waiting.shop.quickbooks.effect("token.granted"), waiting.granted + 1);
+}
+
+/// Mutation: do not compare the browser.
+#[tokio::test]
+async fn an_answer_in_another_browser_connects_nothing() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
+    Browser::new().get(&callback).await.says(400, "another browser");
+    let mut other = Browser::new();
+    other.begin(&waiting.link().await).await;
+    other.get(&callback).await.says(400, "another browser");
+    waiting.still_waits().await;
+}
+
+/// Mutation: leave the link used up; or keep the state of the refused answer.
+#[tokio::test]
+async fn whoever_says_no_at_the_provider_is_told_what_to_do_and_may_say_yes_by_the_same_link() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let path = format!("/v1/connections/{}/sessions", waiting.connection);
+    let back = json!({ "return_url": "https://shop.example/settings?tab=books" });
+    let link = waiting.shop.tenant().post(&path, back).await.text("url");
+    let authorize = browser.begin(&link).await;
+    let denied = waiting.shop.quickbooks.consent(&authorize, &Consent::Deny).unwrap();
+    let page = browser.get(&denied).await;
+    page.says(400, "access_denied");
+    page.says(400, "open the link again and allow the access there");
+    page.says(400, "https://shop.example/settings?tab=books&#38;status=not_connected");
+    waiting.still_waits().await;
+    browser.get(&denied).await.says(400, "does not belong to a link of ours");
+    let callback = waiting.allow(&browser.begin(&link).await);
+    let done = browser.request(&callback).send().await.unwrap();
+    let connection = &waiting.connection;
+    assert_eq!(
+        done.headers().get("location").and_then(|value| value.to_str().ok()),
+        Some(format!("https://shop.example/settings?tab=books&status=connected&connection={connection}").as_str())
+    );
+    assert_eq!(waiting.status().await, "active");
+}
+
+#[tokio::test]
+async fn a_link_that_has_expired_or_never_was_says_so() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let link = waiting.link().await;
+    let callback = waiting.allow(&browser.begin(&link).await);
+    // As if half an hour had passed.
+    change(&waiting.shop.host, "UPDATE connect_sessions SET expires_ms = 1").await;
+    browser.get(&link).await.says(410, "has expired: ask whoever sent it to you for a new one");
+    browser.get(&callback).await.says(410, "has expired: ask whoever sent it to you for a new one");
+    let unknown = format!("{}/connect/cs_unknown", waiting.shop.host.url());
+    browser.get(&unknown).await.says(404, "not known: ask whoever sent it to you for a new one");
+    waiting.still_waits().await;
+}
+
+/// Mutation: believe the redirect's `realmId`.
+#[tokio::test]
+async fn a_company_that_the_redirect_claims_and_the_token_cannot_read_is_not_connected() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
+    let page = browser.get(&with(&callback, "realmId", "9999999999")).await;
+    page.says(400, "could not be confirmed");
+    assert_eq!(waiting.status().await, "pending");
+}
+
+/// Mutation: do not compare the address's app with the one that the link was begun for.
+#[tokio::test]
+async fn an_answer_at_the_address_of_another_app_connects_nothing_and_ends_the_link() {
+    let waiting = Waiting::new().await;
+    let other = json!({ "connector": "quickbooks", "name": "Another", "client_id": "c", "client_secret": "s" });
+    let other = waiting.shop.host.operator(Method::POST, "/v1/apps", Some(other)).await.text("callback_url");
+    let mut browser = Browser::new();
+    let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
+    let (_, query) = callback.split_once('?').unwrap();
+    browser.get(&format!("{other}?{query}")).await.says(400, "does not belong to a link of ours");
+    waiting.still_waits().await;
+    // Somebody tried to mix two providers up: what that person holds is worth nothing any more.
+    browser.get(&callback).await.says(410, "has been used");
+    let old = format!("{}/connect/oauth/callback?{query}", waiting.shop.host.url());
+    browser.get(&old).await;
+    waiting.still_waits().await;
+}
+
+/// Mutation: do not compare `iss`.
+#[tokio::test]
+async fn an_answer_of_another_issuer_connects_nothing() {
+    const ISSUER: &str = "https://oauth.platform.intuit.com/op/v1";
+    let shop = shop().await;
+    let manifest =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../connectors/quickbooks/connector.toml"));
+    let manifest = manifest.unwrap().replacen("version = \"0.1.0\"", "version = \"0.1.1\"", 1);
+    let manifest = manifest.replacen("pkce = true", &format!("pkce = true\nissuer = \"{ISSUER}\""), 1);
+    let wasm = std::fs::read(component("quickbooks")).unwrap();
+    shop.host.upload(tiny::with_manifest(&wasm, &manifest)).await.ok();
+    let connection = shop.new_books().await;
+    let link = super::link(&shop.tenant(), &connection).await;
+    let mut browser = Browser::new();
+    let callback = super::allow(&shop, &browser.begin(&link).await, REALM);
+    browser.get(&with(&callback, "iss", "https://elsewhere.example")).await.says(400, "elsewhere.example");
+    assert_eq!(status(&shop.tenant(), &connection).await, "pending");
+    let callback = super::allow(&shop, &browser.begin(&link).await, REALM);
+    assert_eq!(browser.get(&with(&callback, "iss", ISSUER)).await.status, 200);
+    assert_eq!(status(&shop.tenant(), &connection).await, "active");
+}
+
+/// Mutation: redeem the code in the request's own future.
+#[tokio::test]
+async fn what_a_person_allowed_is_kept_though_they_close_the_page() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
+    let mut exchange = waiting.shop.quickbooks.hold_next_on(Point::RequestReceived, "POST", TOKENS);
+    let page = tokio::spawn(browser.request(&callback).send());
+    exchange.arrived().await.unwrap();
+    page.abort();
+    assert!(page.await.unwrap_err().is_cancelled());
+    // The host notices a closed connection before it answers another request on a new one.
+    assert_eq!(waiting.status().await, "pending");
+    exchange.release();
+    waiting.becomes("active").await;
+}
+
+/// Mutation: store over the generation that was there when the code was exchanged, and give up where it has moved on.
+#[tokio::test]
+async fn a_refresh_in_the_middle_of_an_authorization_does_not_undo_it() {
+    let shop = shop().await;
+    let mut browser = Browser::new();
+    let link = super::link(&shop.tenant(), &shop.quickbooks_connection).await;
+    let callback = super::allow(&shop, &browser.begin(&link).await, REALM);
+    let path = "/v3/company/*/companyinfo/*";
+    let mut proof = shop.quickbooks.hold_next_on(Point::RequestReceived, "GET", path);
+    let page = tokio::spawn(browser.request(&callback).send());
+    proof.arrived().await.unwrap();
+    token_ends_in(&shop.host, 1).await;
+    assert_eq!(read_books(&shop).await["state"], "succeeded");
+    assert_eq!(shop.quickbooks.effect("token.refreshed"), 1);
+    proof.release();
+    assert_eq!(page.await.unwrap().unwrap().status(), 200);
+    let read = read_books(&shop).await;
+    assert_eq!(read["state"], "succeeded", "{read:#}");
+}

@@ -1,0 +1,204 @@
+//! Authorizing a connection, and staying authorized: with people, providers and programs that do not keep to the rules.
+
+mod accounts;
+mod callbacks;
+mod credentials;
+mod pages;
+mod renewing;
+mod verdicts;
+
+use bulkhead_tests::shop::{REALM, Shop, Silence, query_of};
+use bulkhead_tests::{Host, PATIENCE, Tenant};
+use reqwest::{Client, Response, Url, redirect};
+use serde_json::{Value, json};
+use simulated_providers::{Consent, QuickBooksConfig, Realm};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection as _, Executor as _};
+
+/// Another company in QuickBooks.
+const OTHER_REALM: &str = "4620816365000000002";
+/// Where QuickBooks gives tokens.
+const TOKENS: &str = "/oauth2/v1/tokens/bearer";
+
+/// A person's browser, with its cookies.
+struct Browser {
+    client: Client,
+    cookie: Option<String>,
+}
+
+/// What a person sees.
+#[derive(Debug)]
+struct Page {
+    status: u16,
+    text: String,
+}
+
+impl Page {
+    async fn of(response: Response) -> Self {
+        let headers = response.headers().clone();
+        let page = Self { status: response.status().as_u16(), text: response.text().await.unwrap() };
+        let policy = headers.get("content-security-policy").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        assert!(policy.contains("default-src 'none'"), "no page: {headers:?} {}", page.text);
+        page
+    }
+
+    /// It says so, and it is no success.
+    #[track_caller]
+    fn says(&self, status: u16, words: &str) {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert!(self.text.contains("Not connected") && self.text.contains(words), "{}", self.text);
+    }
+}
+
+impl Browser {
+    fn new() -> Self {
+        let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
+        Self { client, cookie: None }
+    }
+
+    fn request(&self, url: &str) -> reqwest::RequestBuilder {
+        self.with_cookie(self.client.get(url))
+    }
+
+    fn with_cookie(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.cookie {
+            Some(cookie) => request.header("cookie", cookie),
+            None => request,
+        }
+    }
+
+    async fn get(&self, url: &str) -> Page {
+        Page::of(self.request(url).send().await.unwrap()).await
+    }
+
+    /// Fills in a link's form.
+    async fn fill(&self, link: &str, fields: &[(&str, &str)]) -> Page {
+        Page::of(self.with_cookie(self.client.post(link).form(fields)).send().await.unwrap()).await
+    }
+
+    /// Presses the button on the link's page; gives the provider's address.
+    async fn begin(&mut self, link: &str) -> String {
+        let begun = self.with_cookie(self.client.post(link).form(&[("", "")])).send().await.unwrap();
+        let header = |name: &str| begun.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(begun.status(), 303, "to the provider");
+        if let Some(cookie) = header("set-cookie") {
+            assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+            self.cookie = cookie.split(';').next().map(str::to_owned);
+        }
+        header("location").unwrap()
+    }
+}
+
+/// A connection that waits for somebody to authorize it.
+struct Waiting {
+    shop: Shop,
+    connection: String,
+    granted: u64,
+}
+
+impl Waiting {
+    async fn new() -> Self {
+        let shop = shop().await;
+        let connection = shop.new_books().await;
+        let granted = shop.quickbooks.effect("token.granted");
+        Self { shop, connection, granted }
+    }
+
+    async fn link(&self) -> String {
+        link(&self.shop.tenant(), &self.connection).await
+    }
+
+    fn allow(&self, authorize: &str) -> String {
+        allow(&self.shop, authorize, REALM)
+    }
+
+    async fn status(&self) -> String {
+        status(&self.shop.tenant(), &self.connection).await
+    }
+
+    /// Asks until it is so.
+    async fn becomes(&self, wanted: &str) {
+        let mut beat = tokio::time::interval(std::time::Duration::from_millis(20));
+        let waiting = async {
+            while self.status().await != wanted {
+                beat.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("it never came to this");
+    }
+
+    /// Nothing has come of it: no token was asked for, and nothing may be done.
+    async fn still_waits(&self) {
+        assert_eq!(self.status().await, "pending");
+        assert_eq!(self.shop.quickbooks.effect("token.granted"), self.granted);
+        let path = format!("/v1/connections/{}/actions/create_customer", self.connection);
+        let refused = self.shop.tenant().post(&path, json!({ "display_name": "Nobody" })).await;
+        assert_eq!(refused.status, 409, "{:#}", refused.body);
+    }
+}
+
+/// A shop whose bookkeeper has two companies.
+async fn shop() -> Shop {
+    shop_with(QuickBooksConfig::default()).await
+}
+
+async fn shop_with(config: QuickBooksConfig) -> Shop {
+    let realm = |id: &str, name: &str| Realm { id: id.to_owned(), company_name: name.to_owned() };
+    let realms = vec![realm(REALM, "Harbour & Sons"), realm(OTHER_REALM, "Somebody Else")];
+    Shop::open_with(Host::builder(), QuickBooksConfig { realms, ..config }, &mut Silence).await
+}
+
+async fn link(tenant: &Tenant<'_>, connection: &str) -> String {
+    tenant.post(&format!("/v1/connections/{connection}/sessions"), json!({})).await.text("url")
+}
+
+async fn status(tenant: &Tenant<'_>, connection: &str) -> String {
+    tenant.get(&format!("/v1/connections/{connection}")).await.text("status")
+}
+
+fn allow(shop: &Shop, authorize: &str, realm: &str) -> String {
+    shop.quickbooks.consent(authorize, &Consent::Allow { realm: realm.to_owned() }).unwrap()
+}
+
+/// A person authorizes a connection to the books, whether or not it was authorized before.
+async fn authorize(shop: &Shop, connection: &str, realm: &str) -> Page {
+    let mut browser = Browser::new();
+    let authorize = browser.begin(&link(&shop.tenant(), connection).await).await;
+    browser.get(&allow(shop, &authorize, realm)).await
+}
+
+/// Something is read from the books; the run as it ended.
+async fn read_books(shop: &Shop) -> Value {
+    let input = json!({ "what": "customers" });
+    shop.tenant().act(&shop.quickbooks_connection, "find", input).await
+}
+
+/// Time passes for whatever is kept of an access token: it was got long ago and ends so many seconds from now.
+async fn token_ends_in(host: &Host, seconds: i64) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ends = i64::try_from(now.as_millis()).unwrap() + seconds * 1_000;
+    change(
+        host,
+        &format!(
+            "UPDATE credentials SET updated_ms = 1, meta = json_set(meta, '$.expires_ms', {ends})
+             WHERE name = 'authorization' AND json_extract(meta, '$.expires_ms') IS NOT NULL"
+        ),
+    )
+    .await;
+}
+
+/// What no API does: time that passes, things that get lost.
+async fn change(host: &Host, statement: &str) {
+    let file = host.folder().join("bulkhead.db");
+    let mut database = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap();
+    database.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
+    database.close().await.unwrap();
+}
+
+fn with(url: &str, name: &str, value: &str) -> String {
+    let mut query = query_of(url);
+    query.insert(name.to_owned(), value.to_owned());
+    let mut url = Url::parse(url).unwrap();
+    url.query_pairs_mut().clear().extend_pairs(query);
+    url.into()
+}

@@ -1,0 +1,112 @@
+//! What a person sees: words that fit, an error that says what to do, and always a page.
+
+use bulkhead_tests::Host;
+use bulkhead_tests::shop::{Shop, Silence};
+use reqwest::Method;
+use serde_json::json;
+use simulated_providers::Point;
+
+use super::{Browser, Page, link, status};
+use crate::tiny;
+
+/// Mutation: tell the three apart by whether there are fields.
+#[tokio::test]
+async fn the_page_speaks_of_what_the_connector_asks_for() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    shop.host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
+    let tenant = shop.tenant();
+    let quiet = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id");
+    let browser = Browser::new();
+    let page = async |connection: &str| browser.get(&link(&tenant, connection).await).await.text;
+    let (books, key, quiet) =
+        (page(&shop.quickbooks_connection).await, page(&shop.stripe_connection).await, page(&quiet).await);
+    assert!(books.contains("allow the access there") && books.contains("Continue to QuickBooks Online"), "{books}");
+    assert!(key.contains("Secret or restricted key") && !key.contains("You will go to"), "{key}");
+    assert!(quiet.contains("nothing to fill in") && !quiet.contains("You will go to"), "{quiet}");
+    let view = tenant.get(&format!("/v1/connections/{}", shop.stripe_connection)).await.text("webhook_url");
+    assert!(key.contains("Webhook secret (optional)") && key.contains(&view), "{key}");
+    assert!(!books.contains("Webhook secret"), "QuickBooks' webhooks are the app's: {books}");
+}
+
+/// Mutation: leave the secret out.
+#[tokio::test]
+async fn a_webhook_secret_can_be_given_on_the_page() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    let browser = Browser::new();
+    let fields = [("api_key", "sk_test_simulated"), ("webhook-secret", "whsec_of_another_endpoint")];
+    let page = browser.fill(&link(&shop.tenant(), &shop.stripe_connection).await, &fields).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    let sale = shop.sell(1).await;
+    shop.pay(&sale);
+    shop.stripe.deliveries_settled().await;
+    let statuses: Vec<_> = shop.stripe.deliveries().iter().map(|delivery| delivery.status).collect();
+    assert!(!statuses.is_empty() && statuses.iter().all(|status| *status == Some(400)), "{statuses:?}");
+}
+
+/// Mutation: use the link up when all is done.
+#[tokio::test]
+async fn of_two_who_send_one_form_one_authorizes() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    let link = link(&shop.tenant(), &shop.stripe_connection).await;
+    let mut check = shop.stripe.hold_next_on(Point::RequestReceived, "GET", "/v1/account");
+    let first = {
+        let link = link.clone();
+        tokio::spawn(async move { Browser::new().fill(&link, &[("api_key", "sk_test_simulated")]).await })
+    };
+    check.arrived().await.unwrap();
+    Browser::new().fill(&link, &[("api_key", "sk_test_mistyped")]).await.says(410, "has been used");
+    check.release();
+    assert_eq!(first.await.unwrap().status, 200);
+}
+
+/// Mutation: do not give the link back; or refuse nothing.
+#[tokio::test]
+async fn a_form_that_was_refused_says_why_and_can_be_sent_again() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    let (browser, link) = (Browser::new(), link(&shop.tenant(), &shop.stripe_connection).await);
+    let wrong = browser.fill(&link, &[("api_key", "sk_test_mistyped")]).await;
+    assert_eq!(wrong.status, 422, "{}", wrong.text);
+    assert!(wrong.text.contains("role=\"alert\"") && wrong.text.contains("aria-invalid"), "{}", wrong.text);
+    assert!(!wrong.text.contains("sk_test_mistyped"), "{}", wrong.text);
+    let malformed = browser.fill(&link, &[("api_key", "my key")]).await;
+    assert_eq!(malformed.status, 422, "{}", malformed.text);
+    assert!(malformed.text.contains("does not have the form"), "{}", malformed.text);
+    assert_eq!(status(&shop.tenant(), &shop.stripe_connection).await, "active");
+    assert_eq!(browser.fill(&link, &[("api_key", "sk_test_simulated")]).await.status, 200);
+    browser.get(&link).await.says(410, "has been used");
+}
+
+/// Mutation: leave the rejections to the extractors, or the fallbacks to the API.
+#[tokio::test]
+async fn whatever_is_asked_of_the_connect_pages_the_answer_is_a_page() {
+    let host = Host::spawn().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |method: Method, path: &str, content_type: &str, body: Vec<u8>| {
+        let request = client.request(method, format!("{}{path}", host.url())).header("content-type", content_type);
+        // `Page::of` looks at the headers.
+        Page::of(request.body(body).send().await.unwrap()).await.status
+    };
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(ask(Method::POST, "/connect/cs_x", "text/plain", b"a=b".to_vec()).await, 415);
+    assert_eq!(ask(Method::POST, "/connect/cs_x", form, vec![b'a'; 100_000]).await, 413);
+    assert_eq!(ask(Method::DELETE, "/connect/cs_x", form, Vec::new()).await, 405);
+    for path in ["/connect/%ff", "/connect/oauth/callback", "/connect/a/b/c"] {
+        assert_eq!(ask(Method::GET, path, form, Vec::new()).await, 404, "{path}");
+    }
+    assert_eq!(ask(Method::GET, "/connect/oauth/callback/%ff", form, Vec::new()).await, 400);
+    assert_eq!(ask(Method::GET, "/connect/oauth/callback/app_nobody?state=x", form, Vec::new()).await, 400);
+}
+
+/// Mutation: do not look where the form was sent from (`from_here`).
+#[tokio::test]
+async fn a_form_that_another_site_sends_begins_nothing() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    let link = link(&shop.tenant(), &shop.quickbooks_connection).await;
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let sent =
+        async |site: &str| client.post(&link).header("sec-fetch-site", site).form(&[("", "")]).send().await.unwrap();
+    let refused = sent("cross-site").await;
+    assert!(refused.headers().get("set-cookie").is_none() && refused.headers().get("location").is_none());
+    Page::of(refused).await.says(403, "sent from another site");
+    assert_eq!(sent("same-origin").await.status(), 303);
+}

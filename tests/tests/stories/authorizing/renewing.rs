@@ -1,0 +1,164 @@
+//! Renewing tokens: once for all who ask, never without end, and with whatever the token endpoint makes of it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bulkhead_tests::{Host, component};
+use reqwest::Method;
+use serde_json::{Value, json};
+use simulated_providers::{Fault, FaultRule, Point, QuickBooksConfig};
+
+use super::{Browser, TOKENS, link, query_of, read_books, shop, shop_with, token_ends_in};
+use crate::provider::Provider;
+use crate::tiny;
+
+fn succeeded(run: &Value) {
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+}
+
+fn down() -> Fault {
+    Fault::Answer { status: 503, act: false, remember: false, retry_after_seconds: None, should_retry: None }
+}
+
+/// Mutation: renew 120 seconds ahead, whatever the lifetime.
+#[tokio::test]
+async fn a_token_that_lives_a_minute_is_not_renewed_in_its_first_half() {
+    let config = QuickBooksConfig { access_token_ttl: Duration::from_secs(60), ..QuickBooksConfig::default() };
+    let shop = shop_with(config).await;
+    for _ in 0..3 {
+        succeeded(&read_books(&shop).await);
+    }
+    assert_eq!(shop.quickbooks.effect("token.refreshed"), 0);
+    token_ends_in(&shop.host, 5).await;
+    succeeded(&read_books(&shop).await);
+    assert_eq!(shop.quickbooks.effect("token.refreshed"), 1, "in its last quarter it is");
+}
+
+/// Mutation: look again whether it ends, after it was renewed.
+#[tokio::test]
+async fn a_token_that_has_ended_when_it_is_given_is_asked_for_once_for_each_request() {
+    let provider = Provider::answering(|seen, _| {
+        let gives =
+            |text: &str| Response::builder().header("content-type", "application/json").body(text.to_owned().into());
+        match seen.path.as_str() {
+            "/token" => {
+                gives(r#"{"access_token":"a","refresh_token":"r","token_type":"bearer","expires_in":0}"#).unwrap()
+            }
+            _ => Response::new(Body::empty()),
+        }
+    })
+    .await;
+    let host = Host::builder().upstream("api.allowed.example", provider.url()).spawn().await;
+    let manifest = tiny::manifest(
+        "brief",
+        "1.0.0",
+        "[auth]\nkind = \"oauth2\"\nauthorize_url = \"https://api.allowed.example/authorize\"\n\
+         token_url = \"https://api.allowed.example/token\"\n\
+         [[egress]]\nhost = \"api.allowed.example\"\nmethods = [\"GET\"]\npaths = [\"/v1/*\"]\n\
+         credential = { place = \"bearer\", field = \"access_token\" }\n\
+         [webhook]\nsecret = \"connection\"\nscheme = \"none\"\n",
+    );
+    host.upload(tiny::with_manifest(&std::fs::read(component("hostile")).unwrap(), &manifest)).await.ok();
+    let app = json!({ "connector": "brief", "name": "Brief", "client_id": "c", "client_secret": "s" });
+    let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.ok();
+    let tenant = host.tenant("t").await;
+    let new = json!({ "connector": "brief", "name": "brief", "app": app["id"] });
+    let connection = tenant.post("/v1/connections", new).await.text("id");
+    let mut browser = Browser::new();
+    let authorize = browser.begin(&link(&tenant, &connection).await).await;
+    let callback = app["callback_url"].as_str().unwrap();
+    let callback = format!("{callback}?code=c&state={}", query_of(&authorize)["state"]);
+    assert_eq!(browser.get(&callback).await.status, 200);
+    let asked = |path: &str| provider.seen().iter().filter(|seen| seen.path == path).count();
+    assert_eq!(asked("/token"), 1);
+    let input = json!({ "method": "GET", "url": "https://api.allowed.example/v1/it" });
+    succeeded(&tenant.act(&connection, "reach", input).await);
+    assert_eq!((asked("/token"), asked("/v1/it")), (2, 1));
+}
+
+/// Mutation: let the run fail where the refresh does.
+#[tokio::test]
+async fn while_the_token_endpoint_is_down_a_token_that_still_holds_is_used() {
+    let shop = shop().await;
+    token_ends_in(&shop.host, 100).await;
+    shop.quickbooks.inject(FaultRule::new(TOKENS, down()).times(0));
+    let before = shop.quickbooks.requests().len();
+    for _ in 0..3 {
+        succeeded(&read_books(&shop).await);
+    }
+    let asked = shop.quickbooks.requests().split_off(before);
+    let asked = asked.iter().filter(|request| request.path == TOKENS).count();
+    assert_eq!(asked, 1, "and it is left in peace for a while");
+}
+
+/// Mutation: call it a fault of the host.
+#[tokio::test]
+async fn an_ended_token_and_a_token_endpoint_that_is_down_are_named_and_tried_again() {
+    let shop = shop().await;
+    token_ends_in(&shop.host, -1).await;
+    shop.quickbooks.inject(FaultRule::new(TOKENS, down()));
+    let run = read_books(&shop).await;
+    succeeded(&run);
+    let path = format!("/v1/runs/{}", run["id"].as_str().unwrap());
+    let attempts = shop.tenant().get(&path).await.ok()["detail"]["attempts"].clone();
+    let first = attempts[0]["failure"]["message"].as_str().unwrap_or_default();
+    assert!(first.contains("no fresh token for this connection"), "{attempts:#}");
+}
+
+/// Mutation: try again as after a fault of the host.
+#[tokio::test]
+async fn a_wrong_client_secret_names_the_app_and_is_not_tried_again() {
+    let shop = shop().await;
+    let secrets = format!("/v1/apps/{}/secrets", shop.app);
+    shop.host.operator(Method::PUT, &secrets, Some(json!({ "client_secret": "mistyped" }))).await.ok();
+    token_ends_in(&shop.host, -1).await;
+    let run = read_books(&shop).await;
+    let message = run["failure"]["message"].as_str().unwrap_or_default();
+    assert_eq!((&run["state"], &run["failure"]["code"]), (&json!("failed"), &json!("app-refused")), "{run:#}");
+    assert!(message.contains("Intuit app") && message.contains(&shop.app), "{message}");
+    assert!(message.contains("has to set them anew") && !message.contains("mistyped"), "{message}");
+    assert_eq!(
+        super::status(&shop.tenant(), &shop.quickbooks_connection).await,
+        "active",
+        "the person has done no wrong"
+    );
+    shop.host.operator(Method::PUT, &secrets, Some(json!({ "client_secret": "simulated-secret" }))).await.ok();
+    succeeded(&read_books(&shop).await);
+}
+
+/// Mutation: let everybody ask who finds the token ended.
+#[tokio::test]
+async fn of_many_who_find_a_token_ended_one_asks_for_the_next() {
+    let shop = shop().await;
+    token_ends_in(&shop.host, -1).await;
+    let mut refresh = shop.quickbooks.hold_next_on(Point::RequestReceived, "POST", TOKENS);
+    let started = async {
+        for _ in 0..6 {
+            let path = format!("/v1/connections/{}/actions/find", shop.quickbooks_connection);
+            shop.tenant().post(&path, json!({ "what": "customers" })).await.ok();
+        }
+        refresh.arrived().await.unwrap();
+        let query = format!("connection={}&state=running", shop.quickbooks_connection);
+        shop.tenant().runs_until(&query, |runs| runs.len() == 6).await;
+        refresh.release();
+    };
+    started.await;
+    let query = format!("connection={}&state=succeeded", shop.quickbooks_connection);
+    shop.tenant().runs_until(&query, |runs| runs.len() >= 6).await;
+    assert_eq!(shop.quickbooks.effect("token.refreshed"), 1);
+}
+
+/// Mutation: wait for the one who asks although the old token still holds.
+#[tokio::test]
+async fn nobody_waits_for_a_refresh_while_the_old_token_holds() {
+    let shop = shop().await;
+    token_ends_in(&shop.host, 100).await;
+    let mut refresh = shop.quickbooks.hold_next_on(Point::RequestReceived, "POST", TOKENS);
+    let path = format!("/v1/connections/{}/actions/find", shop.quickbooks_connection);
+    shop.tenant().post(&path, json!({ "what": "customers" })).await.ok();
+    refresh.arrived().await.unwrap();
+    succeeded(&read_books(&shop).await);
+    assert_eq!(shop.quickbooks.effect("token.refreshed"), 0);
+    refresh.release();
+}

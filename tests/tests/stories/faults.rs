@@ -1,0 +1,159 @@
+//! What is wrong with the host itself: every run ends all the same, and says what happened.
+
+use std::time::Duration;
+
+use bulkhead_tests::{Host, Tenant};
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+use crate::wait::{has_ended, until};
+
+struct Stage {
+    host: Host,
+    tenant: String,
+    connection: String,
+    log: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let log = tempfile::tempdir().unwrap();
+        let host = Host::builder().log_to(&log.path().join("log")).set("NO_COLOR", "1").spawn().await;
+        host.publish("hostile").await;
+        let tenant = host.tenant("unlucky").await.id().to_owned();
+        let connection = host.tenant_by_id(&tenant).connection("hostile", json!({})).await;
+        Self { host, tenant, connection, log }
+    }
+
+    fn tenant(&self) -> Tenant<'_> {
+        self.host.tenant_by_id(&self.tenant)
+    }
+
+    async fn start(&self, action: &str, input: Value) -> String {
+        self.tenant().post(&format!("/v1/connections/{}/actions/{action}", self.connection), input).await.text("id")
+    }
+
+    async fn run_until(&self, id: &str, enough: impl Fn(&Value) -> bool) -> Value {
+        let of = |runs: &[Value]| runs.iter().find(|run| run["id"] == *id).cloned();
+        let runs = self.tenant().runs_until("", |runs| of(runs).is_some_and(|run| enough(&run))).await;
+        of(&runs).unwrap()
+    }
+
+    /// The host's data, for somebody who is not the host.
+    async fn database(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.host.folder().join("bulkhead.db"));
+        SqliteConnection::connect_with(&options.busy_timeout(Duration::from_secs(20))).await.unwrap()
+    }
+
+    /// Does something to the host's data that the host would not do.
+    async fn damage(&self, statement: &str) {
+        let mut database = self.database().await;
+        let changed = database.execute(AssertSqlSafe(statement.to_owned())).await.unwrap().rows_affected();
+        assert!(changed > 0, "{statement}");
+        database.close().await.unwrap();
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path().join("log")).unwrap()
+    }
+}
+
+/// Somebody waits for one run and nobody for the other; of both the host cannot read what was approved.
+///
+/// Mutations: host/engine/src/attempt.rs, `attempt`, hand the fault of `open` on instead of committing it: neither ends,
+/// nor can be cancelled. host/engine/src/worker.rs, `carry`, leave out `instrument`: the log does not say of which run.
+#[tokio::test]
+async fn a_run_that_the_host_cannot_carry_out_is_tried_again_so_often_or_is_cancelled() {
+    let stage = Stage::set().await;
+    stage.damage("UPDATE connections SET approved = '{'").await;
+    let behind = stage.start("behave", json!({ "said": "x" })).await;
+    let run = stage.tenant().act(&stage.connection, "behave", json!({ "said": "x" })).await;
+    let failure = &run["failure"];
+    assert_eq!((run["state"].as_str(), run["attempt"].as_u64()), (Some("failed"), Some(4)), "{run:#}");
+    assert_eq!((failure["kind"].as_str(), failure["code"].as_str()), (Some("unavailable"), Some("host-fault")));
+    let waiting = stage.run_until(&behind, |run| run["state"] == "queued" && run["attempt"].as_u64() > Some(1)).await;
+    assert!(waiting["next_attempt_ms"].as_u64() > waiting["started_ms"].as_u64(), "{waiting:#}");
+    assert_eq!(waiting["failure"]["code"], "host-fault");
+    stage.tenant().post(&format!("/v1/runs/{behind}/cancel"), json!({})).await.ok();
+    assert_eq!(stage.run_until(&behind, has_ended).await["state"], "cancelled");
+
+    let log = stage.log();
+    let faults: Vec<&str> = log.lines().filter(|line| line.contains("a run met a fault of the host")).collect();
+    assert!(faults.len() > 4, "{log}");
+    let run = run["id"].as_str().unwrap();
+    for line in faults {
+        let names_run = line.contains(&format!("run.id={run}")) || line.contains(&format!("run.id={behind}"));
+        let names_rest = line.contains("run.attempt=") && line.contains(&format!("connection.id={}", stage.connection));
+        assert!(names_run && names_rest, "{line}");
+    }
+}
+
+/// Perhaps it is the run that ends them: it is not given to a host for ever.
+///
+/// Mutation: host/engine/src/attempt/opening.rs, `over`, leave out `lost_in_a_row`.
+#[tokio::test]
+async fn a_run_whose_hosts_die_one_after_the_other_ends() {
+    let mut stage = Stage::set().await;
+    let id = stage.start("sleep", json!({ "seconds": 25 })).await;
+    for attempt in 1..=5 {
+        stage.run_until(&id, |run| run["state"] == "running" && run["attempt"] == attempt).await;
+        stage.host.restart().await;
+    }
+    let run = stage.run_until(&id, has_ended).await;
+    assert_eq!((run["state"].as_str(), run["failure"]["code"].as_str()), (Some("failed"), Some("lost")), "{run:#}");
+    let run = stage.tenant().get(&format!("/v1/runs/{id}")).await.ok();
+    let outcomes: Vec<_> = run["detail"]["attempts"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(outcomes, ["lost", "lost", "lost", "lost", "lost", "failed"]);
+}
+
+/// One was to be done by a time that is over, of one somebody said that it shall stop; and both have to wait for a host.
+///
+/// Mutations: host/engine/src/attempt/opening.rs, `over`, ask only runs that failed before for their time; leave out
+/// `cancel_asked_ms`.
+#[tokio::test]
+async fn what_comes_too_late_or_is_not_wanted_any_more_is_not_begun() {
+    let mut stage = Stage::set().await;
+    let mut sleepers = Vec::new();
+    for _ in 0..8 {
+        sleepers.push(stage.start("sleep", json!({ "seconds": 25 })).await);
+    }
+    stage.tenant().runs_until("state=running", |runs| runs.len() == 8).await;
+    let late = stage.start("behave", json!({ "said": "x" })).await;
+    stage.host.kill().await;
+    stage.damage("UPDATE runs SET deadline_ms = 1 WHERE state = 'queued'").await;
+    stage.damage("UPDATE runs SET cancel_asked_ms = 1 WHERE state = 'running'").await;
+    stage.host.restart().await;
+    let runs = stage.tenant().runs_until("", |runs| runs.iter().all(has_ended)).await;
+    let of = |id: &String| runs.iter().find(|run| run["id"] == **id).unwrap();
+    let late = of(&late);
+    assert_eq!(
+        (late["state"].as_str(), late["failure"]["code"].as_str()),
+        (Some("failed"), Some("too-late")),
+        "{late:#}"
+    );
+    for sleeper in &sleepers {
+        let run = stage.tenant().get(&format!("/v1/runs/{sleeper}")).await.ok();
+        let last = run["detail"]["attempts"].as_array().unwrap().last().unwrap();
+        // Sooner than its host would have been told by the next heartbeat.
+        let took = last["ended_ms"].as_u64().unwrap() - last["started_ms"].as_u64().unwrap();
+        assert_eq!((run["state"].as_str(), took < 5_000), (Some("cancelled"), true), "{run:#}");
+    }
+}
+
+/// Nothing can be written when it has done its work, for longer than one write waits.
+///
+/// Mutation: host/engine/src/attempt.rs, `Patience::tries_again`, never: its work is thrown away, and it is attempted anew
+/// when its lease is over.
+#[tokio::test]
+async fn what_a_run_did_is_written_when_the_store_can_write_again() {
+    let stage = Stage::set().await;
+    let id = stage.start("sleep", json!({ "seconds": 2 })).await;
+    stage.run_until(&id, |run| run["state"] == "running").await;
+    let mut database = stage.database().await;
+    database.execute("BEGIN IMMEDIATE").await.unwrap();
+    until(|| stage.log().contains("the end of an attempt is written again")).await;
+    database.execute("ROLLBACK").await.unwrap();
+    let run = stage.run_until(&id, has_ended).await;
+    assert_eq!((run["state"].as_str(), run["attempt"].as_u64()), (Some("succeeded"), Some(1)), "{run:#}");
+}

@@ -1,0 +1,53 @@
+//! A database of its own on the PostgreSQL server that `cargo xtask test` sets up. Without one, these stories are skipped
+//! and say so.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bulkhead_tests::{Host, HostBuilder};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+
+pub(crate) struct Database {
+    admin: PgConnectOptions,
+    name: String,
+}
+
+impl Database {
+    #[allow(clippy::print_stderr, reason = "whoever runs the stories sees which were not")]
+    pub(crate) async fn fresh() -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let Ok(server) = std::env::var("BULKHEAD_TEST_POSTGRES") else {
+            eprintln!("skipped: BULKHEAD_TEST_POSTGRES is not set");
+            return None;
+        };
+        let admin: PgConnectOptions = server.parse().unwrap();
+        let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        let name = format!("story_{}_{since}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE template0"));
+        admin.connect().await.unwrap().execute(create).await.unwrap();
+        Some(Self { admin, name })
+    }
+
+    /// A host over it.
+    pub(crate) fn host(&self) -> HostBuilder {
+        Host::builder().set("DATABASE_URL", self.here().to_url_lossy())
+    }
+
+    fn here(&self) -> PgConnectOptions {
+        self.admin.clone().database(&self.name)
+    }
+
+    /// Lets nothing of a run be written, as long as it is held.
+    pub(crate) async fn locked(&self) -> PgConnection {
+        let mut connection = self.here().connect().await.unwrap();
+        connection.execute("BEGIN; LOCK TABLE runs, journal IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        connection
+    }
+
+    /// Removes it, once nobody needs it any more.
+    pub(crate) async fn end(self) {
+        let mut connection = PgConnection::connect_with(&self.admin).await.unwrap();
+        let drop = AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        connection.execute(drop).await.unwrap();
+    }
+}

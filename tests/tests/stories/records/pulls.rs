@@ -1,0 +1,93 @@
+//! A pull gets to its end, or says why it cannot.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Stage, answer, in_state};
+use crate::wait::has_ended;
+use crate::wire::{Reply, Wire};
+
+/// A page for each place: where the last one said to go on, and `start`.
+fn pages(pages: Value) -> impl Fn(&crate::provider::Seen, usize) -> axum::response::Response + Send + Sync + 'static {
+    move |seen, _| {
+        let at = seen.path.split_once("at=").map_or("start", |(_, at)| at).to_owned();
+        answer(200, &pages[at])
+    }
+}
+
+fn thing(id: &str) -> Value {
+    json!({ "id": id, "name": "a thing" })
+}
+
+/// A provider that filters has pages with nothing in them.
+///
+/// Mutation: host/engine/src/commit/produced.rs, `write_page`, go on only after a page with changes.
+#[tokio::test]
+async fn an_empty_page_is_not_the_end() {
+    let stage = Stage::set(pages(json!({
+        "start": { "things": [], "next": 1, "more": true },
+        "1": { "things": [], "next": 2, "more": true },
+        "2": { "things": [thing("5")], "next": 3, "more": false },
+    })))
+    .await;
+    assert_eq!(stage.pull().await["state"], "succeeded");
+    stage.tenant().runs_until("", |runs| runs.len() == 3 && runs.iter().all(in_state("succeeded"))).await;
+    stage.tenant().get(&stage.of_connection("records/things/5")).await.ok();
+}
+
+/// Mutation: host/engine/src/commit/produced.rs, `going_on`, leave out `same`: it pulls this page for ever.
+#[tokio::test]
+async fn a_cursor_that_does_not_move_ends_the_pull_with_its_reason() {
+    let stage = Stage::set(pages(json!({
+        "start": { "things": [thing("5")], "next": 1, "more": true },
+        "1": { "things": [], "next": 1, "more": true },
+    })))
+    .await;
+    stage.pull().await;
+    let runs = stage.tenant().runs_until("", |runs| runs.len() > 1 && runs.iter().all(has_ended)).await;
+    let failed: Vec<_> = runs.iter().filter(|run| run["state"] == "failed").collect();
+    assert_eq!((runs.len(), failed.len()), (2, 1), "{runs:#?}");
+    assert_eq!(failed[0]["failure"]["code"], "cursor-stands-still");
+}
+
+/// Our 42 was linked to their 99 before there was a record, and now their 42 comes.
+///
+/// Mutation: host/engine/src/commit/produced.rs, `is_free`, ask for the record alone: the stream is never pulled again.
+#[tokio::test]
+async fn an_id_that_is_linked_to_something_else_does_not_stop_a_pull() {
+    let stage = Stage::set(pages(json!({ "start": { "things": [thing("42")], "next": 1, "more": false } }))).await;
+    stage.link("42", "99").await;
+    let run = stage.pull().await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    let links = stage.tenant().get(&stage.of_connection("links/things")).await.ok();
+    let ours = |external: &str| {
+        let links = links["items"].as_array().unwrap();
+        links.iter().find(|link| link["external_id"] == *external).map(|link| link["record"].as_str().unwrap())
+    };
+    assert_eq!(ours("99"), Some("42"), "{links:#}");
+    assert!(ours("42").is_some_and(|ours| ours.starts_with("42-")), "{links:#}");
+}
+
+/// Mutation: host/engine/src/commit/produced.rs, `write_receipt`, follow every name in the list.
+#[tokio::test]
+async fn a_webhook_that_asks_for_a_stream_three_times_has_it_pulled_once() {
+    let stage = Stage::set(pages(json!({ "start": { "things": [], "next": 1, "more": false } }))).await;
+    let connection = stage.tenant().get(&format!("/v1/connections/{}", stage.connection)).await.ok();
+    let url = url::Url::parse(connection["webhook_url"].as_str().unwrap()).unwrap();
+    let told = Reply::of(Wire::to(&stage.host).request(Method::POST, url.path()).body("{}")).await;
+    assert_eq!(told.status / 100, 2, "{told:?}");
+    let pulls = |runs: &[Value]| runs.iter().filter(|run| run["operation"] == "pull").count();
+    let runs = stage.tenant().runs_until("", |runs| pulls(runs) > 0 && runs.iter().all(has_ended)).await;
+    assert_eq!(pulls(&runs), 1, "{runs:#?}");
+    assert!(runs.iter().all(in_state("succeeded")), "{runs:#?}");
+}
+
+/// Mutation: host/engine/src/commit/produced.rs, `together`, the first failure alone.
+#[tokio::test]
+async fn what_is_done_in_part_says_everything_that_was_not() {
+    let stage = Stage::set(|_, _| answer(200, &json!({}))).await;
+    let run = stage.act("do_in_part", json!({})).await;
+    assert_eq!(run["state"], "partial", "{run:#}");
+    let details = run["failure"]["details"].to_string();
+    assert!(details.contains("the first one") && details.contains("the second one"), "{run:#}");
+}

@@ -1,0 +1,62 @@
+//! A push sends one thing once: whatever becomes of the record meanwhile, and whatever nobody knows.
+
+use serde_json::json;
+
+use super::{Stage, answer, in_state};
+
+/// Its first two tries are turned away and may have been carried out; meanwhile the record is written again.
+///
+/// Mutation: host/engine/src/attempt/pinned.rs, `pinned`, take the record anew at every attempt.
+#[tokio::test]
+async fn a_push_sends_the_same_at_every_attempt() {
+    let stage = Stage::set(|_, before| answer(if before < 2 { 503 } else { 200 }, &json!({ "id": "1" }))).await;
+    let first = stage.put("7", json!({ "name": "one", "keyed": true })).await;
+    stage.has_posted(1).await;
+    let second = stage.put("7", json!({ "name": "two", "keyed": true })).await;
+    for run in [&first, &second] {
+        stage.run_until(run, in_state("succeeded")).await;
+    }
+    let sent: Vec<_> = stage.posted().iter().map(|seen| (seen.path.clone(), seen.body.contains("one"))).collect();
+    let made = || ("/keyed-things".to_owned(), true);
+    assert_eq!(sent, [made(), made(), made(), ("/keyed-things/1".to_owned(), false)]);
+    let keys: Vec<_> = stage.posted().iter().map(|seen| seen.headers["idempotency-key"].clone()).collect();
+    assert!(keys[0] == keys[1] && keys[1] == keys[2] && keys[2] != keys[3], "{keys:?}");
+}
+
+/// Mutations: host/engine/src/attempt/pinned.rs, `pinned`, do not look for what is uncertain beside it: a second thing is
+/// made. host/engine/src/rerun.rs, `link_pushed`, write no link, or ask for none: the same.
+#[tokio::test]
+async fn while_a_push_is_uncertain_the_next_waits_and_a_person_links_what_was_made() {
+    let stage = Stage::set(|_, before| answer(if before < 1 { 503 } else { 200 }, &json!({ "id": "1" }))).await;
+    let first = stage.put("7", json!({ "name": "one" })).await;
+    stage.run_until(&first, in_state("uncertain")).await;
+    let second = stage.put("7", json!({ "name": "two" })).await;
+    let waiting = stage.run_until(&second, |run| run["failure"]["code"] == "push-uncertain").await;
+    let said = waiting["failure"]["message"].as_str().unwrap();
+    assert!(waiting["state"] == "queued" && said.contains(&first), "{waiting:#}");
+    assert_eq!(stage.posted().len(), 1, "nothing of it is sent meanwhile");
+
+    let resolve = format!("/v1/runs/{first}/resolve");
+    let refused = stage.tenant().post(&resolve, json!({ "verdict": "happened" })).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some("external-needed")), "{refused:?}");
+    let known = json!({ "verdict": "happened", "external": "1", "version": "a" });
+    assert_eq!(stage.tenant().post(&resolve, known).await.ok()["state"], "succeeded");
+    stage.run_until(&second, in_state("succeeded")).await;
+    let paths: Vec<_> = stage.posted().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(paths, ["/things", "/things/1"], "one was made and then changed");
+}
+
+/// Mutation: host/engine/src/attempt/ended.rs, `of_fault`, leave out the arm of `LinkConflict`: it is tried again and again.
+#[tokio::test]
+async fn a_push_that_is_answered_with_what_another_record_is_ends_as_a_conflict() {
+    let stage = Stage::set(|_, _| answer(200, &json!({ "id": "1" }))).await;
+    let first = stage.put("7", json!({ "name": "one" })).await;
+    stage.run_until(&first, in_state("succeeded")).await;
+    let second = stage.put("8", json!({ "name": "other" })).await;
+    let run = stage.run_until(&second, |run| run["failure"].is_object()).await;
+    let failure = &run["failure"];
+    assert_eq!((run["state"].as_str(), run["attempt"].as_u64()), (Some("failed"), Some(1)), "{run:#}");
+    assert_eq!((failure["kind"].as_str(), failure["code"].as_str()), (Some("conflict"), Some("link-conflict")));
+    let third = stage.put("7", json!({ "name": "again" })).await;
+    stage.run_until(&third, in_state("succeeded")).await;
+}

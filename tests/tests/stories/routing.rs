@@ -1,0 +1,74 @@
+//! What an event sets going is written in one transaction, in everybody's way: so there is an end to it.
+
+use bulkhead_tests::{Host, Tenant};
+use serde_json::{Value, json};
+
+use crate::hostile::assert_failed;
+
+const STEPS: usize = 20;
+const ROUTES: usize = 100;
+
+struct Router<'h> {
+    tenant: Tenant<'h>,
+    connection: String,
+}
+
+impl Router<'_> {
+    /// A route from this connection's noise to itself.
+    async fn route(&self, steps: usize) -> bulkhead_tests::Answer {
+        let step = json!({ "connection": self.connection, "action": "behave", "mapping": "{said: .name}" });
+        let steps: Vec<Value> = std::iter::repeat_n(step, steps).collect();
+        let route = json!({ "name": "r", "from": self.connection, "event": "noise", "steps": steps });
+        self.tenant.post("/v1/routes", route).await
+    }
+}
+
+/// Mutations: host/engine/src/routes.rs, `create_route`, leave out `TooManySteps`; leave out `TooManyRoutes`.
+#[tokio::test]
+async fn a_route_has_so_many_steps_and_an_event_so_many_routes() {
+    let host = Host::spawn().await;
+    host.publish("hostile").await;
+    let tenant = host.tenant("router").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let router = Router { tenant, connection };
+    let refused = router.route(STEPS + 1).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some("too-many-steps")), "{refused:?}");
+    for _ in 0..ROUTES {
+        router.route(1).await.ok();
+    }
+    let refused = router.route(1).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("too-many-routes")), "{refused:?}");
+}
+
+/// Mutation: host/engine/src/commit/veto.rs, `veto`, leave out `MOST_FAN_OUTS`.
+#[tokio::test]
+async fn a_run_whose_events_set_too_much_going_fails_and_sets_nothing_going() {
+    let host = Host::spawn().await;
+    host.publish("hostile").await;
+    let tenant = host.tenant("router").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let router = Router { tenant, connection };
+    router.route(STEPS).await.ok();
+    let events = ROUTES + 1;
+    let run = router.tenant.act(&router.connection, "flood_events", json!({ "events": events })).await;
+    assert_failed(&run, "fan-out-limit");
+    let runs = router.tenant.get("/v1/runs?limit=200").await.ok();
+    assert_eq!(runs["items"].as_array().unwrap().len(), 1, "{runs:#}");
+}
+
+/// Mutation: host/engine/src/routes.rs, `usable_step`, do not ask what is wrong with the mapping: the first event finds out.
+#[tokio::test]
+async fn a_mapping_that_is_no_filter_is_refused_before_there_is_an_event() {
+    let host = Host::spawn().await;
+    host.publish("hostile").await;
+    let tenant = host.tenant("router").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    for mapping in [".nam(", "1); def x: (2", "mapping", ""] {
+        let step = json!({ "connection": connection, "action": "behave", "mapping": mapping });
+        let route = json!({ "name": "r", "from": connection, "event": "noise", "steps": [step] });
+        let refused = tenant.post("/v1/routes", route).await;
+        assert_eq!(refused.status, 422, "{mapping}: {refused:?}");
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.starts_with("step 1: ") && !detail.contains("event"), "{detail}");
+    }
+}

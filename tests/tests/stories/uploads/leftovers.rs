@@ -1,0 +1,42 @@
+//! What stays on the disk of an upload.
+
+use std::path::Path;
+
+use bulkhead_tests::Host;
+use reqwest::Method;
+
+use super::{refused, upload};
+use crate::tiny;
+use crate::wire::{Reply, Wire};
+
+fn artifacts(folder: &Path) -> usize {
+    std::fs::read_dir(folder.join("artifacts")).unwrap().count()
+}
+
+/// Compiled, and refused afterwards: by its `describe`, and for its version's sake.
+///
+/// Mutation: host/engine/src/publish.rs, `publish`, leave out `discard` (for the first two), or `discard` without
+/// `has_component` (for the last).
+#[tokio::test]
+async fn a_refused_upload_leaves_nothing_and_takes_nothing_that_is_used() {
+    let host = Host::spawn().await;
+    let at_first = artifacts(host.folder());
+    let broken = tiny::with_manifest(&tiny::describing_with("(unreachable)"), &tiny::manifest("broken", "1.0.0", ""));
+    refused(&host, broken, 422, "describe-trapped", &[]).await;
+    assert_eq!(artifacts(host.folder()), at_first);
+    let published = tiny::connector("tiny", "1.0.0");
+    assert_eq!(upload(&host, published.clone()).await.status, 201);
+    let kept = artifacts(host.folder());
+    let other = tiny::with_section(&published, "other", b"bytes");
+    upload(&host, other.clone()).await.problem(409, "version-exists");
+    assert_eq!(artifacts(host.folder()), kept);
+    // What is refused to one may be what another has published.
+    let tenant = host.tenant("t").await;
+    let theirs = async |wasm: Vec<u8>| {
+        let request = Wire::to(&host).request(Method::POST, "/v1/connectors").bearer_auth(host.operator_key());
+        Reply::of(request.header("bulkhead-tenant", tenant.id()).body(wasm)).await
+    };
+    assert_eq!(theirs(other).await.status, 201);
+    theirs(published).await.problem(409, "version-exists");
+    assert_eq!(artifacts(host.folder()), kept + 1);
+}
