@@ -144,4 +144,16 @@ mod tests {
     fn a_pattern_that_needs_backtracking_is_refused() {
         assert!(Schema::compile(&json!({"pattern": "(a)\\1"})).is_err());
     }
+
+    /// Mutations: `check`, without `MOST_NAMED`, without `MOST_LISTED`, without `MOST_ASKED`.
+    #[test]
+    fn how_much_is_named_and_asked_has_an_end() {
+        let schema = Schema::compile(&json!({"items": {"type": "string"}})).unwrap();
+        let checked = |items: u64| schema.check(&json!((0..items).collect::<Vec<_>>()));
+        assert_eq!(checked(MOST_NAMED as u64).len(), MOST_NAMED);
+        assert_eq!(checked(MOST_NAMED as u64 + 1).len(), MOST_NAMED);
+        let said = |items: u64| checked(items).first().unwrap().message.clone();
+        assert!(said(MOST_LISTED).contains("too large for every failing place to be named"), "{}", said(MOST_LISTED));
+        assert!(said(MOST_ASKED).contains("too large to be checked"), "{}", said(MOST_ASKED));
+    }
 }

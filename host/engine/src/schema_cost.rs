@@ -328,4 +328,15 @@ mod tests {
         let schema = json!({"pattern": "a", "items": [{"pattern": "b"}], "patternProperties": {"c": {"pattern": "d"}}});
         assert_eq!(patterns(&schema), 4);
     }
+
+    /// Mutation: `unfold`, without the bound of `further`.
+    #[test]
+    fn one_place_leads_on_to_so_many_others_at_most() {
+        let wide = |count: u64| {
+            let properties: serde_json::Map<_, _> = (0..count).map(|name| (name.to_string(), json!({}))).collect();
+            check(&json!({ "properties": properties }))
+        };
+        assert!(wide(1_000).is_ok());
+        assert_eq!(wide(20 * MOST_QUESTIONS + 1), Err(TooCostly::Unfolds));
+    }
 }

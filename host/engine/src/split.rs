@@ -301,4 +301,12 @@ mod tests {
             assert_eq!(found(nowhere), None, "{nowhere}");
         }
     }
+
+    /// Mutation: `split`, without `DEEPEST`.
+    #[test]
+    fn a_body_that_nests_too_deep_is_not_looked_into() {
+        let deep = |levels: usize| format!(r#"[{{"id": "e", "x": {}{}}}]"#, "[".repeat(levels), "]".repeat(levels));
+        assert!(split(&two_shapes(), &deep(DEEPEST - 2), |_| None)[0].recognised);
+        assert!(!split(&two_shapes(), &deep(DEEPEST - 1), |_| None)[0].recognised);
+    }
 }

@@ -14,10 +14,12 @@ use crate::loaded::Exports;
 use crate::run_log::clean;
 use crate::sandbox::CORE_INSTANCES_PER_COMPONENT;
 
-use instances::InstanceCount;
+use instances::{InstanceCount, Makes};
 
 /// The custom section in which `bulkhead build` leaves the manifest.
 pub(crate) const MANIFEST_SECTION: &str = "bulkhead:manifest";
+/// Instances of components within a component.
+const MOST_NESTED: u64 = 1_000;
 /// A manifest is a page of text.
 const MAX_MANIFEST: usize = 256 * 1024;
 /// Names are shown to people; a longer one is cut.
@@ -125,6 +127,14 @@ pub enum UploadError {
         /// The limit.
         limit: u64,
     },
+    /// It instantiates more components within itself than any toolchain does.
+    #[error(
+        "the component makes {found} instances of components within it; at most {MOST_NESTED} are taken: compose it from fewer"
+    )]
+    TooManyInstances {
+        /// How many.
+        found: u64,
+    },
     /// It does not bring its manifest.
     #[error(
         "the component has no `bulkhead:manifest` section: build it with `bulkhead build`, which embeds connector.toml"
@@ -152,6 +162,7 @@ impl UploadError {
             Self::WrongWorld { .. } => "wrong-world",
             Self::UnknownImport { .. } => "unknown-import",
             Self::TooManyCoreInstances { .. } => "too-many-core-instances",
+            Self::TooManyInstances { .. } => "too-many-instances",
             Self::NoManifest => "no-manifest",
             Self::BadManifest { .. } => "bad-manifest",
         }
@@ -186,8 +197,11 @@ pub fn inspect_component(wasm: &[u8], limits: &UploadLimits) -> Result<Inspectio
             return Err(UploadError::UnknownImport { name: clean(name, MAX_NAME), versions });
         }
     }
-    if found.core_instances > limits.core_instances {
-        return Err(UploadError::TooManyCoreInstances { found: found.core_instances, limit: limits.core_instances });
+    if found.makes.core > limits.core_instances {
+        return Err(UploadError::TooManyCoreInstances { found: found.makes.core, limit: limits.core_instances });
+    }
+    if found.makes.nested > MOST_NESTED {
+        return Err(UploadError::TooManyInstances { found: found.makes.nested });
     }
     Ok(Inspection {
         digest: Digest::of(wasm),
@@ -197,7 +211,7 @@ pub fn inspect_component(wasm: &[u8], limits: &UploadLimits) -> Result<Inspectio
         other_exports,
         manifest: manifest(&found.manifests)?,
         core_modules: found.core_modules,
-        core_instances: found.core_instances,
+        core_instances: found.makes.core,
     })
 }
 
@@ -208,7 +222,7 @@ struct Found<'a> {
     exports: Vec<String>,
     manifests: Vec<&'a [u8]>,
     core_modules: u32,
-    core_instances: u64,
+    makes: Makes,
 }
 
 fn read(wasm: &[u8]) -> Result<Found<'_>, UploadError> {
@@ -240,7 +254,7 @@ fn read(wasm: &[u8]) -> Result<Found<'_>, UploadError> {
             _ => {}
         }
     }
-    found.core_instances = instances.total();
+    found.makes = instances.total();
     Ok(found)
 }
 

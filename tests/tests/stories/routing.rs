@@ -72,3 +72,25 @@ async fn a_mapping_that_is_no_filter_is_refused_before_there_is_an_event() {
         assert!(detail.starts_with("step 1: ") && !detail.contains("event"), "{detail}");
     }
 }
+
+/// Mutations: host/engine/src/routes.rs, `create_route`, leave out `NoSteps`, or `UnknownEvent`; `usable_step`, leave out
+/// `UnknownAction`.
+#[tokio::test]
+async fn a_route_leads_from_an_event_that_there_is_to_actions_that_there_are() {
+    let host = Host::spawn().await;
+    host.publish("hostile").await;
+    let tenant = host.tenant("router").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let step = |action: &str| json!({ "connection": connection, "action": action, "mapping": "{said: .name}" });
+    let wrong = [
+        ("noise", json!([]), "no-steps"),
+        ("silence", json!([step("behave")]), "unknown-event"),
+        ("noise", json!([step("behave"), step("dance")]), "unknown-action"),
+    ];
+    for (event, steps, code) in wrong {
+        let route = json!({ "name": "r", "from": connection, "event": event, "steps": steps });
+        let refused = tenant.post("/v1/routes", route).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some(code)), "{refused:?}");
+    }
+    assert_eq!(tenant.get("/v1/routes").await.ok()["items"].as_array().map(Vec::len), Some(0));
+}

@@ -1,7 +1,7 @@
-//! How many core instances a component makes, nested components included.
+//! How many instances a component makes: core instances, and instances of nested components.
 //!
 //! A nested component counts once for each time it is instantiated; counts saturate, because doubling per level is cheap
-//! to write down. What is instantiated through an import or another instance's export cannot be seen here; the pool's own
+//! to write down. An instance that holds no code costs the host memory all the same, when the artifact is read. What is instantiated through an import or another instance's export cannot be seen here; the pool's own
 //! limit stands behind.
 
 use wasmparser::{
@@ -9,20 +9,29 @@ use wasmparser::{
     ComponentTypeRef, Encoding, Instance, Payload,
 };
 
+/// What instantiating something makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Makes {
+    pub(super) core: u64,
+    pub(super) nested: u64,
+}
+
+const NOTHING: Makes = Makes { core: 0, nested: 0 };
+
 /// Fed with every payload of a component in order.
 #[derive(Default)]
 pub(super) struct InstanceCount {
     /// One for each component being read, outermost first. Modules stand in between as `None`.
     open: Vec<Option<Level>>,
-    total: u64,
+    total: Makes,
 }
 
 #[derive(Default)]
 struct Level {
     /// What instantiating this component makes.
-    makes: u64,
+    makes: Makes,
     /// The same for each component it can name, by index.
-    components: Vec<u64>,
+    components: Vec<Makes>,
 }
 
 impl InstanceCount {
@@ -34,22 +43,22 @@ impl InstanceCount {
             Payload::InstanceSection(instances) => {
                 for instance in instances.clone() {
                     if matches!(instance?, Instance::Instantiate { .. }) {
-                        self.makes(1);
+                        self.makes(Makes { core: 1, nested: 0 });
                     }
                 }
             }
             Payload::ComponentInstanceSection(instances) => {
                 for instance in instances.clone() {
                     if let ComponentInstance::Instantiate { component_index, .. } = instance? {
-                        let count = self.count_of(0, component_index);
-                        self.makes(count);
+                        let inner = self.made_by(0, component_index);
+                        self.makes(Makes { nested: inner.nested.saturating_add(1), ..inner });
                     }
                 }
             }
             Payload::ComponentImportSection(imports) => {
                 for import in imports.clone() {
                     if matches!(import?.ty, ComponentTypeRef::Component(_)) {
-                        self.knows(0);
+                        self.knows(NOTHING);
                     }
                 }
             }
@@ -63,8 +72,8 @@ impl InstanceCount {
                 for export in exports.clone() {
                     let export = export?;
                     if export.kind == ComponentExternalKind::Component {
-                        let count = self.count_of(0, export.index);
-                        self.knows(count);
+                        let inner = self.made_by(0, export.index);
+                        self.knows(inner);
                     }
                 }
             }
@@ -73,7 +82,7 @@ impl InstanceCount {
         Ok(())
     }
 
-    pub(super) fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> Makes {
         self.total
     }
 
@@ -86,30 +95,31 @@ impl InstanceCount {
 
     fn alias(&mut self, alias: &ComponentAlias<'_>) {
         match alias {
-            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => self.knows(0),
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => self.knows(NOTHING),
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
-                let count = self.count_of(*count as usize, *index);
-                self.knows(count);
+                let inner = self.made_by(*count as usize, *index);
+                self.knows(inner);
             }
             _ => {}
         }
     }
 
-    fn makes(&mut self, count: u64) {
-        if let Some(Some(level)) = self.open.last_mut() {
-            level.makes = level.makes.saturating_add(count);
+    fn makes(&mut self, more: Makes) {
+        if let Some(Some(Level { makes, .. })) = self.open.last_mut() {
+            makes.core = makes.core.saturating_add(more.core);
+            makes.nested = makes.nested.saturating_add(more.nested);
         }
     }
 
-    fn knows(&mut self, count: u64) {
+    fn knows(&mut self, component: Makes) {
         if let Some(Some(level)) = self.open.last_mut() {
-            level.components.push(count);
+            level.components.push(component);
         }
     }
 
-    fn count_of(&self, levels_out: usize, index: u32) -> u64 {
+    fn made_by(&self, levels_out: usize, index: u32) -> Makes {
         let level = self.open.iter().rev().nth(levels_out).and_then(Option::as_ref);
-        level.and_then(|level| level.components.get(index as usize)).copied().unwrap_or(0)
+        level.and_then(|level| level.components.get(index as usize)).copied().unwrap_or(NOTHING)
     }
 }
 
@@ -118,19 +128,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn count(text: &str) -> u64 {
+    fn count(text: &str) -> (u64, u64) {
         let wasm = wat::parse_str(text).unwrap();
         let mut count = InstanceCount::default();
         for payload in wasmparser::Parser::new(0).parse_all(&wasm) {
             count.see(&payload.unwrap()).unwrap();
         }
-        count.total()
+        let Makes { core, nested } = count.total();
+        (core, nested)
     }
 
     #[test]
     fn instances_are_counted_and_modules_are_not() {
         let text = "(component (core module $m) (core module) (core instance (instantiate $m)) (core instance (instantiate $m)))";
-        assert_eq!(count(text), 2);
+        assert_eq!(count(text), (2, 0));
     }
 
     #[test]
@@ -141,11 +152,17 @@ mod tests {
         for _ in 0..10 {
             text = twice(&text);
         }
-        assert_eq!(count(&format!("(component {text})")), 1 << 10);
+        assert_eq!(count(&format!("(component {text})")), (1 << 10, (2 << 10) - 2));
+        // Without any code in it.
+        let mut text = String::new();
+        for _ in 0..24 {
+            text = twice(&text);
+        }
+        assert_eq!(count(&format!("(component {text})")), (0, (2 << 24) - 2));
     }
 
     #[test]
     fn a_component_that_is_never_instantiated_makes_nothing() {
-        assert_eq!(count("(component (component (core module $m) (core instance (instantiate $m))))"), 0);
+        assert_eq!(count("(component (component (core module $m) (core instance (instantiate $m))))"), (0, 0));
     }
 }

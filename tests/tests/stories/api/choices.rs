@@ -40,3 +40,22 @@ async fn an_app_is_not_for_another_connector_of_the_same_name() {
     assert_eq!(Reply::of(upload).await.status, 201);
     wire.send(&key, Method::POST, "/v1/connections", &new).await.problem(422, "unknown-app");
 }
+
+/// Mutations: host/engine/src/connections.rs, `usable_app`, let OAuth go without an app; host/engine/src/apps.rs,
+/// `register_app`, let it go without its client's id and secret.
+#[tokio::test]
+async fn oauth_needs_an_app_and_an_app_its_clients_id_and_secret() {
+    let host = Host::spawn().await;
+    let oauth = "[auth]\nkind = \"oauth2\"\nauthorize_url = \"https://a.example/authorize\"\ntoken_url = \"https://a.example/token\"\n";
+    publish(&host, &json!([]), oauth).await;
+    let tenant = host.tenant("t").await;
+    let (key, wire) = (key(&tenant, &["*"]).await, Wire::to(&host));
+    let new = json!({ "connector": "tiny", "name": "c" });
+    wire.send(&key, Method::POST, "/v1/connections", &new).await.problem(422, "app-needed");
+    for missing in [json!({}), json!({ "client_id": "id" }), json!({ "client_secret": "secret" })] {
+        let mut app = json!({ "connector": "tiny", "name": "app" });
+        app.as_object_mut().unwrap().extend(missing.as_object().unwrap().clone());
+        let refused = host.operator(Method::POST, "/v1/apps", Some(app)).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some("client-needed")), "{refused:?}");
+    }
+}

@@ -70,6 +70,21 @@ async fn more_core_instances_than_a_place_holds_are_refused() {
     refused(&host, crowded, 422, "too-many-core-instances", &["65 core instances", "at most 64"]).await;
 }
 
+/// Two kilobytes that would take the host more than a gigabyte to read back.
+///
+/// Mutation: host/runtime/src/inspect.rs, leave out `MOST_NESTED`.
+#[tokio::test]
+async fn components_that_double_with_every_level_are_refused() {
+    let host = Host::spawn().await;
+    let mut text = String::new();
+    for _ in 0..24 {
+        text = format!("(component $c {text}) (instance (instantiate $c)) (instance (instantiate $c))");
+    }
+    let doubling = tiny::component(&format!("{text} {DESCRIPTOR}"));
+    assert!(doubling.len() < 4_096);
+    refused(&host, doubling, 422, "too-many-instances", &["33554430 instances", "at most 1000"]).await;
+}
+
 #[tokio::test]
 async fn a_component_without_a_manifest_is_refused_with_how_to_embed_one() {
     let host = Host::spawn().await;
