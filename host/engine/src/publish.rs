@@ -94,7 +94,10 @@ async fn examine_inspected(
         // What was just compiled: this one is ours.
         _ => EngineFault::Unloadable { digest: digest.to_string(), problem: error.to_string() }.into(),
     })?;
-    let described = runtime.describe(&loaded).await.map_err(PublishError::Describe)?;
+    let described = runtime.describe(&loaded).await.map_err(|stop| match stop {
+        Stop::Busy { retry_after_ms } => EngineFault::Busy { retry_after_ms }.into(),
+        stop => PublishError::Describe(stop),
+    })?;
     let descriptor = Descriptor::parse(&described).map_err(PublishError::Descriptor)?;
     matched(&inspection.exports, &manifest)?;
     usable(&descriptor, &manifest)?;

@@ -265,6 +265,7 @@ on_both! {
         assert_eq!((found.settings.as_str(), found.updated_ms), ("{\"a\":1}", NOW + 1));
         assert_eq!(system.connection_by_endpoint("nobody").await.unwrap(), None);
         assert_eq!(system.connections_by_account(app.id, "9").await.unwrap().len(), 2);
+        assert_eq!(system.connections_by_account(AppId::new(NOW), "9").await.unwrap(), [], "another app's account");
         drop(system);
         let mut tx = world.store.tenant(stranger).await.unwrap();
         tx.set_connection_status(made[1].id, ConnectionStatus::Disconnected, NOW).await.unwrap();
