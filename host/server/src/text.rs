@@ -30,16 +30,16 @@ impl Fields {
     /// What people call something.
     pub(crate) fn name(self, pointer: &str, text: &str) -> Self {
         let expected = format!("a name has 1 to {LONGEST_NAME} characters, and no control characters");
-        self.expect(is_name(text), pointer, expected)
+        self.require(is_name(text), pointer, expected)
     }
 
     /// What something is found by.
     pub(crate) fn key(self, pointer: &str, text: &str) -> Self {
         let expected = format!("this has 1 to {LONGEST_KEY} bytes, and no control characters");
-        self.expect(is_key(text), pointer, expected)
+        self.require(is_key(text), pointer, expected)
     }
 
-    pub(crate) fn expect(mut self, is_so: bool, pointer: &str, expected: impl Into<String>) -> Self {
+    pub(crate) fn require(mut self, is_so: bool, pointer: &str, expected: impl Into<String>) -> Self {
         if !is_so {
             self.0.push(InvalidField { pointer: pointer.to_owned(), message: expected.into() });
         }

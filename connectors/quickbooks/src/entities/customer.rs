@@ -2,7 +2,7 @@
 
 use bulkhead_sdk::prelude::*;
 
-use super::{Entity, Head, MetaData, Reference, text};
+use super::{Head, Kind, MetaData, Reference, text};
 
 /// A customer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,17 +58,11 @@ pub(crate) struct Address {
 }
 
 /// QuickBooks' own.
-#[derive(Deserialize)]
-#[serde(from = "Read")]
-pub(crate) struct Wire {
-    head: Head,
-    gone: bool,
-    record: Customer,
-}
+pub(crate) type Wire = super::Wire<Customer>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Read {
+pub(crate) struct Read {
     id: String,
     sync_token: Option<String>,
     meta_data: Option<MetaData>,
@@ -185,14 +179,15 @@ impl<'a> Write<'a> {
     }
 }
 
-impl From<Read> for Wire {
-    fn from(read: Read) -> Wire {
+impl Kind for Customer {
+    const NAME: &'static str = "Customer";
+    const PATH: &'static str = "customer";
+    type Read = Read;
+
+    // An inactive customer is not shown in lists and takes no new transactions.
+    fn read(read: Read) -> Wire {
         Wire {
-            head: Head {
-                id: read.id,
-                sync_token: read.sync_token,
-                last_updated: read.meta_data.and_then(|meta| meta.last_updated_time),
-            },
+            head: Head::new(read.id, read.sync_token, read.meta_data),
             gone: read.active == Some(false) || read.status.as_deref() == Some("Deleted"),
             record: Customer {
                 display_name: read.display_name.unwrap_or_default(),
@@ -235,29 +230,10 @@ impl From<Address> for WireAddress {
     }
 }
 
-impl Entity for Wire {
-    const NAME: &'static str = "Customer";
-    const PATH: &'static str = "customer";
-    type Record = Customer;
-
-    fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// An inactive customer is not shown in lists and takes no new transactions.
-    fn is_gone(&self) -> bool {
-        self.gone
-    }
-
-    fn into_record(self) -> Customer {
-        self.record
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-    use super::super::Version;
+    use super::super::{Entity, Version};
     use super::*;
 
     fn full() -> Customer {

@@ -3,7 +3,7 @@
 use bulkhead_sdk::prelude::*;
 
 use super::customer::Email;
-use super::{Entity, Head, MetaData, Reference, text};
+use super::{Head, Kind, MetaData, Reference, text};
 use crate::amount::{Amount, Number};
 use crate::settings::Settings;
 use crate::{Customers, date};
@@ -82,17 +82,11 @@ const SALE: &str = "SalesItemLineDetail";
 const SUBTOTAL: &str = "SubTotalLineDetail";
 
 /// QuickBooks' own.
-#[derive(Deserialize)]
-#[serde(from = "Read")]
-pub(crate) struct Wire {
-    head: Head,
-    gone: bool,
-    record: Invoice,
-}
+pub(crate) type Wire = super::Wire<Invoice>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Read {
+pub(crate) struct Read {
     id: String,
     sync_token: Option<String>,
     meta_data: Option<MetaData>,
@@ -243,15 +237,15 @@ fn too_precise(place: &str) -> Failure {
         .field(format!("{place}/amount"))
 }
 
-impl From<Read> for Wire {
-    fn from(read: Read) -> Wire {
+impl Kind for Invoice {
+    const NAME: &'static str = "Invoice";
+    const PATH: &'static str = "invoice";
+    type Read = Read;
+
+    fn read(read: Read) -> Wire {
         let lines = read.line.into_iter().filter(|line| line.detail_type.as_deref() != Some(SUBTOTAL)).map(Line::from);
         Wire {
-            head: Head {
-                id: read.id,
-                sync_token: read.sync_token,
-                last_updated: read.meta_data.and_then(|meta| meta.last_updated_time),
-            },
+            head: Head::new(read.id, read.sync_token, read.meta_data),
             gone: read.status.as_deref() == Some("Deleted"),
             record: Invoice {
                 customer: Ref::from(read.customer_ref.map(|customer| customer.value).unwrap_or_default()),
@@ -285,24 +279,6 @@ impl From<WireLine> for Line {
             amount: wire.amount.map(Amount::from),
             kind,
         }
-    }
-}
-
-impl Entity for Wire {
-    const NAME: &'static str = "Invoice";
-    const PATH: &'static str = "invoice";
-    type Record = Invoice;
-
-    fn head(&self) -> &Head {
-        &self.head
-    }
-
-    fn is_gone(&self) -> bool {
-        self.gone
-    }
-
-    fn into_record(self) -> Invoice {
-        self.record
     }
 }
 

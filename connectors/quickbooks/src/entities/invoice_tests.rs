@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-use super::super::Version;
+use super::super::{Entity, Version};
 use super::*;
 
 fn invoice(change: Value) -> Invoice {

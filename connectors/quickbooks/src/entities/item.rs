@@ -2,7 +2,7 @@
 
 use bulkhead_sdk::prelude::*;
 
-use super::{Entity, Head, MetaData};
+use super::{Head, Kind, MetaData};
 use crate::amount::{Amount, Number};
 
 /// A product or service.
@@ -17,17 +17,11 @@ pub(crate) struct Item {
 }
 
 /// QuickBooks' own.
-#[derive(Deserialize)]
-#[serde(from = "Read")]
-pub(crate) struct Wire {
-    head: Head,
-    gone: bool,
-    record: Item,
-}
+pub(crate) type Wire = super::Wire<Item>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Read {
+pub(crate) struct Read {
     id: String,
     sync_token: Option<String>,
     meta_data: Option<MetaData>,
@@ -38,14 +32,14 @@ struct Read {
     unit_price: Option<Number>,
 }
 
-impl From<Read> for Wire {
-    fn from(read: Read) -> Wire {
+impl Kind for Item {
+    const NAME: &'static str = "Item";
+    const PATH: &'static str = "item";
+    type Read = Read;
+
+    fn read(read: Read) -> Wire {
         Wire {
-            head: Head {
-                id: read.id,
-                sync_token: read.sync_token,
-                last_updated: read.meta_data.and_then(|meta| meta.last_updated_time),
-            },
+            head: Head::new(read.id, read.sync_token, read.meta_data),
             gone: read.active == Some(false),
             record: Item {
                 name: read.name.unwrap_or_default(),
@@ -53,23 +47,5 @@ impl From<Read> for Wire {
                 unit_price: read.unit_price.map(Amount::from),
             },
         }
-    }
-}
-
-impl Entity for Wire {
-    const NAME: &'static str = "Item";
-    const PATH: &'static str = "item";
-    type Record = Item;
-
-    fn head(&self) -> &Head {
-        &self.head
-    }
-
-    fn is_gone(&self) -> bool {
-        self.gone
-    }
-
-    fn into_record(self) -> Item {
-        self.record
     }
 }

@@ -11,19 +11,60 @@ pub(crate) mod payment;
 use bulkhead_sdk::prelude::*;
 use serde::de::DeserializeOwned;
 
-/// An entity as QuickBooks writes it.
-pub(crate) trait Entity: DeserializeOwned {
+/// A kind of entity: our record of it knows QuickBooks' side.
+pub(crate) trait Kind: Sized + Serialize {
     /// In queries and answers.
     const NAME: &'static str;
     /// In URLs.
+    const PATH: &'static str;
+    /// As QuickBooks writes it.
+    type Read: DeserializeOwned;
+
+    fn read(read: Self::Read) -> Wire<Self>;
+}
+
+/// An entity as it stands in QuickBooks.
+pub(crate) struct Wire<R> {
+    head: Head,
+    /// Whether it is gone as far as a tenant is concerned.
+    gone: bool,
+    record: R,
+}
+
+/// What requests and streams need of an entity.
+pub(crate) trait Entity: DeserializeOwned {
+    const NAME: &'static str;
     const PATH: &'static str;
     /// Our side of it.
     type Record: Serialize;
 
     fn head(&self) -> &Head;
-    /// Whether it is gone as far as a tenant is concerned.
     fn is_gone(&self) -> bool;
     fn into_record(self) -> Self::Record;
+}
+
+impl<R: Kind> Entity for Wire<R> {
+    const NAME: &'static str = R::NAME;
+    const PATH: &'static str = R::PATH;
+    type Record = R;
+
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    fn into_record(self) -> R {
+        self.record
+    }
+}
+
+impl<'de, R: Kind> Deserialize<'de> for Wire<R> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        R::Read::deserialize(deserializer).map(R::read)
+    }
 }
 
 /// What every entity begins with. Not flattened into the entities: flattening would put their numbers through floats.
@@ -68,6 +109,10 @@ pub(crate) struct Stored<R> {
 }
 
 impl Head {
+    fn new(id: String, sync_token: Option<String>, meta_data: Option<MetaData>) -> Head {
+        Head { id, sync_token, last_updated: meta_data.and_then(|meta| meta.last_updated_time) }
+    }
+
     pub(crate) fn external(&self) -> External {
         let external = External::new(&self.id);
         match &self.sync_token {

@@ -2,7 +2,7 @@
 
 use bulkhead_sdk::prelude::*;
 
-use super::{Entity, Head, MetaData, Reference, text};
+use super::{Head, Kind, MetaData, Reference, text};
 use crate::Customers;
 use crate::amount::{Amount, Number};
 
@@ -41,17 +41,11 @@ pub(crate) struct Applied {
 }
 
 /// QuickBooks' own.
-#[derive(Deserialize)]
-#[serde(from = "Read")]
-pub(crate) struct Wire {
-    head: Head,
-    gone: bool,
-    record: Payment,
-}
+pub(crate) type Wire = super::Wire<Payment>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Read {
+pub(crate) struct Read {
     id: String,
     sync_token: Option<String>,
     meta_data: Option<MetaData>,
@@ -133,8 +127,12 @@ impl From<Receipt> for Write {
     }
 }
 
-impl From<Read> for Wire {
-    fn from(read: Read) -> Wire {
+impl Kind for Payment {
+    const NAME: &'static str = "Payment";
+    const PATH: &'static str = "payment";
+    type Read = Read;
+
+    fn read(read: Read) -> Wire {
         let applied = read.line.into_iter().flat_map(|line| {
             let amount = Amount::from(line.amount);
             line.linked_txn.into_iter().map(move |linked| Applied { amount, kind: linked.txn_type, id: linked.txn_id })
@@ -151,29 +149,7 @@ impl From<Read> for Wire {
                 note: text(read.private_note),
                 applied: applied.collect(),
             },
-            head: Head {
-                id: read.id,
-                sync_token: read.sync_token,
-                last_updated: read.meta_data.and_then(|meta| meta.last_updated_time),
-            },
+            head: Head::new(read.id, read.sync_token, read.meta_data),
         }
-    }
-}
-
-impl Entity for Wire {
-    const NAME: &'static str = "Payment";
-    const PATH: &'static str = "payment";
-    type Record = Payment;
-
-    fn head(&self) -> &Head {
-        &self.head
-    }
-
-    fn is_gone(&self) -> bool {
-        self.gone
-    }
-
-    fn into_record(self) -> Payment {
-        self.record
     }
 }

@@ -66,8 +66,8 @@ async fn create(tenant: Tenant, State(desk): State<Desk>, body: Json<New>) -> An
         .key("/version", version.as_deref().unwrap_or("newest"))
         .key("/environment", &environment)
         .name("/name", &name)
-        .expect(settings.is_object(), "/settings", "settings are an object")
-        .expect(settings.to_string().len() <= LARGEST_SETTINGS, "/settings", "settings have at most 64 KiB")
+        .require(settings.is_object(), "/settings", "settings are an object")
+        .require(settings.to_string().len() <= LARGEST_SETTINGS, "/settings", "settings have at most 64 KiB")
         .done()?;
     let new = NewConnection { connector, version, app, environment, name, settings };
     Ok(created(desk.engine.connect(tenant, new).await?))

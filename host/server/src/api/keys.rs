@@ -58,8 +58,8 @@ async fn create(caller: Caller, State(desk): State<Desk>, body: Json<New>) -> An
     let may_be_without_end = new.expires_ms.is_none() && caller.expires_ms().is_none();
     Fields::default()
         .name("/name", &new.name)
-        .expect(no_later || may_be_without_end, "/expires_ms", expires_no_later(caller.expires_ms()))
-        .expect(new.scopes.len() <= MOST_SCOPES, "/scopes", format!("a key has at most {MOST_SCOPES} scopes"))
+        .require(no_later || may_be_without_end, "/expires_ms", expires_no_later(caller.expires_ms()))
+        .require(new.scopes.len() <= MOST_SCOPES, "/scopes", format!("a key has at most {MOST_SCOPES} scopes"))
         .also(invalid_scopes(caller.scopes(), &new.scopes))
         .done()?;
     let now_ms = desk.engine.clock().now_ms();
