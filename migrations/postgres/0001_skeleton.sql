@@ -30,7 +30,7 @@ CREATE INDEX api_keys_tenant ON api_keys (tenant_id, id);
 CREATE TABLE connectors (
     id          BYTEA PRIMARY KEY,
     tenant_id   BYTEA REFERENCES tenants (id),
-    name        TEXT NOT NULL,
+    name        TEXT COLLATE "C" NOT NULL,
     created_ms  BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX connectors_own ON connectors (tenant_id, name) WHERE tenant_id IS NOT NULL;
@@ -99,7 +99,6 @@ CREATE TABLE connections (
     approved       TEXT NOT NULL,
     endpoint       TEXT NOT NULL UNIQUE,
     concurrency    BIGINT NOT NULL,
-    not_before_ms  BIGINT NOT NULL,
     created_ms     BIGINT NOT NULL,
     updated_ms     BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, id)
@@ -114,6 +113,7 @@ CREATE TABLE connect_sessions (
     state_hash     BYTEA UNIQUE,
     browser_hash   BYTEA,
     pkce           BYTEA,
+    webhook_secret BYTEA,
     return_url     TEXT,
     created_ms     BIGINT NOT NULL,
     expires_ms     BIGINT NOT NULL,
@@ -125,7 +125,7 @@ CREATE TABLE connect_sessions (
 CREATE TABLE lanes (
     tenant_id      BYTEA NOT NULL,
     connection_id  BYTEA NOT NULL,
-    lane           TEXT NOT NULL,
+    lane           TEXT COLLATE "C" NOT NULL,
     state          TEXT NOT NULL,
     priority       BIGINT NOT NULL,
     head           BYTEA NOT NULL,
@@ -202,7 +202,8 @@ CREATE TABLE attempts (
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
 );
 
--- What a run did to the world, in order. One entry in force per place (leg, seq, sub); superseded ones are kept to look at.
+-- What a run did to the world, in order. One entry in force per place (leg, seq, sub); superseded ones are kept to look
+-- at: `shown` says what they were answered, and the answer itself is gone.
 CREATE TABLE journal (
     entry           BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id       BYTEA NOT NULL,
@@ -221,6 +222,7 @@ CREATE TABLE journal (
     last_intent_ms  BIGINT NOT NULL,
     answer          BYTEA,
     answer_ms       BIGINT,
+    shown           TEXT,
     retryable       BIGINT NOT NULL,
     superseded_by   BIGINT,
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
@@ -337,7 +339,6 @@ CREATE TABLE routes (
     connection_id  BYTEA NOT NULL,
     event_name     TEXT NOT NULL,
     steps          TEXT NOT NULL,
-    enabled        BIGINT NOT NULL,
     created_ms     BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)

@@ -98,7 +98,6 @@ CREATE TABLE connections (
     approved       TEXT NOT NULL,
     endpoint       TEXT NOT NULL UNIQUE,
     concurrency    INTEGER NOT NULL,
-    not_before_ms  INTEGER NOT NULL,
     created_ms     INTEGER NOT NULL,
     updated_ms     INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, id)
@@ -113,6 +112,7 @@ CREATE TABLE connect_sessions (
     state_hash     BLOB UNIQUE,
     browser_hash   BLOB,
     pkce           BLOB,
+    webhook_secret BLOB,
     return_url     TEXT,
     created_ms     INTEGER NOT NULL,
     expires_ms     INTEGER NOT NULL,
@@ -201,7 +201,8 @@ CREATE TABLE attempts (
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
 ) STRICT;
 
--- What a run did to the world, in order. One entry in force per place (leg, seq, sub); superseded ones are kept to look at.
+-- What a run did to the world, in order. One entry in force per place (leg, seq, sub); superseded ones are kept to look
+-- at: `shown` says what they were answered, and the answer itself is gone.
 CREATE TABLE journal (
     entry           INTEGER PRIMARY KEY,
     tenant_id       BLOB NOT NULL,
@@ -220,6 +221,7 @@ CREATE TABLE journal (
     last_intent_ms  INTEGER NOT NULL,
     answer          BLOB,
     answer_ms       INTEGER,
+    shown           TEXT,
     retryable       INTEGER NOT NULL,
     superseded_by   INTEGER,
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
@@ -336,7 +338,6 @@ CREATE TABLE routes (
     connection_id  BLOB NOT NULL,
     event_name     TEXT NOT NULL,
     steps          TEXT NOT NULL,
-    enabled        INTEGER NOT NULL,
     created_ms     INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)

@@ -20,7 +20,8 @@ pub const MAPPING: &str = "{customer: .refs.customer, invoice: .data.invoice, am
 pub const STRIPE_KEY: &str = "sk_test_simulated";
 const CLIENT_ID: &str = "simulated-client";
 const CLIENT_SECRET: &str = "simulated-secret";
-const VERIFIER_TOKEN: &str = "simulated-verifier-token";
+/// What Intuit signs its webhooks with.
+pub const VERIFIER_TOKEN: &str = "simulated-verifier-token";
 /// The company that the books are kept in, as QuickBooks calls it.
 pub const REALM: &str = "4620816365000000001";
 
@@ -156,7 +157,8 @@ impl Shop {
         assert_eq!(shown.status(), 200, "the connect page");
         let begun = browser.post(&page).form(&[("", "")]).send().await.expect("the form is taken");
         assert_eq!(begun.status(), 303, "to the provider");
-        let cookie = header(&begun, "set-cookie").split(';').next().unwrap_or_default().to_owned();
+        let set = begun.headers().get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+        let cookie = set.filter_map(|value| value.split(';').next()).collect::<Vec<_>>().join("; ");
         let authorize = header(&begun, "location");
         let allow = Consent::Allow { realm: REALM.to_owned() };
         let callback = self.quickbooks.consent(&authorize, &allow).expect("a person may allow it");

@@ -57,6 +57,7 @@ fn runner(workspace: &Workspace, filters: &[&String]) -> Command {
     } else {
         workspace.cargo(&["test", "--workspace", "--bins", "--tests", "--"])
     };
-    command.args(filters);
+    // What a failed test says is what it found; thirty frames of its runner after that bury it.
+    command.args(filters).env("RUST_BACKTRACE", "0");
     command
 }

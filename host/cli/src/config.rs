@@ -1,9 +1,11 @@
 //! Settings: the embedded default file, then the operator's file, then the environment.
 //!
-//! Invariant: the default file names every setting, so it is their documentation; a setting that is not in it is
-//! refused. What is wrong is named; its value never is, since it may be a secret.
+//! Invariant: the default file names every setting, so it is their documentation; a file's setting that is not in it
+//! is refused, and one of the environment warned of. What is wrong is named; its value never is, since it may be a secret.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -43,6 +45,9 @@ pub(crate) const DEFAULTS: &str = include_str!("../default.toml");
 /// Names from other platforms' habits.
 const ALSO: &[(&str, &str)] = &[("DATABASE_URL", "database_url")];
 
+/// Of a value that stands in a file of its own, bytes.
+const LONGEST_VALUE: u64 = 64 << 10;
+
 /// What each number may be.
 const RANGES: [(&str, u32, u32); 6] = [
     ("workers", 1, 10_000),
@@ -63,13 +68,17 @@ pub(crate) enum ConfigError {
     #[error("{from}: there is no setting {name:?}; `bulkhead serve --print-config` lists them all")]
     Unknown { from: String, name: String },
     #[error("{from}: {name} has to be {expected}")]
-    WrongKind { from: String, name: String, expected: &'static str },
+    WrongKind { from: String, name: String, expected: String },
     #[error("{name} has to be `text` or `json`")]
     WrongWord { name: String },
     #[error("{name} has to be a number from {least} to {most}")]
     OutOfRange { name: &'static str, least: u32, most: u32 },
-    #[error("both {0} and {0}_FILE are set: keep one")]
-    Twice(String),
+    #[error("both {0} and {1} are set: keep one")]
+    Twice(String, String),
+    #[error("data_dir is empty: name a folder")]
+    NoFolder,
+    #[error("sandbox_slots has to be larger than workers: each run takes one, and uploads need some too")]
+    FewSlots,
     #[error("PORT has to be a number from 0 to 65535")]
     BadPort,
     #[error("the settings do not work together: {0}")]
@@ -86,12 +95,16 @@ impl Config {
             merge(&mut settings, &defaults, path)?;
         }
         for (name, default) in &defaults {
-            let variable = format!("BULKHEAD_{}", name.to_uppercase());
+            let own = format!("BULKHEAD_{}", name.to_uppercase());
             let also = ALSO.iter().filter(|(_, setting)| setting == name).map(|(variable, _)| (*variable).to_owned());
-            for variable in also.chain([variable]) {
-                if let Some(text) = from_environment(environment, &variable)? {
-                    settings.insert(name.clone(), converted(&variable, default, text)?);
+            let mut taken: Option<String> = None;
+            for variable in also.chain([own]) {
+                let Some(text) = from_environment(environment, &variable)? else { continue };
+                if let Some(other) = taken {
+                    return Err(ConfigError::Twice(other, variable));
                 }
+                settings.insert(name.clone(), converted(&variable, name, default, text)?);
+                taken = Some(variable);
             }
         }
         if let Some(port) = from_environment(environment, "PORT")? {
@@ -104,8 +117,15 @@ impl Config {
             }
         }
         // All that is left to be wrong is a word that is none of those known. The parser's own message may quote it.
-        serde_path_to_error::deserialize(Value::Table(settings))
-            .map_err(|error| ConfigError::WrongWord { name: error.path().to_string() })
+        let config: Self = serde_path_to_error::deserialize(Value::Table(settings))
+            .map_err(|error| ConfigError::WrongWord { name: error.path().to_string() })?;
+        if config.data_dir.as_os_str().is_empty() {
+            return Err(ConfigError::NoFolder);
+        }
+        if config.sandbox_slots <= config.workers {
+            return Err(ConfigError::FewSlots);
+        }
+        Ok(config)
     }
 
     pub(crate) fn database_url(&self) -> String {
@@ -147,26 +167,28 @@ fn merge(settings: &mut Table, defaults: &Table, path: &Path) -> Result<(), Conf
     for (name, value) in given {
         let Some(default) = defaults.get(&name) else { return Err(ConfigError::Unknown { from, name }) };
         if !default.same_type(&value) {
-            return Err(ConfigError::WrongKind { from, name, expected: kind(default) });
+            return Err(ConfigError::WrongKind { from, expected: kind(&name, default), name });
         }
         settings.insert(name, value);
     }
     Ok(())
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Integer(_) => "a number",
-        Value::Boolean(_) => "true or false",
-        _ => "text",
+fn kind(name: &str, default: &Value) -> String {
+    let range = RANGES.iter().find(|(of, ..)| *of == name);
+    match (default, range) {
+        (Value::Integer(_), Some((_, least, most))) => format!("a number from {least} to {most}"),
+        (Value::Integer(_), None) => "a number".to_owned(),
+        (Value::Boolean(_), _) => "true or false".to_owned(),
+        _ => "text".to_owned(),
     }
 }
 
-fn converted(variable: &str, default: &Value, text: String) -> Result<Value, ConfigError> {
+fn converted(variable: &str, name: &str, default: &Value, text: String) -> Result<Value, ConfigError> {
     let wrong = || ConfigError::WrongKind {
         from: "the environment".to_owned(),
         name: variable.to_owned(),
-        expected: kind(default),
+        expected: kind(name, default),
     };
     match default {
         Value::Integer(_) => text.trim().parse().map(Value::Integer).map_err(|_| wrong()),
@@ -178,13 +200,15 @@ fn converted(variable: &str, default: &Value, text: String) -> Result<Value, Con
 fn from_environment(environment: &BTreeMap<String, String>, variable: &str) -> Result<Option<String>, ConfigError> {
     let file = format!("{variable}_FILE");
     match (environment.get(variable), environment.get(&file)) {
-        (Some(_), Some(_)) => Err(ConfigError::Twice(variable.to_owned())),
+        (Some(_), Some(_)) => Err(ConfigError::Twice(variable.to_owned(), file)),
         (Some(text), None) => Ok(Some(text.clone())),
         (None, None) => Ok(None),
         (None, Some(path)) => {
             let path = PathBuf::from(path);
-            let read = std::fs::read_to_string(&path);
-            read.map(|text| Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+            let mut text = String::new();
+            // Not all of what a file may be has an end.
+            let read = File::open(&path).and_then(|file| file.take(LONGEST_VALUE).read_to_string(&mut text));
+            read.map(|_| Some(text.trim_end_matches(['\r', '\n']).to_owned()))
                 .map_err(|problem| ConfigError::Unreadable { path, problem })
         }
     }
@@ -238,6 +262,15 @@ mod tests {
         assert_eq!(text, "workers has to be a number from 1 to 10000");
         let text = refused(&[("BULKHEAD_WORKERS", "-4")]);
         assert_eq!(text, "workers has to be a number from 1 to 10000");
+        let text = refused(&[("DATABASE_URL", "s3cret"), ("BULKHEAD_DATABASE_URL", "s3cret")]);
+        assert_eq!(text, "both DATABASE_URL and BULKHEAD_DATABASE_URL are set: keep one");
+        assert!(
+            refused(&[("BULKHEAD_WORKERS", "many")]).ends_with("BULKHEAD_WORKERS has to be a number from 1 to 10000")
+        );
+        assert_eq!(refused(&[("BULKHEAD_DATA_DIR", "")]), "data_dir is empty: name a folder");
+        assert!(
+            refused(&[("BULKHEAD_SANDBOX_SLOTS", "32")]).starts_with("sandbox_slots has to be larger than workers")
+        );
         let text = refused(&[("BULKHEAD_LOG_FORMAT", "s3cret")]);
         assert_eq!(text, "log_format has to be `text` or `json`");
     }

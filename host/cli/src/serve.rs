@@ -98,11 +98,9 @@ const CLIENTS: [&str; 4] = ["CONFIG", "URL", "KEY", "TENANT"];
 async fn serve(config: Config) -> Result<(), Failed> {
     // Everything below it is this user's alone: the keys, and what customers have sent.
     let mut folder = std::fs::DirBuilder::new();
-    folder
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.data_dir)
-        .map_err(|error| format!("the folder in `data_dir` cannot be made: {error}"))?;
+    folder.recursive(true).mode(0o700).create(&config.data_dir).map_err(|error| {
+        format!("the folder in data_dir cannot be made: {error}; it has to be one that this user may write")
+    })?;
     let listener = TcpListener::bind(&config.listen).await.map_err(|error| not_listening(&config.listen, &error))?;
     let address = listener.local_addr()?;
     let settings = settings(&config)?;
@@ -166,7 +164,7 @@ fn settings(config: &Config) -> Result<Settings, Failed> {
         public_url,
         jq_component: config.jq_component(),
         workers: config.workers as usize,
-        lease_ms: u64::from(config.lease_seconds.max(1)) * 1_000,
+        lease_ms: u64::from(config.lease_seconds) * 1_000,
         sandbox_slots: config.sandbox_slots,
         clients: Clients {
             connections: config.client_connections as usize,
@@ -191,11 +189,23 @@ fn upstreams(text: &str) -> Result<Vec<DevUpstream>, Failed> {
         .map(|pair| {
             let (host, to) =
                 pair.split_once('=').ok_or("development_upstreams: write HOST=URL, separated by commas")?;
-            let to =
-                to.parse().map_err(|_| format!("development_upstreams: what stands behind {host}= is not a URL"))?;
-            Ok(DevUpstream { host: host.trim().to_owned(), to })
+            let host = host.trim();
+            let to = to.parse().ok().filter(is_on_this_machine).ok_or_else(|| {
+                format!("development_upstreams: behind {host}= has to stand a server on this machine, such as http://127.0.0.1:4010")
+            })?;
+            Ok(DevUpstream { host: host.to_owned(), to })
         })
         .collect()
+}
+
+fn is_on_this_machine(url: &Url) -> bool {
+    let here = match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    here && public_url(url.as_str()).is_some()
 }
 
 fn log(config: &Config) -> Result<(), Failed> {
@@ -228,4 +238,20 @@ fn told_to_stop() -> std::io::Result<Arc<Notify>> {
         }
     });
     Ok(rung)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: `upstreams`, without `is_on_this_machine`; `is_on_this_machine`, without either condition.
+    #[test]
+    fn upstreams_are_on_this_machine() {
+        for good in ["http://127.0.0.1:4010", "http://localhost:1/", "http://[::1]:8080"] {
+            assert!(upstreams(&format!(" api.example.com = {good}, ")).is_ok_and(|pairs| pairs.len() == 1), "{good}");
+        }
+        for bad in ["http://8.8.8.8/", "http://u:p@127.0.0.1/", "http://127.0.0.1/path", "http://localhost.example/"] {
+            assert!(upstreams(&format!("api.example.com={bad}")).is_err(), "{bad}");
+        }
+    }
 }

@@ -6,6 +6,9 @@ use std::fmt;
 
 use url::Url;
 
+/// The largest body of an answer that anybody gets, MiB: an engine grants no more.
+pub const LARGEST_ANSWER_MIB: u32 = 16;
+
 /// Limits and openings of the door. `Default` is fit for production.
 #[derive(Debug, Clone)]
 pub struct DoorConfig {
@@ -48,7 +51,7 @@ impl Default for DoorConfig {
             connect_timeout_ms: 10_000,
             total_timeout_ms: 30_000,
             max_request_bytes: 16 * 1024 * 1024,
-            max_response_bytes: 16 * 1024 * 1024,
+            max_response_bytes: (LARGEST_ANSWER_MIB as usize) << 20,
             max_headers: 128,
             max_header_bytes: 64 * 1024,
             per_connection_concurrency: 8,

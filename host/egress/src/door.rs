@@ -119,16 +119,14 @@ impl Door {
             intents.intent(&cleared.intent(effect_key)).await?;
             intents.reached(Point::IntentCommitted).await;
         }
-        let mut answer = self.deliver(&cleared, pass.owner, intents).await?;
+        let answer = self.deliver(&cleared, pass.owner, intents).await?;
         intents.reached(Point::AnswerReceived).await;
 
-        redact(&mut answer, &cleared.injection.secrets);
+        let answer = redact(answer, cleared.injection.secrets).await.ok_or(DoorError::Broken { sent: true })?;
         Ok(Sent {
             credential_rejected: answer.status == 401 && cleared.injection.has_credential,
             answer,
-            safe: cleared.route.safe,
             effect_key: cleared.effect_key,
-            keyed: cleared.keyed,
         })
     }
 

@@ -22,10 +22,8 @@ pub enum DoorError {
         /// What: a field of the credential, or of the account.
         missing: String,
     },
-    /// The connection has its hands full.
-    #[error(
-        "too many requests of this connection are under way; send fewer at once or try again in {retry_after_ms} ms"
-    )]
+    /// No place came free in time, or a declared budget is spent.
+    #[error("too many requests at once or in a short time; send fewer, or try again in {retry_after_ms} ms")]
     RateLimited {
         /// When to try again.
         retry_after_ms: u64,
@@ -160,7 +158,7 @@ pub enum InvalidRequest {
     #[error("the method must be a word in upper case, such as GET")]
     Method,
     /// A header's name, or a character in its value.
-    #[error("the header {name:?} cannot be sent: names are tokens, values have no control characters")]
+    #[error("the header {name:?} cannot be sent: names are tokens without `_`, values have no control characters")]
     Header {
         /// The name as given.
         name: String,
@@ -237,11 +235,11 @@ pub enum Large {
 
 impl std::fmt::Display for Large {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Request => "the request's body is",
-            Self::RequestHeaders => "the request's headers are",
-            Self::Answer { .. } => "the answer's body is",
-        })
+        match self {
+            Self::Request => f.write_str("the request's body is"),
+            Self::RequestHeaders => f.write_str("the request's headers are"),
+            Self::Answer { status } => write!(f, "the provider answered {status}, and the answer's body is"),
+        }
     }
 }
 

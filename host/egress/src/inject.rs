@@ -105,16 +105,14 @@ impl Injection {
                 };
                 let pair = Zeroizing::new(format!("{}:{}", *username, *password));
                 let encoded = Zeroizing::new(BASE64.encode(pair.as_bytes()));
-                self.secrets.push(Secret::from_string(encoded.to_string()));
+                self.remember(&encoded);
                 self.add_header(AUTHORIZATION.as_str(), &Zeroizing::new(format!("Basic {}", *encoded)), true)
             }
             Placement::Query { name, field } => {
                 let value = self.text(field, pass)?;
                 // An answer that repeats the address repeats it as it stood there.
                 let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-                if encoded != *value {
-                    self.secrets.push(Secret::from_string(encoded));
-                }
+                self.remember(&encoded);
                 self.query = Some((name.clone(), Secret::from_string(value.to_string())));
                 Ok(())
             }
@@ -128,9 +126,17 @@ impl Injection {
         let text = text(field, pass)?;
         // The one field that every provider prints on its own pages.
         if field != "client_id" {
-            self.secrets.push(Secret::from_string(text.to_string()));
+            self.remember(&text);
         }
         Ok(text)
+    }
+
+    /// As it is sent, and as JSON repeats it; many servers escape slashes there.
+    fn remember(&mut self, text: &str) {
+        let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
+        let in_json = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+        let texts = [text.to_owned(), in_json.to_owned(), in_json.replace('/', "\\/")];
+        self.secrets.extend(texts.map(Secret::from_string));
     }
 
     fn add_header(&mut self, name: &str, value: &str, sensitive: bool) -> Result<(), DoorError> {
@@ -194,6 +200,7 @@ mod tests {
             settings: &settings,
             owner: "c",
             app: None,
+            connector: "k",
             budgets: &[],
             effect: EffectPlan { key: &key, root: "", name: None, ordinal: 0 },
         };

@@ -36,7 +36,7 @@ mod wire;
 
 pub use address::refusal as address_refusal;
 pub use bulkhead_vault::CredentialFields;
-pub use config::{DevUpstream, DoorConfig, DoorSetupError};
+pub use config::{DevUpstream, DoorConfig, DoorSetupError, LARGEST_ANSWER_MIB};
 pub use door::Door;
 pub use error::{ConnectFailure, Denial, DoorError, InvalidRequest, Large, UrlProblem};
 pub use intents::{Intent, Intents, NoIntents, Point, Refused};

@@ -52,6 +52,8 @@ pub struct Pass<'a> {
     pub owner: &'a str,
     /// Who shares the budgets of an app, where there is one: its id.
     pub app: Option<&'a str>,
+    /// Who shares the budgets of a host: the id of the connector that declares them.
+    pub connector: &'a str,
     /// The declared budgets, with no placeholder left in their hosts.
     pub budgets: &'a [RateRule],
     /// What the key of an unsafe request is made from.
@@ -85,12 +87,8 @@ pub struct EffectPlan<'a> {
 pub struct Sent {
     /// What came back.
     pub answer: Answer,
-    /// Whether it only reads.
-    pub safe: bool,
     /// The key of an unsafe request.
     pub effect_key: Option<String>,
-    /// Whether the provider was given the key and so recognises a repetition.
-    pub keyed: bool,
     /// The provider answered 401 to a request that carried the credential: refresh it and send again.
     pub credential_rejected: bool,
 }

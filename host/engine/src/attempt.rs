@@ -40,11 +40,11 @@ pub(crate) struct Opened {
 impl Engine {
     /// Carries one claimed run as far as this attempt gets.
     pub(crate) async fn attempt(&self, run: Run) -> Result<(), EngineFault> {
-        let hold = self.hold(run.lease());
-        tokio::pin!(hold);
+        // Each holds the claim anew: what holds it goes with its `select!`. A heartbeat that is not polled any more, but
+        // still there, would keep its turn at the store, and the commit would wait for it.
         let opened = tokio::select! {
             opened = self.open(run.clone()) => opened.unwrap_or_else(|fault| Err(Box::new(End::of_fault(&fault)))),
-            end = &mut hold => Err(Box::new(end)),
+            end = self.hold(run.lease()) => Err(Box::new(end)),
         };
         let (opened, ports) = match opened {
             Ok(opened) => opened,
@@ -52,7 +52,7 @@ impl Engine {
         };
         let finish = tokio::select! {
             finish = self.guest(&opened, &ports) => finish.unwrap_or_else(|fault| Finish::blank(End::of_fault(&fault))),
-            end = &mut hold => Finish::blank(end),
+            end = self.hold(run.lease()) => Finish::blank(end),
         };
         self.while_held(&run, self.commit(&opened, &ports, finish)).await
     }
@@ -77,10 +77,9 @@ impl Engine {
 
     /// Commits the end of an attempt that did not come to its guest.
     async fn commit_unasked(&self, run: &Run, end: End) -> Result<(), EngineFault> {
-        let End::Not(ended) = end else { return Ok(()) };
         let mut patience = Patience(FIRST_PAUSE);
         loop {
-            match self.end_unasked(run, ended.clone()).await {
+            match self.end_unasked(run, end.clone()).await {
                 Err(fault) if patience.tries_again(&fault).await => {}
                 done => return done,
             }

@@ -2,25 +2,22 @@
 //!
 //! Invariant: `Ok` means it is on disk. Input is checked against the connector's schema before anything is stored.
 
-use std::time::Duration;
-
 use bulkhead_manifest::{ConnectionId, RunId, TenantId};
 use bulkhead_runtime::PullMode;
 use bulkhead_store::{
-    Connection, ConnectionStatus, Enqueued, Link, LinkConflict, NewRecord, NewRun, Page, Priority, READS, Run,
-    StoreError,
+    Connection, ConnectionStatus, Enqueued, Link, LinkConflict, NewRecord, NewRun, Page, Priority, Run, StoreError,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::broadcast;
 
 pub use bulkhead_store::RunFilter;
 
 use crate::Engine;
 use crate::attempt::Request;
+use crate::checks::Declared;
 use crate::connections::ConnectionError;
 use crate::fault::EngineFault;
-use crate::schema::{InvalidField, Schema};
+use crate::schema::InvalidField;
 use crate::views::{AttemptView, JournalView, RunDetail, RunView};
 
 /// An action to be carried out.
@@ -31,6 +28,16 @@ pub struct ActionCall {
     /// The same key again is the same run.
     pub idempotency_key: Option<String>,
     /// How long to wait for the outcome, milliseconds; `None` answers as soon as it is on disk.
+    pub wait_ms: Option<u64>,
+}
+
+/// A stream to be pulled.
+#[derive(Debug)]
+pub struct PullCall {
+    pub stream: String,
+    pub mode: PullMode,
+    /// As for an action.
+    pub idempotency_key: Option<String>,
     pub wait_ms: Option<u64>,
 }
 
@@ -53,7 +60,7 @@ pub enum CallError {
     ExternalNeeded { stream: String, record: String },
     #[error("this run pushed no record, so nothing is linked by it: leave out `external`")]
     NoPush,
-    #[error(transparent)]
+    #[error("{}. {}", .0, unlink_first(.0))]
     LinkConflict(Box<LinkConflict>),
     #[error(transparent)]
     Fault(#[from] EngineFault),
@@ -62,7 +69,7 @@ pub enum CallError {
 /// Why a link cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    #[error("{} {} and {} cannot be linked: {}", .0.stream, .0.record_id, .0.external_id, linked_to(.0))]
+    #[error("{}. {}", .0, unlink_first(.0))]
     Conflict(Box<LinkConflict>),
     #[error(transparent)]
     Call(#[from] CallError),
@@ -72,18 +79,19 @@ fn next_step(status: ConnectionStatus) -> &'static str {
     match status {
         ConnectionStatus::Pending => "authorize it first",
         ConnectionStatus::NeedsReauthorization => "authorize it again",
-        ConnectionStatus::Paused => "resume it first",
         ConnectionStatus::Disconnected => "make a new connection",
         ConnectionStatus::Active => "it can be used",
     }
 }
 
-fn linked_to(conflict: &LinkConflict) -> String {
-    match (&conflict.existing_record, &conflict.existing_external) {
-        (Some(record), _) => format!("{} belongs to {record} already", conflict.external_id),
-        (None, Some(external)) => format!("{} is linked to {external} already", conflict.record_id),
-        (None, None) => "one of them is linked already".to_owned(),
-    }
+/// What to do about a link that is in the way.
+pub(crate) fn unlink_first(conflict: &LinkConflict) -> String {
+    let linked = conflict.existing_record.as_ref().unwrap_or(&conflict.record_id);
+    format!(
+        "If the link of {} {linked} is the wrong one, take it away first (DELETE \
+         /v1/connections/{{connection}}/links/{{stream}}/{{record}})",
+        conflict.stream
+    )
 }
 
 impl From<StoreError> for CallError {
@@ -106,8 +114,6 @@ impl From<ConnectionError> for CallError {
 
 /// A person's run is given up after this, whatever the background limit is.
 const PERSON_DEADLINE_MS: u64 = 5 * 60_000;
-/// How often a waiter looks at the store, besides being told on this node.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long `check` may take before a connection is not made.
 const CHECK_WAIT_MS: u64 = 30_000;
 const PULL_LIMIT: u32 = 100;
@@ -122,28 +128,19 @@ impl Engine {
     ) -> Result<RunView, CallError> {
         let row = self.active(tenant, connection).await?;
         let known = self.version(row.version).await?;
-        let Some((_, schema)) = known.action(&call.action) else {
+        if known.action(&call.action).is_none() {
             let known = known.descriptor.actions.iter().map(|action| action.name.clone()).collect();
             return Err(CallError::Unknown { what: "action", name: call.action, known });
-        };
-        let invalid = schema.check(&call.input);
-        if !invalid.is_empty() {
-            return Err(CallError::Invalid(invalid));
         }
-        let request = Request::Act { action: call.action, input: call.input };
-        let dedupe = call.idempotency_key.map(|key| format!("api:{key}"));
-        self.ask(tenant, &row, request, dedupe, None, call.wait_ms).await
+        let declared = Declared::Input(call.action.clone());
+        let input = self.checked(tenant, &known, declared, call.input).await?.map_err(CallError::Invalid)?;
+        let request = Request::Act { action: call.action, input };
+        self.ask(tenant, &row, request, call.idempotency_key, None, call.wait_ms).await
     }
 
     /// Pulls one page after the other of a stream.
-    pub async fn pull(
-        &self,
-        tenant: TenantId,
-        connection: ConnectionId,
-        stream: String,
-        mode: PullMode,
-        wait_ms: Option<u64>,
-    ) -> Result<RunView, CallError> {
+    pub async fn pull(&self, tenant: TenantId, connection: ConnectionId, call: PullCall) -> Result<RunView, CallError> {
+        let PullCall { stream, mode, idempotency_key, wait_ms } = call;
         let row = self.active(tenant, connection).await?;
         let known = self.version(row.version).await?;
         if !known.stream(&stream).is_some_and(|stream| stream.pull) {
@@ -152,7 +149,7 @@ impl Engine {
         }
         let lane = format!("pull/{stream}");
         let request = Request::Pull { stream, mode, limit: PULL_LIMIT };
-        self.ask(tenant, &row, request, None, Some(lane), wait_ms).await
+        self.ask(tenant, &row, request, idempotency_key, Some(lane), wait_ms).await
     }
 
     /// Keeps a record of the tenant's own and has it pushed.
@@ -167,15 +164,12 @@ impl Engine {
     ) -> Result<RunView, CallError> {
         let row = self.active(tenant, connection).await?;
         let known = self.version(row.version).await?;
-        let Some(spec) = known.stream(&stream).filter(|stream| stream.push) else {
+        if !known.stream(&stream).is_some_and(|stream| stream.push) {
             let names = known.descriptor.streams.iter().filter(|s| s.push).map(|s| s.name.clone()).collect();
             return Err(CallError::Unknown { what: "stream to push to", name: stream, known: names });
-        };
-        let schema = Schema::compile(&spec.record).map_err(|e| EngineFault::damaged("a record schema", e))?;
-        let invalid = schema.check(&data);
-        if !invalid.is_empty() {
-            return Err(CallError::Invalid(invalid));
         }
+        let declared = Declared::Record(stream.clone());
+        let data = self.checked(tenant, &known, declared, data).await?.map_err(CallError::Invalid)?;
         let text = data.to_string();
         let hash = Sha256::digest(text.as_bytes()).into();
         let new = NewRecord {
@@ -188,15 +182,15 @@ impl Engine {
             updated_ms: self.now_ms(),
         };
         let lane = format!("push/{stream}/{id}");
+        let waiter = self.waiter(tenant, wait_ms);
         let run =
-            self.new_run(&row, Request::Push { stream, record: id, sends: None }, None, Some(lane), wait_ms.is_some());
-        let mut ended = self.inner.ended.subscribe();
+            self.new_run(row.id, Request::Push { stream, record: id, sends: None }, None, Some(lane), waiter.is_some());
         let mut tx = self.inner.store.tenant(tenant).await?;
         tx.put_record(&new).await?;
         let queued = tx.enqueue(&run).await?;
         tx.commit().await?;
         self.inner.wake.notify_one();
-        self.await_end(tenant, queued.run(), wait_ms, &mut ended).await
+        self.await_end(tenant, queued.run(), waiter).await
     }
 
     /// Whether there is such a connection, and its connector has such a stream.
@@ -238,6 +232,22 @@ impl Engine {
         }
     }
 
+    /// Takes a record's link away: whatever is pushed of it next is made at the provider anew.
+    pub async fn delete_link(
+        &self,
+        tenant: TenantId,
+        connection: ConnectionId,
+        stream: &str,
+        id: &str,
+    ) -> Result<(), CallError> {
+        self.stream(tenant, connection, stream).await?;
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        if !tx.unlink(connection, stream, id).await? {
+            return Err(CallError::NotFound { what: "link" });
+        }
+        Ok(tx.commit().await?)
+    }
+
     /// Asks the connector's `check`, as a run that waits.
     pub async fn check(&self, tenant: TenantId, connection: ConnectionId) -> Result<RunView, CallError> {
         let row = self.connection_row(tenant, connection).await?;
@@ -249,13 +259,13 @@ impl Engine {
         tenant: TenantId,
         row: &Connection,
         request: Request,
-        dedupe: Option<String>,
+        idempotency_key: Option<String>,
         lane: Option<String>,
         wait_ms: Option<u64>,
     ) -> Result<RunView, CallError> {
-        let run = self.new_run(row, request, dedupe, lane, wait_ms.is_some());
-        // Before the run exists, so that its end cannot be missed.
-        let mut ended = self.inner.ended.subscribe();
+        let waiter = self.waiter(tenant, wait_ms);
+        let dedupe = idempotency_key.map(|key| format!("api:{key}"));
+        let run = self.new_run(row.id, request, dedupe, lane, waiter.is_some());
         let mut tx = self.inner.store.tenant(tenant).await?;
         let queued = tx.enqueue(&run).await?;
         if let Enqueued::Existing(id) = queued {
@@ -266,12 +276,12 @@ impl Engine {
         }
         tx.commit().await?;
         self.inner.wake.notify_one();
-        self.await_end(tenant, queued.run(), wait_ms, &mut ended).await
+        self.await_end(tenant, queued.run(), waiter).await
     }
 
     pub(crate) fn new_run(
         &self,
-        row: &Connection,
+        connection: ConnectionId,
         request: Request,
         dedupe_key: Option<String>,
         ordering_key: Option<String>,
@@ -283,7 +293,7 @@ impl Engine {
         let (operation, target, input) = request.stored();
         NewRun {
             id,
-            connection: row.id,
+            connection,
             ordering_key,
             operation,
             target,
@@ -297,32 +307,6 @@ impl Engine {
             dedupe_key,
             clock_ms: now_ms,
             waiting,
-        }
-    }
-
-    /// The run when it has ended, or as it is when the time is over.
-    async fn await_end(
-        &self,
-        tenant: TenantId,
-        run: RunId,
-        wait_ms: Option<u64>,
-        ended: &mut broadcast::Receiver<RunId>,
-    ) -> Result<RunView, CallError> {
-        let wait = Duration::from_millis(wait_ms.unwrap_or(0));
-        let over = tokio::time::sleep(wait);
-        tokio::pin!(over);
-        loop {
-            let row = self.run_row(tenant, run).await?;
-            // A node that is about to end carries nothing that waits; what runs may still come to its end.
-            let stopping = self.inner.stopping.is_cancelled() && row.state != bulkhead_store::RunState::Running;
-            if row.state.ended() || over.is_elapsed() || stopping {
-                return Ok(RunView::of(row)?);
-            }
-            tokio::select! {
-                () = &mut over => {}
-                () = told(ended, run) => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
-            }
         }
     }
 
@@ -340,19 +324,14 @@ impl Engine {
     pub async fn run(&self, tenant: TenantId, run: RunId) -> Result<RunView, CallError> {
         let mut read = self.inner.store.tenant_read(tenant).await?;
         let mut view = RunView::of(read.run(run).await?)?;
-        let attempts = read.attempts(run).await?.into_iter().map(AttemptView::of).collect::<Result<_, _>>()?;
-        let mut journal = Vec::new();
-        for entry in read.journal_all(run).await? {
-            if entry.sub >= READS {
-                continue;
-            }
-            let place = (entry.seq, entry.sub);
-            let sealed = entry.answer.as_deref();
-            let answer = sealed.map(|sealed| self.open_entry(tenant, run, entry.leg, place, sealed)).transpose()?;
-            journal.push(JournalView::of(entry, answer)?);
-        }
-        let events = read.events_of_run(run).await?.into_iter().map(|event| event.id).collect();
-        view.detail = Some(RunDetail { attempts, journal, events });
+        let (attempts, requests) = (read.attempts(run).await?, read.requests(run).await?);
+        view.detail = Some(RunDetail {
+            attempts: attempts.rows.into_iter().map(AttemptView::of).collect::<Result<_, _>>()?,
+            more_attempts: attempts.more,
+            journal: requests.rows.into_iter().map(JournalView::of).collect::<Result<_, _>>()?,
+            more_journal: requests.more,
+            events: read.events_of_run(run).await?.into_iter().map(|event| event.id).collect(),
+        });
         Ok(view)
     }
 
@@ -365,16 +344,5 @@ impl Engine {
     ) -> Result<Vec<RunView>, CallError> {
         let rows = self.inner.store.tenant_read(tenant).await?.runs(filter, page).await?;
         Ok(rows.into_iter().map(RunView::listed).collect())
-    }
-}
-
-/// Returns when this node says that `run` ended, or when it can no longer say.
-async fn told(ended: &mut broadcast::Receiver<RunId>, run: RunId) {
-    loop {
-        match ended.recv().await {
-            Ok(other) if other != run => {}
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-        }
     }
 }

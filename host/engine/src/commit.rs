@@ -13,10 +13,11 @@ mod produced;
 mod veto;
 
 use bulkhead_manifest::{Failure, FailureKind, RunId, VersionId, json_limits};
-use bulkhead_runtime::{Finished, Produced, PullMode, Pushed};
+use bulkhead_runtime::{External, Finished, Produced, PullMode, Pushed};
 use bulkhead_store::{Anew, AttemptEnd, EndState, NewRun, Park, Run, RunEnd, Step, StoreError, TenantTx};
 use serde_json::{Value, json};
 
+use self::veto::events_of;
 use crate::Engine;
 use crate::attempt::{End, Finish, Opened, Request};
 use crate::credentials::AUTHORIZATION;
@@ -44,8 +45,8 @@ impl Engine {
     }
 
     /// Commits an attempt that did not come to its guest.
-    pub(crate) async fn end_unasked(&self, run: &Run, ended: Ended) -> Result<(), EngineFault> {
-        let result = self.write_unasked(run, ended).await;
+    pub(crate) async fn end_unasked(&self, run: &Run, end: End) -> Result<(), EngineFault> {
+        let result = self.write_unasked(run, end).await;
         self.told(run, result)
     }
 
@@ -65,10 +66,14 @@ impl Engine {
         }
     }
 
-    async fn write_unasked(&self, run: &Run, ended: Ended) -> Result<bool, EngineFault> {
+    async fn write_unasked(&self, run: &Run, end: End) -> Result<bool, EngineFault> {
         let mut tx = self.inner.store.tenant(run.tenant).await?;
         tx.seize_run(&run.lease()).await?;
-        let verdict = self.after(run, &tx.steps(run.id, run.leg).await?, ended);
+        let verdict = match end {
+            End::Not(ended) => self.after(run, &tx.steps(run.id, run.leg).await?, ended),
+            End::Unchanged(external) => unchanged(&external),
+            End::Produced(_) | End::Abandoned => return Ok(false),
+        };
         self.write_verdict(&mut tx, run, verdict, None, None).await?;
         tx.commit().await?;
         Ok(true)
@@ -76,8 +81,9 @@ impl Engine {
 
     async fn write_end(&self, opened: &Opened, ports: &RunPorts, finish: Finish) -> Result<bool, EngineFault> {
         let run = &opened.run;
+        let (end, refs) = self.referring(opened, finish.end).await?;
         // What is done needs no reads to be done again.
-        let unflushed = ports.close(!matches!(&finish.end, End::Produced(produced) if !retried(produced)))?;
+        let unflushed = ports.close(!matches!(&end, End::Produced(produced) if !retried(produced))).await?;
         let mut tx = self.inner.store.tenant(run.tenant).await?;
         let mut steps = Vec::new();
         if ports.journaled() {
@@ -85,8 +91,9 @@ impl Engine {
             tx.record_answers(&run.lease(), &unflushed).await?;
             steps = tx.steps(run.id, run.leg).await?;
         }
-        let mut verdict = match finish.end {
+        let mut verdict = match end {
             End::Abandoned => return Ok(false),
+            End::Unchanged(external) => unchanged(&external),
             End::Produced(_) if open_effect(&steps) => self.after(run, &steps, Ended::Unknown(not_met_again())),
             // One record was pushed, so its failure is the run's.
             End::Produced(Produced::Pushed(pushed)) if matches!(pushed.as_slice(), [Pushed::Failed(_)]) => {
@@ -100,7 +107,7 @@ impl Engine {
                 Some(failure) => self.after(run, &steps, Ended::Broke(failure)),
                 None => {
                     self.write_state(&mut tx, opened, finish.finished.as_ref()).await?;
-                    self.write_produced(&mut tx, opened, produced).await?
+                    self.write_produced(&mut tx, opened, produced, refs).await?
                 }
             },
             End::Not(ended) => self.after(run, &steps, ended),
@@ -115,6 +122,15 @@ impl Engine {
         self.write_verdict(&mut tx, run, verdict, Some(opened.known.row.id), finish.finished.as_ref()).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// The end, with `refs` of each event in it. Before any transaction is begun, for as long as it takes.
+    async fn referring(&self, opened: &Opened, end: End) -> Result<(End, Vec<String>), EngineFault> {
+        let End::Produced(produced) = &end else { return Ok((end, Vec::new())) };
+        Ok(match self.refs(opened, events_of(produced)).await? {
+            Ok(refs) => (end, refs),
+            Err(failure) => (End::Not(Ended::Broke(failure)), Vec::new()),
+        })
     }
 
     /// Where there is nothing to go on from, a stream is pulled from its start, by a run that the failure names.
@@ -143,11 +159,9 @@ impl Engine {
         let ended_as = |state, failure| Verdict::Ended { state, output: None, failure: Some(failure) };
         match settle(ended, steps, &circumstances) {
             Next::Retry { at_ms, failure, anew } => Verdict::Again { at_ms, failure, anew },
-            Next::Fail(failure) if failure.kind == FailureKind::Other("cancelled".to_owned()) => {
-                ended_as(EndState::Cancelled, failure)
-            }
             Next::Fail(failure) => ended_as(EndState::Failed, failure),
             Next::Uncertain(failure) => ended_as(EndState::Uncertain, failure),
+            Next::Cancel(failure) => ended_as(EndState::Cancelled, failure),
         }
     }
 
@@ -161,7 +175,7 @@ impl Engine {
         cause: Value,
     ) -> Result<RunId, EngineFault> {
         let new =
-            NewRun { cause: cause.to_string(), ..self.new_run(&opened.connection, request, None, Some(lane), false) };
+            NewRun { cause: cause.to_string(), ..self.new_run(opened.connection.id, request, None, Some(lane), false) };
         Ok(tx.enqueue(&new).await?.run())
     }
 
@@ -216,6 +230,12 @@ impl Engine {
 /// Whether an answer may stand for a failure that is tried again.
 fn retried(produced: &Produced) -> bool {
     matches!(produced, Produced::Pushed(_))
+}
+
+/// A push of what is at the provider already.
+fn unchanged(external: &External) -> Verdict {
+    let output = json!({ "id": external.id, "version": external.version, "unchanged": true }).to_string();
+    Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None }
 }
 
 fn nothing_pushed() -> EngineFault {

@@ -9,24 +9,24 @@
 //! - The account's id comes from the token response or from a call that the host made with the fresh token; what a
 //!   redirect's query says is only a claim until then.
 
+mod access;
 mod account;
+mod consent;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use bulkhead_manifest::{AppId, AuthField, ConnectionId, Scheme, SecretOwner, SessionId, TenantId};
+use bulkhead_manifest::{AuthField, ConnectionId, Scheme, SecretOwner, SessionId, TenantId};
 use bulkhead_store::{Connection, NewSession, Session};
-use bulkhead_vault::{Context, Sealed, Secret};
+use bulkhead_vault::Secret;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tracing::Instrument;
 use url::Url;
 
 use crate::Engine;
-use crate::connections::{ConnectionError, Given, fillable, refuse_ended};
-use crate::credentials::tokens_as_fields;
+use crate::connections::{ConnectionError, carried_through, fillable, refuse_ended};
 use crate::fault::EngineFault;
-use crate::oauth::{OAuthError, clipped};
+
+pub use self::access::{Access, Reach};
 
 /// How long a link works, milliseconds.
 const SESSION_MS: u64 = 30 * 60_000;
@@ -48,6 +48,8 @@ pub struct SessionView {
     pub connector: String,
     pub environment: String,
     pub kind: SessionKind,
+    /// What the person agrees to.
+    pub access: Access,
     /// Where the provider reaches this connection, if what it signs with may be given here too.
     pub webhook_url: Option<Url>,
 }
@@ -77,11 +79,13 @@ pub struct NotConnected {
     pub error: ConnectError,
     /// Where the platform wants the person back.
     pub return_url: Option<Url>,
+    /// Whether the link that their browser brought may be used again.
+    pub again: bool,
 }
 
 impl<E: Into<ConnectError>> From<E> for NotConnected {
     fn from(error: E) -> Self {
-        Self { error: error.into(), return_url: None }
+        Self { error: error.into(), return_url: None, again: false }
     }
 }
 
@@ -168,8 +172,8 @@ impl Engine {
             webhook.secret == SecretOwner::Connection && !matches!(webhook.scheme, Scheme::None)
         });
         let webhook_url = signed.then(|| self.webhook_url(&row.endpoint));
-        let connector = known.manifest.connector.title.clone();
-        Ok(SessionView { connection: row.name, connector, environment: row.environment, kind, webhook_url })
+        let (connector, access) = (known.manifest.connector.title.clone(), Access::of(&known, &row)?);
+        Ok(SessionView { connection: row.name, connector, environment: row.environment, kind, access, webhook_url })
     }
 
     /// Ends a link by what the person filled in.
@@ -194,89 +198,6 @@ impl Engine {
             }
         })
         .await
-    }
-
-    /// Begins OAuth in one browser, which `browser` names; answers with the provider's address.
-    pub async fn begin_oauth(
-        &self,
-        token: &str,
-        browser: &str,
-        webhook_secret: Option<Secret>,
-    ) -> Result<Url, ConnectError> {
-        let (session, row) = self.live_session(token).await?;
-        let provider = self.provider(session.tenant, &row).await.map_err(app_refused)?.ok_or_else(no_app)?;
-        let started = provider.borrow().start().map_err(refused)?;
-        if let Some(secret) = webhook_secret {
-            self.set_webhook_secret(session.tenant, session.connection, secret).await?;
-        }
-        let pkce = started.verifier.as_ref().map(|verifier| self.seal_verifier(&session, verifier)).transpose()?;
-        let mut tx = self.inner.store.system().await?;
-        let (state, browser) = (hash_secret(&started.state), hash(browser));
-        tx.begin_session(session.id, &state, &browser, pkce.as_deref()).await?;
-        tx.commit().await?;
-        Ok(self.inner.door.for_a_browser(started.url))
-    }
-
-    /// Ends OAuth with the query of the redirect to the address of `app`.
-    pub async fn finish_oauth(
-        &self,
-        app: AppId,
-        browser: Option<&str>,
-        query: Vec<(String, String)>,
-    ) -> Result<Connected, NotConnected> {
-        let state = param(&query, "state").ok_or(ConnectError::StateMismatch)?;
-        let found = self.inner.store.system_read().await?.session_by_state(&hash(state)).await?;
-        let session = self.still_live(found.ok_or(ConnectError::StateMismatch)?)?;
-        let same_browser = match (browser, &session.browser_hash) {
-            (Some(browser), Some(expected)) => bulkhead_vault::mac::constant_time_eq(&hash(browser), expected),
-            _ => false,
-        };
-        if !same_browser {
-            return Err(ConnectError::WrongBrowser.into());
-        }
-        let (engine, back) = (self.clone(), return_url(&session));
-        let finished = carried_through(async move {
-            // From here on the state is spent, whatever becomes of it.
-            let used_ms = engine.use_up(&session).await?;
-            let row = engine.connection_row(session.tenant, session.connection).await?;
-            // Another provider's answer, or one that another provider had forwarded: the whole link is in wrong hands.
-            if row.app != Some(app) {
-                return Err(ConnectError::StateMismatch);
-            }
-            match engine.redeem(&session, &row, &query).await {
-                Ok(()) => engine.connected(&session).await,
-                Err(error) => {
-                    engine.give_back(&session, used_ms).await?;
-                    Err(error)
-                }
-            }
-        });
-        finished.await.map_err(|error| NotConnected { error, return_url: back })
-    }
-
-    async fn redeem(
-        &self,
-        session: &Session,
-        row: &Connection,
-        query: &[(String, String)],
-    ) -> Result<(), ConnectError> {
-        let provider = self.provider(session.tenant, row).await.map_err(app_refused)?.ok_or_else(no_app)?;
-        if let (Some(expected), Some(found)) = (&provider.manifest.issuer, param(query, "iss"))
-            && expected != found
-        {
-            return Err(ConnectError::OtherIssuer { expected: expected.clone(), found: clipped(found) });
-        }
-        if let Some(error) = param(query, "error") {
-            let description = param(query, "error_description").map(clipped);
-            return Err(ConnectError::Denied { error: clipped(error), description });
-        }
-        let code = param(query, "code").ok_or(ConnectError::StateMismatch)?.to_owned();
-        let verifier = session.pkce.as_deref().map(|sealed| self.open_verifier(session, sealed)).transpose()?;
-        let tokens = provider.borrow().exchange(self, code, verifier.as_ref()).await.map_err(refused)?;
-        let account = self.account(row, &provider, &tokens, query).await?;
-        let (fields, meta) = tokens_as_fields(tokens, self.now_ms());
-        let given = Given { credential: Arc::new(fields), meta, account, webhook_secret: None };
-        Ok(self.authorize(row, &given).await?)
     }
 
     async fn connected(&self, session: &Session) -> Result<Connected, ConnectError> {
@@ -318,62 +239,12 @@ impl Engine {
         tx.give_session_back(session.id, used_ms).await?;
         Ok(tx.commit().await?)
     }
-
-    fn seal_verifier(&self, session: &Session, verifier: &Secret) -> Result<Vec<u8>, ConnectError> {
-        let owner = session.id.to_string();
-        Ok(self.inner.vault.seal(&verifier_context(session, &owner), verifier).map_err(EngineFault::from)?.0)
-    }
-
-    fn open_verifier(&self, session: &Session, sealed: &[u8]) -> Result<Secret, ConnectError> {
-        let owner = session.id.to_string();
-        let sealed = Sealed(sealed.to_vec());
-        Ok(self.inner.vault.open(&verifier_context(session, &owner), &sealed).map_err(EngineFault::from)?)
-    }
-}
-
-fn verifier_context<'a>(session: &Session, owner: &'a str) -> Context<'a> {
-    Context { tenant: Some(session.tenant), owner, name: "pkce", version: 1 }
-}
-
-/// Goes on also when nobody waits for it any more: what a person gave cannot be asked for twice.
-async fn carried_through<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ConnectError>> + Send + 'static,
-) -> Result<T, ConnectError> {
-    let carried = tokio::spawn(work.in_current_span()).await;
-    carried.unwrap_or_else(|broken| Err(EngineFault::damaged("a connect flow", broken).into()))
 }
 
 fn return_url(session: &Session) -> Option<Url> {
     session.return_url.as_deref().and_then(|url| Url::parse(url).ok())
 }
 
-fn param<'q>(query: &'q [(String, String)], name: &str) -> Option<&'q str> {
-    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-}
-
-fn no_app() -> ConnectError {
-    ConnectError::Provider("this connection does not authorize by OAuth, or has no app".to_owned())
-}
-
-/// A person can do something about an app that is not right.
-fn app_refused(fault: EngineFault) -> ConnectError {
-    match fault {
-        EngineFault::AppRefused { problem } => ConnectError::Provider(problem),
-        fault => fault.into(),
-    }
-}
-
-fn refused(error: OAuthError) -> ConnectError {
-    match error {
-        OAuthError::Fault(fault) => (*fault).into(),
-        error => ConnectError::Provider(error.to_string()),
-    }
-}
-
 fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
-}
-
-fn hash_secret(secret: &Secret) -> [u8; 32] {
-    Sha256::digest(secret.expose()).into()
 }

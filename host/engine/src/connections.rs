@@ -3,16 +3,18 @@
 mod authorization;
 
 use bulkhead_manifest::{AppId, Ask, Auth, ConnectionId, TenantId};
-use bulkhead_store::{Connection, ConnectionStatus, Owner, Stopped, StoreError};
+use bulkhead_store::{Connection, ConnectionStatus, Credential, Owner, Stopped, StoreError};
 use bulkhead_vault::Secret;
 use serde::Serialize;
 use serde_json::Value;
+use tracing::Instrument;
 use url::Url;
 
 use crate::Engine;
-use crate::credentials::{Meta, WEBHOOK_SECRET, single};
+use crate::checks::Declared;
+use crate::credentials::{AUTHORIZATION, Meta, WEBHOOK_SECRET, single};
 use crate::fault::{EngineFault, json, stored};
-use crate::schema::{InvalidField, Schema};
+use crate::schema::InvalidField;
 use crate::settle::cancelled_in_doubt;
 use crate::versions::Known;
 
@@ -97,6 +99,7 @@ fn unguessable() -> String {
 }
 
 const CONCURRENCY: u32 = 8;
+/// Of one unit: nobody else writes meanwhile.
 const CANCELLED_AT_ONCE: u32 = 1_000;
 
 impl Engine {
@@ -108,13 +111,8 @@ impl Engine {
             let names = manifest.environments.keys().cloned().collect();
             return Err(ConnectionError::UnknownEnvironment { found: new.environment, known: names });
         }
-        if let Some(schema) = &manifest.settings {
-            let schema = Schema::compile(schema).map_err(|e| EngineFault::damaged("a settings schema", e))?;
-            let invalid = schema.check(&new.settings);
-            if !invalid.is_empty() {
-                return Err(ConnectionError::Invalid(invalid));
-            }
-        }
+        let settings = self.checked(tenant, &known, Declared::Settings, new.settings).await?;
+        let settings = settings.map_err(ConnectionError::Invalid)?;
         self.usable_app(tenant, new.app, &known).await?;
         let imports: Vec<String> = stored("a version's imports", &known.row.imports)?;
         let approved = Ask::of(manifest, &new.environment, imports).approve();
@@ -126,7 +124,7 @@ impl Engine {
             app: new.app,
             environment: new.environment,
             name: new.name,
-            settings: new.settings.to_string(),
+            settings: settings.to_string(),
             approved: json(&approved),
             endpoint: unguessable(),
             concurrency: CONCURRENCY,
@@ -228,35 +226,64 @@ impl Engine {
         Ok(views)
     }
 
-    /// Revokes at the provider, destroys the credential, and ends the connection.
+    /// Ends the connection and destroys its credential; then stops what it has in line, and revokes at the provider. From
+    /// the first on it is over, whatever becomes of the rest: what is left in line its runs find out themselves.
     pub async fn disconnect(&self, tenant: TenantId, connection: ConnectionId) -> Result<(), ConnectionError> {
-        let row = self.connection_row(tenant, connection).await?;
-        if let Err(error) = self.revoke(tenant, &row).await {
-            // Our copy is destroyed all the same; the provider's grant then ends by itself.
-            tracing::warn!(connection.id = %connection, %error, "the provider did not confirm the revocation");
-        }
-        let mut tx = self.inner.store.tenant(tenant).await?;
-        // Its row first, so that whoever authorizes it at this moment either is undone by this or finds it ended.
-        tx.set_connection_status(connection, ConnectionStatus::Disconnected, self.now_ms()).await?;
-        tx.delete_credentials(Owner::Connection(connection)).await?;
-        let in_doubt = json(&cancelled_in_doubt());
-        let stopped = Stopped { cancelled: None, uncertain: Some(&in_doubt) };
-        while tx.cancel_waiting(connection, self.now_ms(), stopped, CANCELLED_AT_ONCE).await?
-            == u64::from(CANCELLED_AT_ONCE)
-        {}
-        let ended = tx.commit().await;
-        self.inner.listeners.forget();
-        Ok(ended?)
+        let engine = self.clone();
+        carried_through(async move {
+            let (row, credential) = engine.end_connection(tenant, connection).await?;
+            engine.inner.listeners.forget();
+            engine.cancel_waiting(tenant, connection).await?;
+            if let Some(credential) = credential
+                && let Err(error) = engine.revoke_ended(&row, &credential).await
+            {
+                // Our copy is destroyed all the same; the provider's grant then ends by itself.
+                tracing::warn!(connection.id = %connection, %error, "the provider did not confirm the revocation");
+            }
+            Ok(())
+        })
+        .await
     }
 
-    async fn revoke(&self, tenant: TenantId, row: &Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let Some(provider) = self.provider(tenant, row).await? else { return Ok(()) };
-        let Some(current) = self.credential(tenant, row.id, None).await? else { return Ok(()) };
-        let token = current.fields.get("refresh_token").or_else(|| current.fields.get("access_token"));
-        if let Some(token) = token {
-            provider.borrow().revoke(self, token).await?;
+    /// The connection as it was, and what it was authorized by.
+    async fn end_connection(
+        &self,
+        tenant: TenantId,
+        connection: ConnectionId,
+    ) -> Result<(Connection, Option<Credential>), ConnectionError> {
+        let owner = Owner::Connection(connection);
+        let mut tx = self.inner.store.tenant(tenant).await?;
+        // Held first, so that whoever authorizes it at this moment either is undone by this or finds it ended.
+        let row = tx.hold_connection(connection).await.map_err(not_found)?;
+        let credential = tx.credential(owner, AUTHORIZATION).await?;
+        tx.set_connection_status(connection, ConnectionStatus::Disconnected, self.now_ms()).await?;
+        tx.delete_credentials(owner).await?;
+        tx.commit().await?;
+        Ok((row, credential))
+    }
+
+    /// In units that leave others their turn.
+    async fn cancel_waiting(&self, tenant: TenantId, connection: ConnectionId) -> Result<(), ConnectionError> {
+        let in_doubt = json(&cancelled_in_doubt());
+        loop {
+            let stopped = Stopped { cancelled: None, uncertain: Some(&in_doubt) };
+            let mut tx = self.inner.store.tenant(tenant).await?;
+            let cancelled = tx.cancel_waiting(connection, self.now_ms(), stopped, CANCELLED_AT_ONCE).await?;
+            tx.commit().await?;
+            if cancelled < u64::from(CANCELLED_AT_ONCE) {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    async fn revoke_ended(
+        &self,
+        row: &Connection,
+        credential: &Credential,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let Some(provider) = self.provider(row.tenant, row).await? else { return Ok(()) };
+        let fields = self.unsealed(Some(row.tenant), credential)?;
+        Ok(provider.borrow().revoke(self, &fields).await?)
     }
 
     pub(crate) async fn connection_row(
@@ -296,4 +323,15 @@ impl Engine {
 
 fn not_found(error: StoreError) -> ConnectionError {
     if error.is_not_found() { ConnectionError::NotFound } else { EngineFault::from(error).into() }
+}
+
+/// Goes on also when nobody waits for it any more: what a person gave cannot be asked for twice, and what was begun here
+/// is not left half done.
+pub(crate) async fn carried_through<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<EngineFault> + Send + 'static,
+{
+    let carried = tokio::spawn(work.in_current_span()).await;
+    carried.unwrap_or_else(|broken| Err(EngineFault::damaged("what was begun for a connection", broken).into()))
 }

@@ -15,7 +15,7 @@ use crate::Engine;
 use crate::fault::{EngineFault, json, stored};
 use crate::oauth::Provider;
 
-pub(crate) use self::renewal::{LOOK_AGAIN, tokens_as_fields};
+pub(crate) use self::renewal::{ACCESS_TOKEN, LOOK_AGAIN, REFRESH_TOKEN, tokens_as_fields};
 
 /// The one credential of a connection.
 pub(crate) const AUTHORIZATION: &str = "authorization";
@@ -57,7 +57,7 @@ impl Engine {
         Ok(NewCredential { owner, name: name.to_owned(), expected, sealed, meta: json(meta), now_ms: self.now_ms() })
     }
 
-    fn unsealed(&self, tenant: Option<TenantId>, row: &Credential) -> Result<CredentialFields, EngineFault> {
+    pub(crate) fn unsealed(&self, tenant: Option<TenantId>, row: &Credential) -> Result<CredentialFields, EngineFault> {
         let owner = row.owner.to_string();
         let context = context(tenant, &owner, &row.name, row.generation);
         Ok(CredentialFields::from_json(&self.inner.vault.open(&context, &Sealed(row.sealed.clone()))?)?)

@@ -22,8 +22,8 @@ pub enum EngineFault {
     /// jq cannot be evaluated on this node.
     #[error("mappings cannot be evaluated: {problem}")]
     NoMapping { problem: String },
-    /// Every place in the sandbox is taken.
-    #[error("the sandbox is full")]
+    /// Every place in the sandbox, or for checks, is taken.
+    #[error("the host is full")]
     Busy { retry_after_ms: u64 },
     /// An artifact could neither be loaded nor compiled again.
     #[error("component {digest} cannot be loaded: {problem}")]

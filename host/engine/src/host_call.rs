@@ -57,6 +57,7 @@ impl Engine {
             settings: &Value::Null,
             owner,
             app: None,
+            connector: "",
             budgets: &[],
             effect,
         };

@@ -4,11 +4,18 @@
 //! - Signatures are checked over the raw bytes, by the scheme that the manifest declares.
 //! - What does not verify leaves nothing but a count. What verifies is on disk before the provider hears 2xx.
 //! - A guest gets only its own connection's part.
+//! - What one request makes the host keep is bounded ([`MOST_PARTS`], [`MOST_BYTES`]), however its items and the
+//!   connections to their accounts multiply.
 //!
 //! Who listens is remembered for about a second (`listeners.rs`).
 
-use bulkhead_manifest::{AppId, DeliveryId, Handshake, Reply as Replies, Scheme, TokenValue, Webhook};
-use bulkhead_store::{Accepted, Connection, DeliveryStatus, NewDelivery, NewRun, Priority, Scope};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bulkhead_manifest::{
+    AppId, ConnectionId, DeliveryId, Handshake, Reply as Replies, Scheme, TenantId, TokenValue, Webhook,
+};
+use bulkhead_store::{Accepted, Came, DeliveryStatus, NewDelivery, NewRun, Priority, Scope};
 use bulkhead_vault::{Secret, webhook};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -17,7 +24,11 @@ use crate::Engine;
 use crate::attempt::Request;
 use crate::fault::EngineFault;
 use crate::listeners::Listener;
-use crate::split::{Item, split};
+use crate::split::{Item, split, whole};
+
+/// Deliveries of one request, and bytes of them all. One that would be more is kept whole, and belongs to nobody.
+const MOST_PARTS: u32 = 1_000;
+const MOST_BYTES: usize = 16 << 20;
 
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -105,11 +116,8 @@ impl Engine {
             return Ok(Delivered { reply, new: Vec::new(), duplicates: 0 });
         }
         let header = |name: &str| header(&inbound.headers, name);
-        let mut new = Vec::new();
-        for item in split(declared, body, header) {
-            self.parts(&listener, &inbound, item, &mut new).await?;
-        }
-        let accepted = if new.is_empty() { Vec::new() } else { self.inner.store.accept_deliveries(new).await? };
+        let new = self.parts(&listener, &inbound, body, &split(declared, body, header)).await?;
+        let accepted = self.inner.store.accept_deliveries(new).await?;
         self.inner.wake.notify_one();
         let mut delivered = Delivered { reply: reply(declared, &inbound), new: Vec::new(), duplicates: 0 };
         for part in accepted {
@@ -142,64 +150,81 @@ impl Engine {
         webhook::verify(&declared.scheme, &keys, &request, self.now_ms()).map(|_| ())
     }
 
-    /// One delivery for each connection that the item belongs to; one that belongs to nobody where there is none.
+    /// One delivery for each connection that an item belongs to; one that belongs to nobody where there is none.
     async fn parts(
         &self,
         listener: &Listener,
         inbound: &Inbound,
-        item: Item,
-        into: &mut Vec<NewDelivery>,
-    ) -> Result<(), Refused> {
-        let receivers = match (&listener.connection, &listener.scope, &item.account) {
-            (Some(own), _, _) => vec![own.clone()],
-            (None, Scope::App(app), Some(account)) => {
-                self.inner.store.system_read().await?.connections_by_account(*app, account).await?
+        body: &str,
+        items: &[Item],
+    ) -> Result<Vec<NewDelivery>, Refused> {
+        let came = Arc::new(came(inbound));
+        let delivery = |item: &Item, to| self.delivery(listener, &came, item, to);
+        let accounts = self.connections_of(listener, items).await?;
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        for item in items {
+            let found = item.account.as_deref().and_then(|account| accounts.get(account)).map(Vec::as_slice);
+            let to: &[Option<To>] = found.unwrap_or(std::slice::from_ref(&listener.connection));
+            bytes += to.len() * (came.bytes() + item.body.len());
+            if parts.len() + to.len() > MOST_PARTS as usize || bytes > MOST_BYTES {
+                tracing::warn!(webhook.items = items.len(), "a webhook that is too much in parts is kept whole");
+                return Ok(vec![delivery(&whole(body), listener.connection)]);
             }
-            _ => Vec::new(),
-        };
-        if receivers.is_empty() {
-            into.push(self.delivery(listener, inbound, &item, None));
+            parts.extend(to.iter().map(|to| (item, *to)));
         }
-        for connection in receivers {
-            into.push(self.delivery(listener, inbound, &item, Some(&connection)));
-        }
-        Ok(())
+        Ok(parts.into_iter().map(|(item, to)| delivery(item, to)).collect())
     }
 
-    fn delivery(&self, listener: &Listener, inbound: &Inbound, item: &Item, to: Option<&Connection>) -> NewDelivery {
+    /// At an app's address: for each account among the items the connections to it, where there is any.
+    async fn connections_of<'i>(
+        &self,
+        listener: &Listener,
+        items: &'i [Item],
+    ) -> Result<HashMap<&'i str, Vec<Option<To>>>, Refused> {
+        let mut found = HashMap::new();
+        let (Scope::App(app), None) = (listener.scope, listener.connection) else { return Ok(found) };
+        let mut read = self.inner.store.system_read().await?;
+        for account in items.iter().filter_map(|item| item.account.as_deref()) {
+            if !found.contains_key(account) {
+                let connections = read.connections_by_account(app, account, MOST_PARTS + 1).await?;
+                found.insert(account, connections.into_iter().map(Some).collect::<Vec<_>>());
+            }
+        }
+        found.retain(|_, connections| !connections.is_empty());
+        Ok(found)
+    }
+
+    fn delivery(&self, listener: &Listener, came: &Arc<Came>, item: &Item, to: Option<To>) -> NewDelivery {
         let now_ms = self.now_ms();
         let id = DeliveryId::new(now_ms);
         let runs = to
             .filter(|_| item.recognised)
-            .map(|connection| self.receive_run(connection, id, item))
+            .map(|(_, connection)| self.receive_run(connection, id, item))
             .into_iter()
             .collect();
-        let dedupe_key = match (to, &listener.connection) {
+        let dedupe_key = match (to, listener.connection) {
             // One app-wide item may reach several connections, once each.
-            (Some(connection), None) => item.dedupe_key.as_ref().map(|key| format!("{}:{key}", connection.id)),
+            (Some((_, connection)), None) => item.dedupe_key.as_ref().map(|key| format!("{connection}:{key}")),
             _ => item.dedupe_key.clone(),
         };
         NewDelivery {
             id,
             scope: listener.scope,
             dedupe_key,
-            to: to.map(|connection| (connection.tenant, connection.id)),
+            to,
             status: match to {
                 None => DeliveryStatus::Unrouted,
                 Some(_) if item.recognised => DeliveryStatus::Accepted,
                 Some(_) => DeliveryStatus::Ignored,
             },
-            method: inbound.method.clone(),
-            path: inbound.path.clone(),
-            query: inbound.query.clone(),
-            headers: headers_for_a_guest(&inbound.headers),
+            came: Arc::clone(came),
             body: item.body.clone().into_bytes(),
             received_ms: now_ms,
             runs,
         }
     }
 
-    fn receive_run(&self, connection: &Connection, delivery: DeliveryId, item: &Item) -> NewRun {
+    fn receive_run(&self, connection: ConnectionId, delivery: DeliveryId, item: &Item) -> NewRun {
         let lane = item.ordering_key.as_ref().map(|key| format!("hook/{key}"));
         NewRun {
             root: delivery.to_string(),
@@ -207,6 +232,18 @@ impl Engine {
             priority: Priority::Webhook,
             ..self.new_run(connection, Request::Receive { delivery }, None, lane, false)
         }
+    }
+}
+
+/// A connection, and whose it is.
+type To = (TenantId, ConnectionId);
+
+fn came(inbound: &Inbound) -> Came {
+    Came {
+        method: inbound.method.clone(),
+        path: inbound.path.clone(),
+        query: inbound.query.clone(),
+        headers: headers_for_a_guest(&inbound.headers),
     }
 }
 

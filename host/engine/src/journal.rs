@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use bulkhead_runtime::{HttpError, HttpResponse};
 use serde::{Deserialize, Serialize};
 
+use crate::fault::json;
+
 /// Where a request stands in its run: the call's number, and the index within `send-all`.
 pub(crate) type Place = (u32, u32);
 
@@ -31,6 +33,19 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
+    /// About what it takes to write it down.
+    pub(crate) fn bytes(&self) -> usize {
+        self.result.as_ref().map_or(0, |response| response.body.len())
+    }
+
+    /// For people: the status, or the error's words. JSON.
+    pub(crate) fn shown(&self) -> String {
+        match &self.result {
+            Ok(response) => response.status.to_string(),
+            Err(error) => json(&cut(&error.message)),
+        }
+    }
+
     /// Whether the answer itself asks for another try.
     pub(crate) fn retryable(&self) -> bool {
         match &self.result {
@@ -40,19 +55,32 @@ impl Answered {
     }
 }
 
+/// As much of a guest's or a provider's text as is kept for people: a run may have many.
+pub(crate) fn cut(text: &str) -> &str {
+    text.char_indices().nth(MOST_SHOWN).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
+const MOST_SHOWN: usize = 2_000;
+
 /// Statuses after which asking again may help.
 pub(crate) fn retryable_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
 /// Statuses that leave open whether an unsafe request was carried out.
-pub(crate) fn ambiguous_status(status: u16) -> bool {
+fn ambiguous_status(status: u16) -> bool {
     matches!(status, 408 | 500..=599)
+}
+
+/// Whether an answer of this status leaves open whether an unsafe request was carried out; with `sent_before` also an
+/// earlier send of the same.
+pub(crate) fn leaves_open(status: u16, sent_before: bool) -> bool {
+    ambiguous_status(status) || sent_before && leaves_earlier_open(status)
 }
 
 /// Statuses that say nothing of an earlier send of the same request: who asks may not, asks too often, or asks while
 /// the first is still being carried out.
-pub(crate) fn leaves_earlier_open(status: u16) -> bool {
+fn leaves_earlier_open(status: u16) -> bool {
     matches!(status, 401 | 403 | CONFLICT | 425 | 429)
 }
 

@@ -9,12 +9,14 @@
 //! - Before an unsafe request leaves, its intent is durable; its answer is durable before the guest sees it.
 //! - No transaction spans a guest call or a request.
 //!
-//! To add an operation: a case in `attempt::operation`, one in `commit`, and the call that enqueues it in `calls`.
+//! To add an operation: see `attempt.rs`; and the call that enqueues it in `calls`.
 
 mod apps;
+mod aside;
 mod attempt;
 mod backoff;
 mod calls;
+mod checks;
 mod clock;
 mod commit;
 mod connect;
@@ -40,15 +42,17 @@ mod settle;
 mod split;
 mod versions;
 mod views;
+mod waiting;
 mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bulkhead_manifest::{RunId, SharedClock, VersionId};
-use bulkhead_store::Store;
+use bulkhead_manifest::{RunId, SharedClock};
+use bulkhead_store::{Store, StoreError};
 use bulkhead_vault::{Secret, Vault};
-use tokio::sync::{Notify, OnceCell, broadcast};
+use tokio::sync::{Mutex, Notify, OnceCell, broadcast};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -57,9 +61,9 @@ pub use apps::{AppError, NewApp};
 pub use backoff::Backoff;
 pub use bulkhead_egress::{DevUpstream, Door, DoorConfig, DoorSetupError};
 pub use bulkhead_runtime::{CompilerCommand, External, PullMode, Runtime, RuntimeConfig, StartError};
-pub use calls::{ActionCall, CallError, LinkError, RunFilter};
+pub use calls::{ActionCall, CallError, LinkError, PullCall, RunFilter};
 pub use clock::SystemClock;
-pub use connect::{ConnectError, Connected, NotConnected, OpenSession, SessionKind, SessionView};
+pub use connect::{Access, ConnectError, Connected, NotConnected, OpenSession, Reach, SessionKind, SessionView};
 pub use connections::{ConnectionError, ConnectionView, NewConnection};
 pub use fault::EngineFault;
 pub use ingress::{Delivered, Inbound, Refused, Reply, Target};
@@ -127,22 +131,28 @@ pub(crate) struct Inner {
     pub effect_key: Secret,
     /// From which each run's randomness is derived.
     pub seed_key: Secret,
-    pub versions: moka::future::Cache<VersionId, Arc<versions::Known>>,
+    pub versions: versions::Versions,
+    /// Whose documents are checked when.
+    pub checks: checks::Checks,
     /// Rung when something may have become due.
     pub wake: Notify,
     /// Runs that ended, for those who wait on this node.
     pub ended: broadcast::Sender<RunId>,
+    /// Those who wait.
+    pub waiters: Arc<waiting::Waiters>,
     /// Who we are to leases.
     pub holder: String,
     pub jq: OnceCell<bulkhead_runtime::Loaded>,
     pub refusals: refusals::Refusals,
     pub listeners: listeners::Listeners,
+    /// When the store was last seen to take something.
+    pub writable_ms: Mutex<u64>,
     /// Nothing new is begun any more.
     pub stopping: CancellationToken,
 }
 
-/// Versions kept parsed; each is a manifest, a descriptor and its schemas.
-const VERSIONS_KEPT: u64 = 1_000;
+/// How long the store may take to show that it can be written, and how long that is good for.
+const WRITABLE_MS: u64 = 1_000;
 /// Ended runs a slow waiter may lag behind before it asks the store instead.
 const ENDED_BACKLOG: usize = 4_096;
 
@@ -160,13 +170,16 @@ impl Engine {
             config,
             effect_key,
             seed_key,
-            versions: moka::future::Cache::new(VERSIONS_KEPT),
+            versions: versions::remembered(),
+            checks: checks::Checks::default(),
             wake: Notify::new(),
             ended: broadcast::channel(ENDED_BACKLOG).0,
+            waiters: Arc::default(),
             holder: bulkhead_vault::random_token("node"),
             jq: OnceCell::new(),
             refusals: refusals::Refusals::default(),
             listeners: listeners::Listeners::default(),
+            writable_ms: Mutex::default(),
             stopping: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -202,8 +215,15 @@ impl Engine {
         &self.inner.stopping
     }
 
-    /// Whether this node can do its work: the store answers.
+    /// Whether this node can do its work: what it takes in can be written down. Asked of the store once a second at most.
     pub async fn ready(&self) -> Result<(), EngineFault> {
-        Ok(self.inner.store.ping().await?)
+        let mut seen_ms = self.inner.writable_ms.lock().await;
+        if self.now_ms().abs_diff(*seen_ms) < WRITABLE_MS {
+            return Ok(());
+        }
+        let busy = |_| StoreError::Busy { waited_ms: WRITABLE_MS };
+        tokio::time::timeout(Duration::from_millis(WRITABLE_MS), self.inner.store.probe()).await.map_err(busy)??;
+        *seen_ms = self.now_ms();
+        Ok(())
     }
 }

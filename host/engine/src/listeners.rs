@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bulkhead_manifest::{AppId, SecretOwner, Webhook};
+use bulkhead_manifest::{AppId, ConnectionId, SecretOwner, TenantId, Webhook};
 use bulkhead_store::{Connection, ConnectionStatus, Credential, Owner, Scope};
 use bulkhead_vault::Secret;
 
@@ -34,7 +34,7 @@ pub(crate) struct Listener {
     pub webhook: Option<Webhook>,
     pub scope: Scope,
     /// Of a connection's own address.
-    pub connection: Option<Connection>,
+    pub connection: Option<(TenantId, ConnectionId)>,
     pub secret: Option<Credential>,
     pub client_id: Option<Secret>,
     /// The address as the provider knows it.
@@ -127,7 +127,7 @@ impl Engine {
             webhook: version.manifest.webhook.clone(),
             scope: Scope::Endpoint(connection.id),
             secret: self.sealed_secret(tenant, owner, WEBHOOK_SECRET).await?,
-            connection: Some(connection),
+            connection: Some((connection.tenant, connection.id)),
             client_id: None,
             url: self.webhook_url(endpoint).to_string(),
         })

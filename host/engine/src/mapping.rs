@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Engine;
+use crate::aside::aside;
 use crate::fault::{EngineFault, stored};
 use crate::references;
 
@@ -91,7 +92,11 @@ impl Engine {
         let schema = known.event(&event.name).map(|spec| spec.data.clone()).unwrap_or_default();
         let then: Value = stored("an event's refs", &event.refs)?;
         let mut referred = Vec::new();
-        for reference in references::find(&schema, &stored("an event's data", &event.data)?) {
+        let data = event.data.clone();
+        let find = move || stored("an event's data", &data).map(|data: Value| references::find(&schema, &data));
+        let found = aside(event.data.len(), find).await??;
+        // No event is kept that has more.
+        for reference in found.map_err(|error| EngineFault::damaged("an event", error))? {
             let ours = if again {
                 let link = read.link_of_external(event.connection, &reference.stream, &reference.id).await?;
                 link.map(|link| link.record_id)

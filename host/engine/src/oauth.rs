@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bulkhead_manifest::{ClientAuth, OAuth2, RevokeStyle};
-use bulkhead_vault::Secret;
+use bulkhead_vault::{CredentialFields, Secret};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use oauth2::basic::{BasicErrorResponse, BasicErrorResponseType, BasicTokenType};
@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::Engine;
+use crate::credentials::{ACCESS_TOKEN, REFRESH_TOKEN};
 use crate::fault::EngineFault;
 use crate::host_call::HostCallError;
 
@@ -178,9 +179,11 @@ impl Provider<'_> {
         answer.map_err(|error| self.failure(error)).and_then(|response| self.tokens(&response))
     }
 
-    /// Tells the provider to forget the token. `Ok` where it offers no such thing.
-    pub(crate) async fn revoke(&self, engine: &Engine, token: &Secret) -> Result<(), OAuthError> {
-        let Some(url) = self.revoke_url else { return Ok(()) };
+    /// Tells the provider to forget what it gave: the refresh token, and with it all that came of it. `Ok` where it offers
+    /// no such thing.
+    pub(crate) async fn revoke(&self, engine: &Engine, tokens: &CredentialFields) -> Result<(), OAuthError> {
+        let token = tokens.get(REFRESH_TOKEN).or_else(|| tokens.get(ACCESS_TOKEN));
+        let (Some(url), Some(token)) = (self.revoke_url, token) else { return Ok(()) };
         let request = self.revocation(url, token)?;
         let answer = engine.host_call(&self.concurrency_key, request).await.map_err(OAuthError::Unreachable)?;
         if answer.status < 300 { Ok(()) } else { Err(OAuthError::Refused(format!("status {}", answer.status))) }

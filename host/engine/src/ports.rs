@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bulkhead_egress::{AppPins, DoorError, EffectPlan, Outgoing, Pass, Sent as Passed};
 use bulkhead_manifest::egress_match::find;
-use bulkhead_manifest::{AppId, ConnectionId, EgressRule, RateRule, TenantId};
+use bulkhead_manifest::{AppId, ConnectionId, ConnectorId, EgressRule, RateRule, TenantId};
 use bulkhead_runtime::{Call, Decision, External, Halt, HaltReason, HttpRequest, Ports, Sent};
 use bulkhead_store::{Lease, NewEntry, READS};
 use bulkhead_vault::CredentialFields;
@@ -31,7 +31,7 @@ use self::halts::{diverged, host, http_error, in_the_way, refusal, unknown};
 use crate::Engine;
 use crate::credentials::Current;
 use crate::fault::EngineFault;
-use crate::journal::{Answered, Journal, Place, ambiguous_status, leaves_earlier_open, stays_open};
+use crate::journal::{Answered, Journal, Place, leaves_open, stays_open};
 
 /// The ports of one run.
 #[derive(Clone)]
@@ -47,9 +47,10 @@ pub(crate) struct Binding {
     pub root: String,
     /// Granted rules, variables filled in.
     pub rules: Vec<EgressRule>,
-    /// Declared budgets, and the app that some are shared by.
+    /// Declared budgets, and the app and the connector that some are shared by.
     pub budgets: Vec<RateRule>,
     pub app: Option<AppId>,
+    pub connector: ConnectorId,
     pub pins: AppPins,
     pub account: Value,
     pub settings: Value,
@@ -94,10 +95,10 @@ impl RunPorts {
 
     /// Lets no further effect out, and answers what is not durable yet, for the run's own commit: what was read only where
     /// it may be needed again.
-    pub(crate) fn close(&self, with_reads: bool) -> Result<Vec<NewEntry>, EngineFault> {
+    pub(crate) async fn close(&self, with_reads: bool) -> Result<Vec<NewEntry>, EngineFault> {
+        self.0.progress(|progress| progress.closed = true);
+        self.0.shelve().await?;
         self.0.progress(|progress| {
-            progress.closed = true;
-            self.0.shelve(progress)?;
             let unflushed = progress.unflushed.iter();
             Ok(unflushed.filter(|entry| with_reads || entry.intent.sub < READS).cloned().collect())
         })
@@ -120,16 +121,16 @@ impl Bound {
         with(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn decide(&self, call: &Call) -> Decision {
+    async fn decide(&self, call: &Call) -> Decision {
         let place = (call.seq, call.sub);
         let safe = reads_only(&self.to.rules, &call.request);
+        if self.progress(|progress| call.seq > progress.seq)
+            && let Err(fault) = self.shelve().await
+        {
+            return Decision::Stop(host(&fault));
+        }
         self.progress(|progress| {
-            if call.seq > progress.seq {
-                if let Err(fault) = self.shelve(progress) {
-                    return Decision::Stop(host(&fault));
-                }
-                progress.seq = call.seq;
-            }
+            progress.seq = call.seq;
             if !safe {
                 let used = progress.names.entry(call.request.effect.clone()).or_default();
                 progress.planned.insert(place, *used);
@@ -158,12 +159,11 @@ impl Bound {
         };
         let at_ms = self.engine.now_ms();
         let is_effect = self.progress(|p| p.journal.entries.get(&place).is_some_and(|entry| entry.unsafe_request));
-        let leaves_open = |status| ambiguous_status(status) || sent_before && leaves_earlier_open(status);
         let result = match outcome {
             Ok(passed) if sent_before && stays_open(passed.answer.status, self.age_ms(passed.effect_key.as_ref())) => {
                 return Sent::Stop(in_the_way(&call.request, passed.answer.status));
             }
-            Ok(passed) if is_effect && leaves_open(passed.answer.status) => {
+            Ok(passed) if is_effect && leaves_open(passed.answer.status, sent_before) => {
                 let said = format!("the provider answered {}", passed.answer.status);
                 return Sent::Stop(self.ambiguous(place, &call.request, said));
             }
@@ -226,6 +226,7 @@ impl Bound {
         let place = (call.seq, call.sub);
         let ordinal = self.progress(|progress| progress.planned.get(&place).copied().unwrap_or_default());
         let (key, app) = (self.to.connection.to_string(), self.to.app.map(|app| app.to_string()));
+        let connector = self.to.connector.to_string();
         let effect = EffectPlan {
             key: &self.engine.inner.effect_key,
             root: &self.to.root,
@@ -240,6 +241,7 @@ impl Bound {
             settings: &self.to.settings,
             owner: &key,
             app: app.as_deref(),
+            connector: &connector,
             budgets: &self.to.budgets,
             effect,
         };
@@ -257,7 +259,7 @@ impl Bound {
 
 impl Ports for RunPorts {
     fn before_send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Decision> {
-        std::future::ready(self.0.decide(call)).boxed()
+        self.0.decide(call).boxed()
     }
 
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Sent> {

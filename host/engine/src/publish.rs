@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::Engine;
+use crate::aside::aside;
 use crate::fault::{EngineFault, json as text, stored};
 use crate::schema::{Schema, SchemaError};
 use crate::schema_cost::{self, MOST_PATTERNS};
@@ -86,7 +87,7 @@ async fn examine_inspected(
     uploader: &str,
     inspection: Inspection,
 ) -> Result<Examined, PublishError> {
-    let manifest = Manifest::parse(&inspection.manifest).map_err(PublishError::Manifest)?;
+    let manifest = parsed(inspection.manifest.clone()).await?;
     supported(&manifest)?;
     let digest = runtime.compile(wasm, Asker::Upload(uploader)).await?;
     let loaded = runtime.load(&digest).await.map_err(|error| match error {
@@ -100,8 +101,17 @@ async fn examine_inspected(
     })?;
     let descriptor = Descriptor::parse(&described).map_err(PublishError::Descriptor)?;
     matched(&inspection.exports, &manifest)?;
-    usable(&descriptor, &manifest)?;
+    // Compiling them may take a second; uploads are few at once.
+    let used = move || usable(&descriptor, &manifest).map(|()| (descriptor, manifest));
+    let used =
+        tokio::task::spawn_blocking(used).await.map_err(|error| EngineFault::damaged("a check of schemas", error));
+    let (descriptor, manifest) = used??;
     Ok(Examined { digest, inspection, manifest, descriptor })
+}
+
+/// A stranger wrote it, and it may be long.
+async fn parsed(text: String) -> Result<Manifest, PublishError> {
+    aside(text.len(), move || Manifest::parse(&text)).await?.map_err(PublishError::Manifest)
 }
 
 impl Engine {
@@ -283,4 +293,63 @@ fn usable_patterns(auth: &Auth) -> Result<(), PublishError> {
         Schema::compile(&json!({ "pattern": pattern })).map_err(|error| PublishError::Schema { place, error })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A version whose two actions take `inputs`.
+    fn version(inputs: [&Value; 2], auth: &str) -> Result<(), PublishError> {
+        let connector = "name = \"tiny\"\nversion = \"1.0.0\"\ntitle = \"Tiny\"\nsummary = \"\"\ncontract = \"0.1\"\n";
+        let manifest = Manifest::parse(&format!("[connector]\n{connector}[auth]\n{auth}\n")).unwrap();
+        let action = |name, input| json!({ "name": name, "title": "", "description": "", "read-only": true, "input": input, "output": true });
+        let actions = [action("one", inputs[0]), action("two", inputs[1])];
+        let descriptor = json!({ "actions": actions, "streams": [], "events": [] });
+        usable(&Descriptor::parse(&descriptor.to_string()).unwrap(), &manifest)
+    }
+
+    /// Mutation: `parsed`, without `aside`: it is done before anybody waits.
+    #[test]
+    fn a_long_manifest_is_not_read_on_a_thread_that_serves() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // The one thread for such things is busy until it is told.
+            let (go, told) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || told.recv().unwrap());
+            let mut reading = Box::pin(parsed("#".repeat(100_000)));
+            assert!(futures::poll!(&mut reading).is_pending());
+            go.send(()).unwrap();
+            busy.await.unwrap();
+            assert!(matches!(reading.await, Err(PublishError::Manifest(_))));
+        });
+    }
+
+    /// They are counted over all schemas: neither of these two has too many.
+    ///
+    /// Mutation: `usable`, without `MOST_PATTERNS`.
+    #[test]
+    fn a_version_has_so_many_patterns_in_all() {
+        let rules = |count| json!({ "allOf": vec![json!({ "pattern": "a" }); count] });
+        let (most, one) = (rules(MOST_PATTERNS - 1), rules(1));
+        assert!(version([&most, &one], "kind = \"none\"").is_ok());
+        let refused = version([&most, &rules(2)], "kind = \"none\"");
+        assert!(matches!(&refused, Err(PublishError::Schema { place, .. }) if place == "schemas"), "{refused:?}");
+    }
+
+    /// Mutation: `usable`, without `usable_patterns`: whoever fills the field in is told that nothing fits.
+    #[test]
+    fn the_pattern_of_a_field_to_fill_in_is_one_of_the_linear_time_engine() {
+        let filled_in = |pattern: &str| {
+            let field = format!("{{ name = \"key\", title = \"Key\", pattern = '{pattern}' }}");
+            version([&json!(true); 2], &format!("kind = \"api_key\"\nfields = [{field}]"))
+        };
+        assert!(filled_in("sk_[a-z]{3,40}").is_ok());
+        for pattern in ["(?=a)b", r"(a)\1", "("] {
+            let refused = filled_in(pattern);
+            let named = matches!(&refused, Err(PublishError::Schema { place, .. }) if place.contains("\"key\""));
+            assert!(named, "{pattern}: {refused:?}");
+        }
+    }
 }

@@ -4,8 +4,12 @@
 //! - An event's data holds the provider's ids. [`mirror`] builds `refs`: the same shape, with our ids.
 //! - A record to push holds our ids. [`substitute`] puts the provider's ids in their place.
 //!
-//! Invariant: nothing is guessed. What is not linked is `null` in `refs`, and stops a push.
+//! Invariants: nothing is guessed: what is not linked is `null` in `refs`, and stops a push. A document has an end to its
+//! references, and to the work of finding them, whatever its schema says.
 
+use std::collections::HashSet;
+
+use bulkhead_manifest::{Failure, FailureKind};
 use serde_json::{Map, Value};
 
 /// A place in a document that holds the id of a record.
@@ -21,62 +25,94 @@ pub(crate) struct Reference {
 const ANNOTATION: &str = "x-bulkhead-ref";
 const DEEPEST: usize = 64;
 
+/// References of one document.
+pub(crate) const MOST: usize = 1_000;
+/// Values looked at, each once for every part of the schema that is about it.
+const MOST_STEPS: usize = 2_000_000;
+
+/// It has more references than are taken, or is too large to be looked through.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MOST} references")]
+pub(crate) struct TooMany;
+
 /// Every reference that `document` holds where `schema` declares one, in document order.
-pub(crate) fn find(schema: &Value, document: &Value) -> Vec<Reference> {
-    let mut found = Vec::new();
-    walk(schema, schema, document, &mut String::new(), 0, &mut found);
-    found
+pub(crate) fn find(schema: &Value, document: &Value) -> Result<Vec<Reference>, TooMany> {
+    let mut search =
+        Search { root: schema, at: String::new(), met: HashSet::new(), found: Vec::new(), steps: MOST_STEPS };
+    search.walk(schema, document, 0)?;
+    Ok(search.found)
 }
 
-fn walk(root: &Value, schema: &Value, document: &Value, at: &mut String, depth: usize, found: &mut Vec<Reference>) {
-    if depth > DEEPEST {
-        return;
-    }
-    if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|r| local(root, r)) {
-        walk(root, target, document, at, depth + 1, found);
-    }
-    for branch in ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten() {
-        walk(root, branch, document, at, depth + 1, found);
-    }
-    if let (Some(stream), Some(id)) = (schema.get(ANNOTATION).and_then(Value::as_str), document.as_str()) {
-        let reference = Reference { pointer: at.clone(), stream: stream.to_owned(), id: id.to_owned() };
-        if !found.contains(&reference) {
-            found.push(reference);
-        }
-    }
-    match document {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                if let Some(inner) = schema.get("properties").and_then(|p| p.get(name)) {
-                    step(root, inner, value, at, &escape(name), depth, found);
-                }
-            }
-        }
-        Value::Array(items) => {
-            if let Some(inner) = schema.get("items") {
-                for (index, value) in items.iter().enumerate() {
-                    step(root, inner, value, at, &index.to_string(), depth, found);
-                }
-            }
-        }
-        _ => {}
-    }
+/// Why what has too many is not taken.
+pub(crate) fn too_many(message: String) -> Failure {
+    let code = "reference-limit";
+    Failure { code: Some(code.to_owned()), ..Failure::new(FailureKind::Other(code.to_owned()), message) }
 }
 
-fn step(
-    root: &Value,
-    schema: &Value,
-    document: &Value,
-    at: &mut String,
-    token: &str,
-    depth: usize,
-    found: &mut Vec<Reference>,
-) {
-    let before = at.len();
-    at.push('/');
-    at.push_str(token);
-    walk(root, schema, document, at, depth + 1, found);
-    at.truncate(before);
+struct Search<'a> {
+    root: &'a Value,
+    /// JSON pointer to where it is.
+    at: String,
+    /// By pointer and stream: two parts of a schema may say the same.
+    met: HashSet<(String, &'a str)>,
+    found: Vec<Reference>,
+    /// How many are left.
+    steps: usize,
+}
+
+impl<'a> Search<'a> {
+    fn walk(&mut self, schema: &'a Value, document: &Value, depth: usize) -> Result<(), TooMany> {
+        if depth > DEEPEST {
+            return Ok(());
+        }
+        self.steps = self.steps.checked_sub(1).ok_or(TooMany)?;
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|r| local(self.root, r)) {
+            self.walk(target, document, depth + 1)?;
+        }
+        for branch in ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten() {
+            self.walk(branch, document, depth + 1)?;
+        }
+        if let (Some(stream), Some(id)) = (schema.get(ANNOTATION).and_then(Value::as_str), document.as_str()) {
+            self.meet(stream, id)?;
+        }
+        match document {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    if let Some(inner) = schema.get("properties").and_then(|p| p.get(name)) {
+                        self.step(inner, value, &escape(name), depth)?;
+                    }
+                }
+            }
+            Value::Array(items) => {
+                if let Some(inner) = schema.get("items") {
+                    for (index, value) in items.iter().enumerate() {
+                        self.step(inner, value, &index.to_string(), depth)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn meet(&mut self, stream: &'a str, id: &str) -> Result<(), TooMany> {
+        if self.met.insert((self.at.clone(), stream)) {
+            if self.found.len() == MOST {
+                return Err(TooMany);
+            }
+            self.found.push(Reference { pointer: self.at.clone(), stream: stream.to_owned(), id: id.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, schema: &'a Value, document: &Value, token: &str, depth: usize) -> Result<(), TooMany> {
+        let before = self.at.len();
+        self.at.push('/');
+        self.at.push_str(token);
+        self.walk(schema, document, depth + 1)?;
+        self.at.truncate(before);
+        Ok(())
+    }
 }
 
 fn local<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
@@ -123,6 +159,7 @@ pub(crate) fn substitute<'a>(document: &Value, theirs: impl IntoIterator<Item = 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
@@ -144,21 +181,22 @@ mod tests {
 
     #[test]
     fn references_are_found_where_the_schema_declares_them_and_nowhere_else() {
-        let found: Vec<_> = find(&invoice_schema(), &invoice()).into_iter().map(|r| (r.pointer, r.stream)).collect();
+        let found: Vec<_> =
+            find(&invoice_schema(), &invoice()).unwrap().into_iter().map(|r| (r.pointer, r.stream)).collect();
         let expected = [("/customer", "customers"), ("/lines/0/item", "items"), ("/lines/1/item", "items")];
         assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 
     #[test]
     fn refs_mirror_the_data_and_an_unlinked_one_is_null() {
-        let found = find(&invoice_schema(), &invoice());
+        let found = find(&invoice_schema(), &invoice()).unwrap();
         let refs = mirror(found.iter().map(|r| (r, (r.id == "cus_1").then(|| "ours".to_owned()))));
         assert_eq!(refs, json!({"customer": "ours", "lines": {"0": {"item": null}, "1": {"item": null}}}));
     }
 
     #[test]
     fn a_pushed_record_carries_the_providers_ids() {
-        let found = find(&invoice_schema(), &invoice());
+        let found = find(&invoice_schema(), &invoice()).unwrap();
         let pushed = substitute(&invoice(), found.iter().map(|r| (r, format!("their-{}", r.id))));
         assert_eq!(
             pushed,
@@ -169,6 +207,24 @@ mod tests {
     #[test]
     fn a_schema_that_refers_to_itself_ends() {
         let schema = json!({"$ref": "#"});
-        assert!(find(&schema, &json!({"a": "b"})).is_empty());
+        assert_eq!(find(&schema, &json!({"a": "b"})), Ok(Vec::new()));
+    }
+
+    /// Mutation: `meet`, without `MOST`.
+    #[test]
+    fn a_document_has_an_end_to_its_references() {
+        let schema = json!({ "items": { "type": "string", "x-bulkhead-ref": "s" } });
+        let document = |count| Value::from(vec!["a"; count]);
+        assert_eq!(find(&schema, &document(MOST)).map(|found| found.len()), Ok(MOST));
+        assert_eq!(find(&schema, &document(MOST + 1)), Err(TooMany));
+    }
+
+    /// Mutation: `walk`, without `steps`.
+    #[test]
+    fn looking_for_references_has_an_end() {
+        let schema = json!({ "items": { "anyOf": vec![json!({ "type": "string" }); 1_000] } });
+        let document = |count| Value::from(vec!["a"; count]);
+        assert_eq!(find(&schema, &document(1_000)), Ok(Vec::new()));
+        assert_eq!(find(&schema, &document(3_000)), Err(TooMany));
     }
 }

@@ -35,7 +35,7 @@ impl Engine {
         }
         reopened?;
         let anew = asked_anew(&journal);
-        if anew.after == Some(0) {
+        if anew.after == Some(0) && row.leg == 0 {
             // Nothing is done yet, so there is nothing to be true to: it starts from what is there now.
             tx.set_reopened_input(run, &as_queued(&row)?).await?;
         }
@@ -75,11 +75,12 @@ fn asked_anew(journal: &Journal) -> Anew {
     Anew { after: Some(done), places: of_that_call.map(|(place, _)| *place).collect() }
 }
 
-/// Whether it changed something at the provider, for all that is known.
+/// Whether it changed something at the provider, for all that is known: of what was carried out, too, the answer may have
+/// been one that its guest cannot be given.
 fn is_done(entry: &Entry) -> bool {
     let refused = entry.answer.as_ref().is_some_and(|answer| match &answer.result {
         Ok(response) => response.status >= 400,
-        Err(_) => true,
+        Err(error) => !error.request_sent,
     });
     entry.unsafe_request && !refused
 }
@@ -99,7 +100,7 @@ fn as_queued(row: &Run) -> Result<String, EngineFault> {
 
 #[cfg(test)]
 mod tests {
-    use bulkhead_runtime::HttpResponse;
+    use bulkhead_runtime::{HttpError, HttpErrorKind, HttpResponse};
 
     use super::*;
     use crate::journal::Answered;
@@ -110,17 +111,25 @@ mod tests {
         Entry { fingerprint: [0; 32], unsafe_request, keyed: false, answer }
     }
 
-    /// Mutations: `is_done`, take a refusal for done, or an unanswered request for not done; `asked_anew`, leave out the
-    /// places.
+    fn without_answer(request_sent: bool) -> Entry {
+        let kind = HttpErrorKind::TooLarge;
+        let error = HttpError { kind, message: String::new(), request_sent, retryable: false };
+        Entry { answer: Some(Answered { result: Err(error), at_ms: 0 }), ..entry(true, None) }
+    }
+
+    /// Mutations: `is_done`, take a refusal for done, a lost answer for a refusal, or an unanswered request for not done;
+    /// `asked_anew`, leave out the places.
     #[test]
     fn what_is_run_again_asks_for_all_that_was_not_done() {
         let (read, done, refused) = (entry(false, Some(200)), entry(true, Some(201)), entry(true, Some(422)));
+        let (not_sent, too_large) = (without_answer(false), without_answer(true));
         let table = [
             (vec![], 0, vec![]),
             (vec![((1, 0), read.clone()), ((2, 0), refused.clone())], 0, vec![]),
             (vec![((1, 0), done.clone()), ((2, 0), read.clone()), ((3, 0), refused.clone())], 1, vec![]),
             (vec![((1, 0), refused), ((1, 1), done.clone()), ((1, 2), read.clone())], 1, vec![(1, 0), (1, 2)]),
-            (vec![((1, 0), done), ((2, 0), entry(true, None)), ((3, 0), read)], 2, vec![]),
+            (vec![((1, 0), done), ((2, 0), entry(true, None)), ((3, 0), read.clone())], 2, vec![]),
+            (vec![((1, 0), not_sent), ((2, 0), too_large), ((3, 0), read)], 2, vec![]),
         ];
         for (entries, after, places) in table {
             let journal = Journal { entries: entries.into_iter().collect(), ..Journal::default() };

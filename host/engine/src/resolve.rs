@@ -10,7 +10,7 @@ use bulkhead_store::{Cancelled, EndState, Reopen, Run, RunState, Step, Stopped};
 use crate::Engine;
 use crate::calls::CallError;
 use crate::fault::{EngineFault, json, stored};
-use crate::settle::{cancelled_in_doubt, in_question};
+use crate::settle::{cancelled, cancelled_in_doubt, in_question};
 use crate::views::RunView;
 
 /// What a person says of an uncertain run.
@@ -70,8 +70,8 @@ impl Engine {
 
     /// Stops a run that has not ended. One that waits with a request that has no answer ends uncertain.
     pub async fn cancel(&self, tenant: TenantId, run: RunId) -> Result<RunView, CallError> {
-        let in_doubt = json(&cancelled_in_doubt());
-        let stopped = Stopped { cancelled: None, uncertain: Some(&in_doubt) };
+        let (over, in_doubt) = (json(&cancelled()), json(&cancelled_in_doubt()));
+        let stopped = Stopped { cancelled: Some(&over), uncertain: Some(&in_doubt) };
         let mut tx = self.inner.store.tenant(tenant).await?;
         if let Cancelled::AlreadyEnded(state) = tx.cancel_run(run, self.now_ms(), stopped).await? {
             return Err(CallError::WrongState { state: state.as_str(), verb: "cancelled" });

@@ -3,7 +3,7 @@
 //! Invariant: a route that can be stored can run: its event and actions exist, and its mappings compile.
 
 use bulkhead_manifest::{ConnectionId, RouteId, TenantId};
-use bulkhead_store::{Page, Route};
+use bulkhead_store::{Page, Part, Route};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,8 +16,7 @@ pub(crate) const MOST_STEPS: usize = 20;
 pub(crate) const MOST_ROUTES: usize = 100;
 
 /// A route to be made.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct NewRoute {
     pub name: String,
     /// Whose events.
@@ -28,8 +27,7 @@ pub struct NewRoute {
 }
 
 /// One thing that a route does.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct NewStep {
     pub connection: ConnectionId,
     pub action: String,
@@ -53,7 +51,6 @@ pub struct RouteView {
     pub from: ConnectionId,
     pub event: String,
     pub steps: Value,
-    pub enabled: bool,
     pub created_ms: u64,
 }
 
@@ -150,8 +147,9 @@ impl Engine {
     }
 
     /// The tenant's routes, newest first.
-    pub async fn routes(&self, tenant: TenantId, page: Page<RouteId>) -> Result<Vec<RouteView>, RouteError> {
-        self.inner.store.tenant_read(tenant).await?.routes(page).await?.into_iter().map(view).collect()
+    pub async fn routes(&self, tenant: TenantId, page: Page<RouteId>) -> Result<Part<RouteView>, RouteError> {
+        let Part { rows, more } = self.inner.store.tenant_read(tenant).await?.routes(page).await?;
+        Ok(Part { rows: rows.into_iter().map(view).collect::<Result<_, _>>()?, more })
     }
 
     /// Removes a route. Runs that it asked for already go on.
@@ -169,7 +167,6 @@ fn view(route: Route) -> Result<RouteView, RouteError> {
         from: route.source,
         event: route.event_name,
         steps: stored("a route's steps", &route.steps)?,
-        enabled: route.enabled,
         created_ms: route.created_ms,
     })
 }

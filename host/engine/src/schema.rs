@@ -7,10 +7,11 @@ use jsonschema::{PatternOptions, Validator};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::schema_cost;
+use crate::checks::AT_ONCE;
+use crate::schema_cost::Rules;
 
 /// One place of an input that its schema refuses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct InvalidField {
     /// JSON pointer into the input; empty for the whole of it.
     pub pointer: String,
@@ -25,14 +26,18 @@ pub struct SchemaError {
     pub message: String,
 }
 
-/// A compiled pattern may take this many bytes, so that a schema cannot eat the host's memory.
+/// A compiled pattern may take this many bytes: what it costs to match grows with it.
 const PATTERN_BYTES: usize = 64 << 10;
+/// What it learns while it is matched it keeps within this, once for each check under way and for each direction.
+const PATTERN_CACHE: usize = 64 << 10;
+/// What a pattern takes in all while its version is known.
+pub(crate) const PATTERN_MEMORY: usize = 2 * (PATTERN_BYTES + AT_ONCE * PATTERN_CACHE);
 
 /// More failing places than this help nobody, and could fill the memory.
 const MOST_NAMED: usize = 100;
 
-/// Questions that one check may ask: subschemas for one place, times places.
-const MOST_ASKED: u64 = 2_000_000;
+/// Questions that one check may ask, each of some fifty nanoseconds at most: nothing can interrupt a check.
+const MOST_ASKED: u64 = 20_000_000;
 /// Questions up to which every failing place is looked for; beyond, it is only said that the input does not fit. The
 /// validator holds the failures of all branches in memory at once.
 const MOST_LISTED: u64 = 50_000;
@@ -41,27 +46,28 @@ const MOST_LISTED: u64 = 50_000;
 #[derive(Debug)]
 pub(crate) struct Schema {
     validator: Validator,
-    /// How often it asks one place of an input, at most.
-    questions: u64,
+    rules: Rules,
 }
 
 impl Schema {
-    /// Compiles `schema` (JSON Schema 2020-12 unless it says otherwise).
+    /// Compiles `schema`, JSON Schema 2020-12.
     pub(crate) fn compile(schema: &Value) -> Result<Self, SchemaError> {
         let refused = |message: String| SchemaError { pointer: String::new(), message };
-        let questions = schema_cost::check(schema).map_err(|error| refused(error.to_string()))?;
+        let rules = Rules::of(schema).map_err(|error| refused(error.to_string()))?;
         jsonschema::options()
-            .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES))
+            .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_CACHE))
             .should_validate_formats(true)
             .build(schema)
-            .map(|validator| Self { validator, questions })
+            .map(|validator| Self { validator, rules })
             .map_err(|error| SchemaError { pointer: error.instance_path().to_string(), message: error.to_string() })
     }
 
     /// Failing places of `input`, in document order, at most [`MOST_NAMED`]; empty when it is valid.
+    ///
+    /// It may take seconds: whoever serves requests asks [`crate::checks::Checks`] to have it done.
     pub(crate) fn check(&self, input: &Value) -> Vec<InvalidField> {
         let whole = |message: &str| vec![InvalidField { pointer: String::new(), message: message.to_owned() }];
-        let asked = self.questions.saturating_mul(places(input));
+        let asked = self.rules.cost(input, MOST_ASKED);
         if asked > MOST_ASKED {
             return whole("this is too large to be checked against its schema");
         }
@@ -73,20 +79,6 @@ impl Schema {
         }
         self.validator.iter_errors(input).take(MOST_NAMED).map(|error| invalid_field(&error)).collect()
     }
-}
-
-/// Places that a document has: every value in it.
-fn places(document: &Value) -> u64 {
-    let (mut count, mut open) = (0, vec![document]);
-    while let Some(value) = open.pop() {
-        count += 1;
-        match value {
-            Value::Array(items) => open.extend(items),
-            Value::Object(fields) => open.extend(fields.values()),
-            _ => {}
-        }
-    }
-    count
 }
 
 /// Missing properties are reported where they belong, not at the object that lacks them.
@@ -109,6 +101,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::schema_cost::LONGEST_CHAIN;
 
     #[test]
     fn every_failing_field_is_named_at_once() {
@@ -148,12 +141,35 @@ mod tests {
     /// Mutations: `check`, without `MOST_NAMED`, without `MOST_LISTED`, without `MOST_ASKED`.
     #[test]
     fn how_much_is_named_and_asked_has_an_end() {
-        let schema = Schema::compile(&json!({"items": {"type": "string"}})).unwrap();
-        let checked = |items: u64| schema.check(&json!((0..items).collect::<Vec<_>>()));
-        assert_eq!(checked(MOST_NAMED as u64).len(), MOST_NAMED);
-        assert_eq!(checked(MOST_NAMED as u64 + 1).len(), MOST_NAMED);
-        let said = |items: u64| checked(items).first().unwrap().message.clone();
-        assert!(said(MOST_LISTED).contains("too large for every failing place to be named"), "{}", said(MOST_LISTED));
-        assert!(said(MOST_ASKED).contains("too large to be checked"), "{}", said(MOST_ASKED));
+        let schema =
+            |rules| Schema::compile(&json!({"items": {"allOf": vec![json!({"type": "string"}); rules]}})).unwrap();
+        let checked = |rules: usize, items: usize| schema(rules).check(&json!(vec![1; items]));
+        assert_eq!(checked(1, MOST_NAMED).len(), MOST_NAMED);
+        assert_eq!(checked(1, MOST_NAMED + 1).len(), MOST_NAMED);
+        let said = |rules, items| checked(rules, items).first().unwrap().message.clone();
+        let (unnamed, unchecked) = (said(500, 1_000), said(1_000, 50_000));
+        assert!(unnamed.contains("too large for every failing place to be named"), "{unnamed}");
+        assert!(unchecked.contains("too large to be checked"), "{unchecked}");
+    }
+
+    /// What is asked of a schema's compiler and its validator at the deepest, on a thread as small as those of the host.
+    ///
+    /// Mutation: `schema_cost::LONGEST_CHAIN`, a hundred and twenty-eight: the process ends.
+    #[test]
+    fn the_deepest_that_is_taken_fits_onto_a_threads_stack() {
+        // To the first; then each takes two steps to the next.
+        let levels = (LONGEST_CHAIN - 1) / 2;
+        for keyword in ["anyOf", "oneOf", "allOf"] {
+            let level = |at: usize| match at {
+                at if at == levels => json!({"type": ["array", "string"], "items": {"$ref": "#"}}),
+                _ => json!({keyword: [{"$ref": format!("#/$defs/l{}", at + 1)}, {"type": "null"}]}),
+            };
+            let definitions: serde_json::Map<_, _> = (0..=levels).map(|at| (format!("l{at}"), level(at))).collect();
+            let schema = json!({"$ref": "#/$defs/l0", "$defs": definitions});
+            let document = (0..63).fold(json!(1), |inner, _| json!([inner]));
+            let thread = std::thread::Builder::new().stack_size(2 << 20);
+            let checked = thread.spawn(move || Schema::compile(&schema).unwrap().check(&document).len()).unwrap();
+            assert!(checked.join().unwrap() > 0);
+        }
     }
 }

@@ -1,149 +1,316 @@
-//! What a stranger's schema may cost, told before it is ever evaluated.
+//! What checking a document against a stranger's schema costs, told before it is done.
 //!
-//! A validator asks every subschema that applies to a place of the input. Two that apply to the same place and each lead
-//! on to two more double the questions with every level; forty levels end the host. So a schema is refused where some
-//! place could be asked too often: by unfolding (`allOf` of references to `allOf` of references …) or by recursion that
-//! leads to itself twice from one place.
+//! A schema is taken apart once: each of its objects is a rule, which asks something of a place of a document and leads
+//! to other rules, at the same place or further in. [`Rules::cost`] walks a document along them as a validator would, but
+//! goes once where it is led to the same rule twice, and counts. So what doubles with every level is found in no time.
 //!
-//! Invariant: pure, and linear in the schema times [`MOST_QUESTIONS`]; nothing is unfolded further than that.
+//! Invariants: pure; nothing here or in the validator calls itself deeper than [`LONGEST_CHAIN`] times a document's depth;
+//! reading a schema is linear in it, and counting takes fewer steps than it counts.
 //!
-//! To extend: a keyword that holds schemas gets its line in [`edges`].
+//! To extend: a keyword that holds schemas gets its line in [`Reading::rule`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use serde_json::Value;
 
-/// How often one place of an input may be asked.
-const MOST_QUESTIONS: u64 = 5_000;
+/// Rules of one schema.
+const MOST_RULES: usize = 2_000;
+/// Steps from rule to rule at one place of a document. The validator calls itself for each, at each level of a document.
+pub(crate) const LONGEST_CHAIN: usize = 16;
 /// Patterns of all schemas of a version together: each is a machine that is built at every start.
 pub(crate) const MOST_PATTERNS: usize = 256;
+
+/// Bytes of text that are read as soon as one question is answered.
+const TEXT: u64 = 16;
+/// How often `uniqueItems` looks at one value within its array: among fifteen each is compared with each.
+const COMPARISONS: u64 = 8;
+/// Per [`TEXT`]: the slowest pattern that `schema::PATTERN_BYTES` lets through takes three microseconds for one byte.
+const PATTERN: u64 = 64 * TEXT;
+const FORMAT: u64 = 8;
 
 /// Why a schema costs too much, or cannot be told to cost little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TooCostly {
     #[error("the keyword {0:?} is not taken: use JSON Schema 2020-12 with `$ref` to `#/…` alone")]
     Keyword(&'static str),
-    #[error("a `$ref` has to be a plain pointer into this schema, `#/$defs/…`")]
+    #[error("a `$ref` has to be a plain pointer to a place in this schema, `#/$defs/…`")]
     Reference,
-    #[error("it refers to itself without going deeper into the input")]
-    Circle,
-    #[error("it unfolds to more than {MOST_QUESTIONS} rules for one place of the input")]
-    Unfolds,
-    #[error("it leads to itself twice from one place of the input, so that each level of the input doubles the work")]
-    Doubles,
+    #[error("it has more than {MOST_RULES} rules")]
+    Rules,
+    #[error(
+        "its rules lead to others, or back to themselves, more than {LONGEST_CHAIN} times at one place of the input"
+    )]
+    Chain,
 }
 
-/// The place of the input that a subschema is about, as seen from its parent's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step<'s> {
-    Same,
-    Property(&'s str),
-    /// Some property; `Some` names those that a sibling `properties` takes away.
-    AnyProperty(Option<&'s Value>),
-    Element,
+/// A schema, taken apart; the first is the schema itself. One that is `true` or `false` has none.
+#[derive(Debug)]
+pub(crate) struct Rules(Vec<Rule>);
+
+/// One object of a schema. The numbers are those of other rules.
+#[derive(Debug, Default)]
+struct Rule {
+    /// What is asked of each place.
+    questions: u64,
+    /// What is asked of each [`TEXT`] bytes of its text.
+    of_text: u64,
+    /// How often it compares what is in a place.
+    compared: u64,
+    /// About the same place.
+    same: Vec<usize>,
+    elements: Vec<usize>,
+    /// `None`: `true` or `false`, which cost nothing and keep `additional` away.
+    properties: BTreeMap<String, Option<usize>>,
+    /// About every property.
+    any: Vec<usize>,
+    /// About those that `properties` does not name.
+    additional: Option<usize>,
 }
 
-/// A step, and the schema it leads to.
-type Edge<'s> = (Step<'s>, &'s Value);
+/// Rules that are asked of a place, and how often.
+type Asked = BTreeMap<usize, u64>;
 
-impl Step<'_> {
-    /// Whether both can be about one place.
-    fn meets(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Element, Self::Element) => true,
-            (Self::Property(left), Self::Property(right)) => left == right,
-            (Self::Property(name), Self::AnyProperty(except)) | (Self::AnyProperty(except), Self::Property(name)) => {
-                !except.is_some_and(|except| except.get(name).is_some())
+impl Rules {
+    /// Refuses a schema that could cost too much to look at.
+    pub(crate) fn of(schema: &Value) -> Result<Self, TooCostly> {
+        refuse_names(schema)?;
+        let mut reading = Reading { root: schema, found: Vec::new(), numbers: BTreeMap::new() };
+        reading.number(schema);
+        let mut rules = Vec::new();
+        while let Some(next) = reading.found.get(rules.len()).copied() {
+            rules.push(reading.rule(next)?);
+            if reading.found.len() > MOST_RULES {
+                return Err(TooCostly::Rules);
             }
-            (Self::AnyProperty(_), Self::AnyProperty(_)) => true,
-            _ => false,
+        }
+        let rules = Self(rules);
+        let mut reached: BTreeSet<usize> = (0..rules.0.len()).collect();
+        for _ in 0..=LONGEST_CHAIN {
+            reached = reached.into_iter().flat_map(|rule| rules.same(rule)).copied().collect();
+        }
+        if reached.is_empty() { Ok(rules) } else { Err(TooCostly::Chain) }
+    }
+
+    fn same(&self, rule: usize) -> &[usize] {
+        self.0.get(rule).map_or(&[], |rule| &rule.same)
+    }
+
+    /// Questions that a check of `document` asks; where they are more than `most`, only that.
+    pub(crate) fn cost(&self, document: &Value, most: u64) -> u64 {
+        let mut cost = 1_u64;
+        let mut open = vec![(document, 0, Rc::new(self.group(Asked::from([(0, 1)]))))];
+        while let Some((place, name, group)) = open.pop() {
+            cost = cost.saturating_add(group.cost(place, name));
+            if cost > most {
+                break;
+            }
+            match place {
+                Value::Array(items) => {
+                    let group = Rc::new(self.group(next(&group.rules, |rule| rule.elements.iter())));
+                    if !group.rules.is_empty() {
+                        open.extend(items.iter().map(|item| (item, 0, Rc::clone(&group))));
+                    }
+                }
+                Value::Object(fields) => open.extend(fields.iter().filter_map(|(name, value)| {
+                    let group = self.group(next(&group.rules, |rule| rule.about(name)));
+                    (!group.rules.is_empty()).then(|| (value, name.len() as u64, Rc::new(group)))
+                })),
+                _ => {}
+            }
+        }
+        cost
+    }
+
+    /// What is asked of a place in all, with what each rule leads to there.
+    fn group(&self, asked: Asked) -> Group<'_> {
+        let (mut group, mut level) = (Group::default(), asked);
+        while !level.is_empty() {
+            let from = group.rules.len();
+            level.into_iter().for_each(|(rule, times)| group.add(self.0.get(rule), times));
+            level = next(group.rules.get(from..).unwrap_or_default(), |rule| rule.same.iter());
+        }
+        group
+    }
+}
+
+/// All rules that are asked of one place, and how often each; and their sums.
+#[derive(Default)]
+struct Group<'r> {
+    rules: Vec<(&'r Rule, u64)>,
+    times: u64,
+    questions: u64,
+    of_text: u64,
+    compared: u64,
+}
+
+impl<'r> Group<'r> {
+    fn add(&mut self, rule: Option<&'r Rule>, times: u64) {
+        let Some(rule) = rule else { return };
+        let sum = |sum: u64, each: u64| sum.saturating_add(times.saturating_mul(each));
+        self.rules.push((rule, times));
+        self.times = sum(self.times, 1);
+        self.questions = sum(self.questions, rule.questions);
+        self.of_text = sum(self.of_text, rule.of_text);
+        self.compared = sum(self.compared, rule.compared);
+    }
+
+    /// What a place costs that has a name of so many bytes.
+    fn cost(&self, place: &Value, name: u64) -> u64 {
+        let inside = self.times.saturating_mul(inside(place));
+        let text = self.of_text.saturating_mul(text(place) + name) / TEXT;
+        let compared = if self.compared == 0 { 0 } else { self.compared.saturating_mul(size(place)) };
+        self.questions.saturating_add(inside).saturating_add(text).saturating_add(compared)
+    }
+}
+
+/// Where rules lead to, and how often.
+fn next<'r, I: Iterator<Item = &'r usize>>(asked: &[(&'r Rule, u64)], to: impl Fn(&'r Rule) -> I) -> Asked {
+    let mut sums = Asked::new();
+    for (rule, times) in asked {
+        for reached in to(rule) {
+            let sum = sums.entry(*reached).or_default();
+            *sum = times.saturating_add(*sum);
         }
     }
+    sums
 }
 
-/// Subschemas of one schema object, and where each applies.
-fn edges<'s>(root: &'s Value, schema: &'s Value) -> Vec<Edge<'s>> {
-    let mut found = Vec::new();
-    let target = schema.get("$ref").and_then(Value::as_str).and_then(|at| root.pointer(at.strip_prefix('#')?));
-    found.extend(target.map(|target| (Step::Same, target)));
-    for list in ["allOf", "anyOf", "oneOf"] {
-        found.extend(schema.get(list).and_then(Value::as_array).into_iter().flatten().map(|one| (Step::Same, one)));
+impl Rule {
+    /// Rules about the property of this name.
+    fn about(&self, name: &str) -> impl Iterator<Item = &usize> {
+        let named = self.properties.get(name).map_or(&self.additional, |own| own);
+        named.iter().chain(&self.any)
     }
-    for one in ["not", "if", "then", "else"] {
-        found.extend(schema.get(one).map(|one| (Step::Same, one)));
-    }
-    let named = |keyword: &str| schema.get(keyword).and_then(Value::as_object).into_iter().flatten();
-    found.extend(named("dependentSchemas").map(|(_, one)| (Step::Same, one)));
-    found.extend(named("properties").map(|(name, one)| (Step::Property(name), one)));
-    found.extend(named("patternProperties").map(|(_, one)| (Step::AnyProperty(None), one)));
-    let additional = schema.get("additionalProperties");
-    found.extend(additional.map(|one| (Step::AnyProperty(schema.get("properties")), one)));
-    for any in ["unevaluatedProperties", "propertyNames"] {
-        found.extend(schema.get(any).map(|one| (Step::AnyProperty(None), one)));
-    }
-    found.extend(
-        schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten().map(|one| (Step::Element, one)),
-    );
-    for element in ["items", "contains", "unevaluatedItems"] {
-        found.extend(schema.get(element).map(|one| (Step::Element, one)));
-    }
-    found.retain(|(_, one)| one.is_object());
-    found
 }
 
-/// One schema object, by where it stands in memory: the same object reached twice is the same node.
-type Node = *const Value;
+/// Values and text that comparing with this takes.
+fn size(value: &Value) -> u64 {
+    let (mut size, mut open) = (0, vec![value]);
+    while let Some(value) = open.pop() {
+        size += 1 + text(value) / TEXT;
+        match value {
+            Value::Array(items) => open.extend(items),
+            Value::Object(fields) => open.extend(fields.values()),
+            _ => {}
+        }
+    }
+    size
+}
 
-struct Survey<'s> {
+/// A place's own text, in bytes: its names, where it has properties.
+fn text(place: &Value) -> u64 {
+    match place {
+        Value::String(text) => text.len() as u64,
+        Value::Object(fields) => fields.keys().map(|name| name.len() as u64).sum(),
+        _ => 0,
+    }
+}
+
+fn inside(place: &Value) -> u64 {
+    match place {
+        Value::Array(items) => items.len() as u64,
+        Value::Object(fields) => fields.len() as u64,
+        _ => 0,
+    }
+}
+
+/// Taking a schema apart.
+struct Reading<'s> {
     root: &'s Value,
-    /// Nodes from which a node can be reached, itself only where it is part of a circle.
-    reach: BTreeMap<Node, BTreeSet<Node>>,
-    asked: BTreeMap<Node, u64>,
+    /// In the order of their numbers.
+    found: Vec<&'s Value>,
+    /// By where they stand in memory: the same object reached twice is the same rule.
+    numbers: BTreeMap<*const Value, usize>,
 }
 
-/// Keywords by which a schema leads elsewhere than [`edges`] sees.
-const UNSEEN: &[&str] = &[
-    "$anchor",
-    "$dynamicAnchor",
-    "$dynamicRef",
-    "$id",
-    "$recursiveAnchor",
-    "$recursiveRef",
-    "additionalItems",
-    "dependencies",
-];
+/// Keywords that lead elsewhere than is seen here, or whose rules are asked again for every level above them.
+const NOT_TAKEN: &[&str] =
+    &["$dynamicRef", "$recursiveRef", "additionalItems", "dependencies", "unevaluatedItems", "unevaluatedProperties"];
+/// They change what a `$ref` means, also one that stands beside them or further in.
+const NAMES: &[&str] = &["$anchor", "$dynamicAnchor", "$id"];
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// Refuses a schema that could cost too much. How often it asks one place of an input, at most.
-pub(crate) fn check(schema: &Value) -> Result<u64, TooCostly> {
-    let mut survey = Survey { root: schema, reach: BTreeMap::new(), asked: BTreeMap::new() };
-    let nodes = survey.nodes();
-    for node in &nodes {
-        plain(node)?;
+/// Looks everywhere, since a `$ref` may lead past what bears the name.
+fn refuse_names(schema: &Value) -> Result<(), TooCostly> {
+    let mut open = vec![schema];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(items) => open.extend(items),
+            Value::Object(fields) => {
+                if let Some(name) = NAMES.iter().find(|name| fields.get(**name).is_some_and(Value::is_string)) {
+                    return Err(TooCostly::Keyword(name));
+                }
+                open.extend(fields.values());
+            }
+            _ => {}
+        }
     }
-    let mut most = 1;
-    for node in nodes {
-        most = survey.asked(node)?.max(most);
-    }
-    Ok(most)
+    Ok(())
 }
 
-/// Refuses what would make one of the other checks look past something.
-fn plain(schema: &Value) -> Result<(), TooCostly> {
-    if let Some(keyword) = UNSEEN.iter().find(|keyword| schema.get(**keyword).is_some()) {
-        return Err(TooCostly::Keyword(keyword));
+impl<'s> Reading<'s> {
+    /// The number of a subschema's rule.
+    fn number(&mut self, schema: &'s Value) -> Option<usize> {
+        schema.is_object().then(|| {
+            *self.numbers.entry(std::ptr::from_ref(schema)).or_insert_with(|| {
+                self.found.push(schema);
+                self.found.len() - 1
+            })
+        })
     }
-    if schema.get("items").is_some_and(Value::is_array) {
-        return Err(TooCostly::Keyword("items as an array"));
+
+    fn numbers(&mut self, schemas: impl IntoIterator<Item = &'s Value>) -> Vec<usize> {
+        schemas.into_iter().filter_map(|schema| self.number(schema)).collect()
     }
-    if schema.get("$schema").is_some_and(|draft| draft != DRAFT) {
-        return Err(TooCostly::Keyword("$schema"));
+
+    fn rule(&mut self, schema: &'s Value) -> Result<Rule, TooCostly> {
+        let list = |keyword: &str| schema.get(keyword).and_then(Value::as_array).into_iter().flatten();
+        let map = |keyword: &str| schema.get(keyword).and_then(Value::as_object).into_iter().flatten();
+        let counted = |keyword: &str| map(keyword).count() as u64;
+        let of = |keywords: &'static [&str]| keywords.iter().filter_map(|keyword| schema.get(*keyword));
+        let has = |keyword: &str| u64::from(schema.get(keyword).is_some());
+
+        let mut same = self.numbers(self.target(schema)?);
+        same.extend(self.numbers(["allOf", "anyOf", "oneOf"].into_iter().flat_map(list)));
+        same.extend(self.numbers(of(&["not", "if", "then", "else"])));
+        same.extend(self.numbers(map("dependentSchemas").map(|(_, one)| one)));
+        let mut any = self.numbers(map("patternProperties").map(|(_, one)| one));
+        any.extend(self.numbers(of(&["propertyNames"])));
+        let mut elements = self.numbers(list("prefixItems"));
+        elements.extend(self.numbers(of(&["items", "contains"])));
+        let listed: u64 = of(&["const", "dependentRequired", "enum", "required", "type"]).map(size).sum();
+        Ok(Rule {
+            questions: inside(schema) + listed + counted("properties"),
+            of_text: PATTERN * (has("pattern") + counted("patternProperties"))
+                + FORMAT * has("format")
+                + has("additionalProperties")
+                + has("maxLength")
+                + has("minLength"),
+            compared: if schema.get("uniqueItems") == Some(&Value::Bool(true)) { COMPARISONS } else { 0 },
+            same,
+            elements,
+            properties: map("properties").map(|(name, one)| (name.clone(), self.number(one))).collect(),
+            any,
+            additional: schema.get("additionalProperties").and_then(|one| self.number(one)),
+        })
     }
-    match schema.get("$ref").map(|reference| reference.as_str().unwrap_or_default()) {
-        Some(reference) if reference != "#" && (!reference.starts_with("#/") || reference.contains('%')) => {
-            Err(TooCostly::Reference)
+
+    /// What a schema refers to. Refuses what would lead past it.
+    fn target(&self, schema: &'s Value) -> Result<Option<&'s Value>, TooCostly> {
+        if let Some(keyword) = NOT_TAKEN.iter().find(|keyword| schema.get(**keyword).is_some()) {
+            return Err(TooCostly::Keyword(keyword));
         }
-        _ => Ok(()),
+        if schema.get("items").is_some_and(Value::is_array) {
+            return Err(TooCostly::Keyword("items as an array"));
+        }
+        if schema.get("$schema").is_some_and(|draft| draft != DRAFT) {
+            return Err(TooCostly::Keyword("$schema"));
+        }
+        let Some(reference) = schema.get("$ref") else { return Ok(None) };
+        let pointer = reference.as_str().and_then(|reference| reference.strip_prefix('#'));
+        let target = pointer.filter(|pointer| !pointer.contains('%')).and_then(|pointer| self.root.pointer(pointer));
+        target.map(Some).ok_or(TooCostly::Reference)
     }
 }
 
@@ -160,105 +327,35 @@ pub(crate) fn patterns(schema: &Value) -> usize {
     }
 }
 
-impl<'s> Survey<'s> {
-    /// Every schema object that the root leads to.
-    fn nodes(&self) -> Vec<&'s Value> {
-        let (mut seen, mut found, mut open) = (BTreeSet::new(), Vec::new(), vec![self.root]);
-        while let Some(node) = open.pop() {
-            if seen.insert(std::ptr::from_ref(node)) {
-                found.push(node);
-                open.extend(edges(self.root, node).into_iter().map(|(_, next)| next));
-            }
-        }
-        found
-    }
-
-    /// What a node leads to, in one step or many.
-    fn reach(&mut self, from: &'s Value) -> &BTreeSet<Node> {
-        let root = self.root;
-        self.reach.entry(std::ptr::from_ref(from)).or_insert_with(|| {
-            let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
-            while let Some(node) = open.pop() {
-                for (_, next) in edges(root, node) {
-                    if seen.insert(std::ptr::from_ref(next)) {
-                        open.push(next);
-                    }
-                }
-            }
-            seen
-        })
-    }
-
-    /// Whether `to` leads back to `from`.
-    fn leads_back(&mut self, from: &'s Value, to: &'s Value) -> bool {
-        std::ptr::eq(from, to) || self.reach(to).contains(&std::ptr::from_ref(from))
-    }
-
-    /// How often one place can be asked by way of `node`; recursion counts once, since it may not double.
-    fn asked(&mut self, node: &'s Value) -> Result<u64, TooCostly> {
-        if let Some(known) = self.asked.get(&std::ptr::from_ref(node)) {
-            return Ok(*known);
-        }
-        // While it is being worked out, whoever comes back here recurses.
-        self.asked.insert(std::ptr::from_ref(node), 0);
-        let (here, further) = self.unfold(node)?;
-        self.refuse_doubling(node, &further)?;
-        let mut most = here;
-        for (step, _) in &further {
-            let mut questions = 0u64;
-            for (_, next) in further.iter().filter(|(other, _)| step.meets(other)) {
-                questions = questions.saturating_add(self.asked(next)?);
-            }
-            most = most.max(questions);
-        }
-        if most > MOST_QUESTIONS {
-            return Err(TooCostly::Unfolds);
-        }
-        self.asked.insert(std::ptr::from_ref(node), most);
-        Ok(most)
-    }
-
-    /// Everything that applies to the place of `node` itself: how many, and the steps that lead on from there.
-    fn unfold(&self, node: &'s Value) -> Result<(u64, Vec<Edge<'s>>), TooCostly> {
-        let (mut count, mut further, mut open) = (0u64, Vec::new(), vec![(node, 0u64)]);
-        while let Some((here, depth)) = open.pop() {
-            count += 1;
-            if count > MOST_QUESTIONS {
-                return Err(if depth > MOST_QUESTIONS / 2 { TooCostly::Circle } else { TooCostly::Unfolds });
-            }
-            for (step, next) in edges(self.root, here) {
-                match step {
-                    Step::Same => open.push((next, depth + 1)),
-                    step => further.push((step, next)),
-                }
-            }
-            if further.len() as u64 > 20 * MOST_QUESTIONS {
-                return Err(TooCostly::Unfolds);
-            }
-        }
-        Ok((count, further))
-    }
-
-    /// Two ways from one place to the next that both lead back here.
-    fn refuse_doubling(&mut self, node: &'s Value, further: &[Edge<'s>]) -> Result<(), TooCostly> {
-        let mut back: Vec<&Step<'s>> = Vec::new();
-        for (step, next) in further {
-            if self.leads_back(node, next) {
-                if back.iter().any(|earlier| earlier.meets(step)) {
-                    return Err(TooCostly::Doubles);
-                }
-                back.push(step);
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
+
+    /// More than any test asks.
+    const MOST: u64 = 1_000_000;
+
+    fn cost(schema: &Value, document: &Value) -> u64 {
+        Rules::of(schema).unwrap().cost(document, MOST)
+    }
+
+    fn refusal(schema: &Value) -> Option<TooCostly> {
+        Rules::of(schema).err()
+    }
+
+    /// `$defs` of so many levels: each is `link` of the reference to the next, the last is anything.
+    fn levels(count: usize, link: impl Fn(Value) -> Value) -> Value {
+        let level = |at| if at == count { json!({}) } else { link(json!({"$ref": format!("#/$defs/l{}", at + 1)})) };
+        let levels: serde_json::Map<_, _> = (0..=count).map(|at| (format!("l{at}"), level(at))).collect();
+        json!({"$ref": "#/$defs/l0", "$defs": levels})
+    }
+
+    /// An array in an array, so often.
+    fn nested(depth: usize) -> Value {
+        (0..depth).fold(json!(1), |inner, _| json!([inner]))
+    }
 
     #[test]
     fn schemas_of_every_day_pass() {
@@ -267,76 +364,129 @@ mod tests {
         let any_json =
             json!({"anyOf": [{"type": "string"}, {"items": {"$ref": "#"}}, {"additionalProperties": {"$ref": "#"}}]});
         let nullable = json!({"properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}});
+        let document = json!({"left": {"right": {}}, "children": [{"children": []}], "next": {"next": null}});
         for schema in [json!({}), json!(true), tree, list, any_json, nullable] {
-            assert!(check(&schema).is_ok(), "{schema}");
+            assert!(cost(&schema, &document) < 200, "{schema}");
         }
     }
 
-    fn chain(link: impl Fn(Value) -> Value) -> Value {
-        let mut definitions = serde_json::Map::new();
-        for level in 0..40 {
-            let next = json!({"$ref": format!("#/$defs/l{}", level + 1)});
-            definitions.insert(format!("l{level}"), link(next));
+    /// Mutation: `Rules::of`, without `MOST_RULES`.
+    #[test]
+    fn a_schema_has_so_many_rules() {
+        let wide = |count| {
+            let properties: serde_json::Map<_, _> = (1..count).map(|name| (name.to_string(), json!({}))).collect();
+            json!({"properties": properties})
+        };
+        assert_eq!((refusal(&wide(MOST_RULES)), refusal(&wide(MOST_RULES + 1))), (None, Some(TooCostly::Rules)));
+        assert_eq!(refusal(&wide(80_000)), Some(TooCostly::Rules));
+        let deep = levels(25_000, |next| json!({"items": next}));
+        assert_eq!(refusal(&deep), Some(TooCostly::Rules));
+    }
+
+    /// Mutation: `Rules::of`, any length of a chain.
+    #[test]
+    fn rules_lead_on_at_one_place_so_often() {
+        // To the first level, and from each to the next.
+        let chain = |length| refusal(&levels(length - 1, |next| next));
+        assert_eq!((chain(LONGEST_CHAIN), chain(LONGEST_CHAIN + 1)), (None, Some(TooCostly::Chain)));
+        for circle in [json!({"$ref": "#"}), json!({"allOf": [{"$ref": "#"}]}), json!({"not": {"$ref": "#"}})] {
+            assert_eq!(refusal(&circle), Some(TooCostly::Chain), "{circle}");
         }
-        definitions.insert("l40".to_owned(), json!({"type": "object"}));
-        json!({"$ref": "#/$defs/l0", "$defs": definitions})
+        assert_eq!(refusal(&levels(600, |next| json!({"items": next}))), None);
     }
 
+    /// Mutation: `next`, take each rule once: what is asked a million times is counted as ten.
     #[test]
-    fn what_doubles_by_unfolding_is_refused() {
-        assert_eq!(check(&chain(|next| json!({"allOf": [next, next]}))), Err(TooCostly::Unfolds));
-        let deeper = chain(|next| json!({"properties": {"a": {"allOf": [next, next]}}}));
-        assert_eq!(check(&deeper), Err(TooCostly::Unfolds));
-        assert!(check(&chain(|next| json!({"properties": {"a": next, "b": next}}))).is_ok());
-    }
-
-    #[test]
-    fn what_doubles_with_the_input_is_refused() {
+    fn what_doubles_is_counted() {
+        let here = levels(7, |next| json!({"allOf": [next.clone(), next.clone(), next.clone(), next]}));
+        assert_eq!(refusal(&here), None);
+        assert!(cost(&here, &json!(1)) > 4_u64.pow(7));
         let twice = json!({"items": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}});
-        assert_eq!(check(&twice), Err(TooCostly::Doubles));
+        assert!(cost(&twice, &nested(15)) > 1 << 15);
+        assert!(cost(&twice, &nested(60)) > MOST);
         let two_ways =
             json!({"allOf": [{"properties": {"a": {"$ref": "#"}}}, {"additionalProperties": {"$ref": "#"}}]});
-        assert_eq!(check(&two_ways), Err(TooCostly::Doubles));
+        let document = (0..60).fold(json!({}), |inner, _| json!({"a": inner}));
+        assert!(cost(&two_ways, &document) > MOST);
+        let one_way = json!({"properties": {"a": {"$ref": "#"}}, "additionalProperties": {"$ref": "#"}});
+        assert!(cost(&one_way, &document) < 1_000);
     }
 
+    /// Two hundred and fifty to the power of seven ways.
+    ///
+    /// Mutations: `Rules::group`, open each rule as often as it is asked; `next`, take each rule once.
     #[test]
-    fn a_circle_is_refused() {
-        assert_eq!(check(&json!({"$ref": "#"})), Err(TooCostly::Circle));
-        assert_eq!(check(&json!({"allOf": [{"$ref": "#"}]})), Err(TooCostly::Circle));
+    fn counting_takes_no_longer_than_what_it_counts() {
+        let hundreds = levels(7, |next| json!({"allOf": vec![next; 250]}));
+        assert!(cost(&hundreds, &json!(1)) > MOST);
     }
 
+    /// Mutations: `Reading::rule`, `listed` without `enum`, `const` or `required`.
+    #[test]
+    fn what_is_compared_with_is_counted_by_its_length() {
+        let numbers: Vec<_> = (0..10_000).collect();
+        for schema in [json!({"enum": numbers}), json!({"const": numbers}), json!({"required": numbers})] {
+            assert!(cost(&json!({"items": schema}), &json!([1, 2])) > 20_000);
+        }
+    }
+
+    /// Mutations: `Reading::rule`, without `pattern`, `patternProperties`, `format`, `maxLength`, `additionalProperties` in
+    /// `of_text`; without `propertyNames` in `any`.
+    #[test]
+    fn text_is_counted_by_what_reads_it() {
+        let long = "a".repeat(100_000);
+        let (value, name) = (json!(long), json!({long.as_str(): 1}));
+        let unread = cost(&json!({"type": "string"}), &value);
+        assert!(unread < 10, "{unread}");
+        for (schema, document, least) in [
+            (json!({"pattern": "a"}), &value, MOST),
+            (json!({"patternProperties": {"a": true}}), &name, MOST),
+            (json!({"propertyNames": {"pattern": "a"}}), &name, MOST),
+            (json!({"format": "uri"}), &value, 50_000),
+            (json!({"maxLength": 3}), &value, 6_000),
+            (json!({"additionalProperties": false}), &name, 6_000),
+        ] {
+            assert!(cost(&schema, document) > least, "{schema}");
+        }
+    }
+
+    /// Mutation: `Reading::rule`, never `compared`.
+    #[test]
+    fn items_that_have_to_differ_are_counted_with_what_is_in_them() {
+        let items: Vec<_> = (0..20).map(|number| json!([number, vec![0; 1_000]])).collect();
+        assert!(cost(&json!({"uniqueItems": true}), &json!(items)) > 20 * 1_000);
+    }
+
+    /// Mutations: `NOT_TAKEN` and `NAMES`, without any of them; `target`, without any of its refusals.
     #[test]
     fn what_leads_elsewhere_than_is_seen_is_refused() {
         let unseen = [
             json!({"$id": "https://example.com/a"}),
+            json!({"$defs": {"nobody asks": {"$id": "https://example.com/a"}}}),
             json!({"properties": {"a": {"$anchor": "l1"}}}),
+            json!({"properties": {"a": {"$dynamicAnchor": "l1"}}}),
             json!({"allOf": [{"$dynamicRef": "#a"}]}),
+            json!({"allOf": [{"$recursiveRef": "#"}]}),
             json!({"dependencies": {"a": {"$ref": "#"}}}),
+            json!({"additionalItems": {}}),
+            json!({"unevaluatedItems": {}}),
+            json!({"unevaluatedProperties": false}),
             json!({"items": [{"$ref": "#"}]}),
             json!({"$schema": "http://json-schema.org/draft-07/schema#"}),
         ];
         for schema in unseen {
-            assert!(matches!(check(&schema), Err(TooCostly::Keyword(_))), "{schema}");
+            assert!(matches!(refusal(&schema), Some(TooCostly::Keyword(_))), "{schema}");
         }
-        for reference in ["#l1", "#/%24defs/l1", "https://example.com/a.json", "other.json#/a"] {
-            assert_eq!(check(&json!({"$ref": reference})), Err(TooCostly::Reference), "{reference}");
+        for reference in ["#l1", "#/%24defs/1", "#/$defs/01", "https://example.com/a.json", "other.json#/a"] {
+            let schema = json!({"anyOf": [{"$ref": reference}], "$defs": [{}, {}], "%24defs": [{}, {}]});
+            assert_eq!(refusal(&schema), Some(TooCostly::Reference), "{reference}");
         }
+        assert_eq!(refusal(&json!({"properties": {"$id": {"type": "string"}}})), None);
     }
 
     #[test]
     fn patterns_are_counted_wherever_they_stand() {
         let schema = json!({"pattern": "a", "items": [{"pattern": "b"}], "patternProperties": {"c": {"pattern": "d"}}});
         assert_eq!(patterns(&schema), 4);
-    }
-
-    /// Mutation: `unfold`, without the bound of `further`.
-    #[test]
-    fn one_place_leads_on_to_so_many_others_at_most() {
-        let wide = |count: u64| {
-            let properties: serde_json::Map<_, _> = (0..count).map(|name| (name.to_string(), json!({}))).collect();
-            check(&json!({ "properties": properties }))
-        };
-        assert!(wide(1_000).is_ok());
-        assert_eq!(wide(20 * MOST_QUESTIONS + 1), Err(TooCostly::Unfolds));
     }
 }

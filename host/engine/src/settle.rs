@@ -25,6 +25,8 @@ pub(crate) enum Ended {
     Interrupted { failure: Failure, retry_after_ms: Option<u64> },
     /// An unsafe request has no known outcome and cannot be asked for again.
     Unknown(Failure),
+    /// A person wanted it to stop.
+    Cancelled,
 }
 
 /// What happens to the run.
@@ -36,6 +38,8 @@ pub(crate) enum Next {
     Fail(Failure),
     /// A person decides whether it happened.
     Uncertain(Failure),
+    /// It is over, by a person's wish.
+    Cancel(Failure),
 }
 
 /// What the decision depends on besides the attempt itself.
@@ -58,6 +62,8 @@ const RETRIES_FOR_A_PERSON: u32 = 3;
 pub(crate) fn settle(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next {
     match ended {
         Ended::Unknown(failure) => Next::Uncertain(failure),
+        Ended::Cancelled if open_effect(steps) => Next::Uncertain(cancelled_in_doubt()),
+        Ended::Cancelled => Next::Cancel(cancelled()),
         Ended::Interrupted { failure, retry_after_ms } => {
             match retry(failure, retry_after_ms, Anew::default(), circumstances) {
                 Next::Fail(failure) if open_effect(steps) => Next::Uncertain(in_doubt(failure)),
@@ -88,9 +94,16 @@ pub(crate) fn not_met_again() -> Failure {
     in_doubt(Failure::new(FailureKind::Other("uncertain".to_owned()), message))
 }
 
+/// What is said of a run that a person stopped.
+pub(crate) fn cancelled() -> Failure {
+    Failure::new(FailureKind::Other("cancelled".to_owned()), CANCELLED)
+}
+
+const CANCELLED: &str = "Somebody cancelled it.";
+
 /// What is said of a run that was cancelled between a request and its answer.
 pub(crate) fn cancelled_in_doubt() -> Failure {
-    in_doubt(Failure::new(FailureKind::Other("uncertain".to_owned()), "Somebody cancelled it."))
+    in_doubt(Failure::new(FailureKind::Other("uncertain".to_owned()), CANCELLED))
 }
 
 /// What a person means who says "send again" and no more: what has no answer; else what the provider would not do then.
@@ -177,7 +190,7 @@ mod tests {
         match settle(failed(kind), steps, &circumstances()) {
             Next::Retry { anew, .. } => anew.after.map(|after| (after, anew.places)),
             Next::Uncertain(_) => None,
-            Next::Fail(failure) => panic!("{failure}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -238,6 +251,15 @@ mod tests {
             }
         }
         assert!(matches!(settle(broke(), &[SAFE, at(2, 0, UNKEYED)], &circumstances()), Next::Fail(_)));
+    }
+
+    /// Mutation: tell a cancelled run by the kind of its failure: what a guest calls so could never be run again.
+    #[test]
+    fn only_a_person_cancels_a_run() {
+        let said_by_a_guest = failed(FailureKind::Other("cancelled".to_owned()));
+        assert!(matches!(settle(said_by_a_guest, &[], &circumstances()), Next::Fail(_)));
+        assert!(matches!(settle(Ended::Cancelled, &[UNKEYED], &circumstances()), Next::Cancel(_)));
+        assert!(matches!(settle(Ended::Cancelled, &[OPEN], &circumstances()), Next::Uncertain(_)));
     }
 
     #[test]

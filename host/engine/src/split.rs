@@ -30,7 +30,7 @@ pub(crate) struct Item {
 
 /// Deeper documents are not looked into: they are one item that belongs to nobody.
 const DEEPEST: usize = 64;
-/// A body with more is one item that belongs to nobody: each would be rows in one transaction.
+/// A body with more, or with none, is one item that belongs to nobody: each would be rows in one transaction.
 const MOST_ITEMS: usize = 1_000;
 /// Longer keys are kept by their hash.
 const LONGEST_KEY: usize = 255;
@@ -49,7 +49,7 @@ pub(crate) fn split<'a>(webhook: &Webhook, body: &str, header: impl Fn(&str) -> 
         return vec![item(alternative, body, delivery_id)];
     };
     match raw_at(body, pointer).and_then(|items| serde_json::from_str::<Vec<&RawValue>>(items).ok()) {
-        Some(items) if items.len() <= MOST_ITEMS => {
+        Some(items) if (1..=MOST_ITEMS).contains(&items.len()) => {
             items.into_iter().map(|raw| item(alternative, raw.get(), None)).collect()
         }
         _ => vec![whole(body)],
@@ -73,7 +73,7 @@ fn applying<'w>(webhook: &'w Webhook, body: &str) -> Option<&'w Split> {
 }
 
 /// What nobody understands. Sent again, it is the same.
-fn whole(body: &str) -> Item {
+pub(crate) fn whole(body: &str) -> Item {
     Item { body: body.to_owned(), account: None, dedupe_key: Some(hash(body)), ordering_key: None, recognised: false }
 }
 
@@ -284,9 +284,12 @@ mod tests {
         assert_eq!(items[0].dedupe_key.as_deref(), Some("d-1"));
     }
 
+    /// It was verified, so it is kept: somebody may look for it.
+    ///
+    /// Mutation: `split`, from no item on.
     #[test]
-    fn an_empty_batch_has_no_items() {
-        assert!(split(&two_shapes(), "[]", |_| None).is_empty());
+    fn an_empty_batch_is_kept_whole() {
+        assert_eq!(split(&two_shapes(), "[]", |_| None), [whole("[]")]);
     }
 
     #[test]

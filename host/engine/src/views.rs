@@ -2,12 +2,11 @@
 
 use bulkhead_manifest::{ConnectionId, EventId, Failure, FailureKind, RunId};
 use bulkhead_runtime::{LogLevel, LogLine};
-use bulkhead_store::{Attempt, Entry, ListedRun, Run, RunState};
+use bulkhead_store::{Attempt, ListedEntry, ListedRun, Run, RunState};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::fault::{EngineFault, stored};
-use crate::journal::Answered;
 
 /// One run.
 #[derive(Debug, Clone, Serialize)]
@@ -47,8 +46,14 @@ pub struct RunContent {
 /// What else there is to see of one run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunDetail {
+    /// The newest ones.
     pub attempts: Vec<AttemptView>,
+    /// Whether there are earlier ones.
+    pub more_attempts: bool,
+    /// The newest requests.
     pub journal: Vec<JournalView>,
+    /// Whether there are earlier ones.
+    pub more_journal: bool,
     pub events: Vec<EventId>,
 }
 
@@ -173,12 +178,7 @@ impl AttemptView {
 }
 
 impl JournalView {
-    /// `answer` is the entry's answer, opened.
-    pub(crate) fn of(entry: Entry, answer: Option<Answered>) -> Result<Self, EngineFault> {
-        let shown = answer.map(|answer| match answer.result {
-            Ok(response) => Value::from(response.status),
-            Err(error) => Value::from(error.message),
-        });
+    pub(crate) fn of(entry: ListedEntry) -> Result<Self, EngineFault> {
         Ok(Self {
             leg: entry.leg,
             seq: entry.seq,
@@ -190,7 +190,7 @@ impl JournalView {
             sends: entry.sends,
             intent_ms: entry.intent_ms,
             answer_ms: entry.answer_ms,
-            answer: shown,
+            answer: entry.shown.as_deref().map(|shown| stored("a journal entry", shown)).transpose()?,
             superseded_by: entry.superseded_by,
         })
     }

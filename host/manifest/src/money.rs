@@ -1,4 +1,7 @@
 //! Money, exactly: a whole number of minor units and a currency. No floats come in or go out.
+//!
+//! Digits are those of ISO 4217, but for ISK and UGX. A provider may count otherwise (Stripe takes IQD and LYD in
+//! hundredths): a connector converts by its provider's own list.
 
 use std::fmt;
 use std::str::FromStr;

@@ -36,7 +36,13 @@ pub enum TemplateError {
     /// A line break or another character that no header or URL may carry.
     #[error("a control character cannot stand here")]
     Control,
+    /// It is longer than any header or URL of a provider's.
+    #[error("this is longer than {MAX_LENGTH} bytes")]
+    TooLong,
 }
+
+/// A value of an environment's stands in a template as often as the template says: bounded before and after.
+const MAX_LENGTH: usize = 2048;
 
 /// A placeholder that nothing was known for when a template was rendered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +59,9 @@ impl Template {
     /// Says which brace or name is wrong.
     pub fn parse(text: impl Into<String>) -> Result<Self, TemplateError> {
         let text = text.into();
+        if text.len() > MAX_LENGTH {
+            return Err(TemplateError::TooLong);
+        }
         if text.contains(char::is_control) {
             return Err(TemplateError::Control);
         }
@@ -181,6 +190,15 @@ mod tests {
             assert_eq!(error, TemplateError::Name { name: name.to_owned() });
         }
         assert_eq!(Template::parse("a\r\nX-Other: b"), Err(TemplateError::Control));
+    }
+
+    /// Mutation: `parse`, without `MAX_LENGTH`.
+    #[test]
+    fn a_template_is_bounded_before_and_after_binding() {
+        assert!(Template::parse("x".repeat(MAX_LENGTH)).is_ok());
+        assert_eq!(Template::parse("x".repeat(MAX_LENGTH + 1)), Err(TemplateError::TooLong));
+        let much = template(&"{a}".repeat(500)).bind(|_| Some("x".repeat(5)));
+        assert_eq!(much, Err(TemplateError::TooLong));
     }
 
     #[test]

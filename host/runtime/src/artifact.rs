@@ -5,6 +5,9 @@
 //! lies: it is copied into an anonymous file that is sealed against every change *before* it is verified, and that is
 //! what wasmtime maps. Between the check and the use there is nothing left to swap.
 //!
+//! The directory is a cache: beyond its limit the files that were not loaded for longest are removed, and compiled again
+//! from the stored component when they are wanted. What is mapped already is not touched by that.
+//!
 //! On disk: magic (4) ‖ digest (32) ‖ compatibility (32) ‖ length, big-endian (8) ‖ MAC (32) ‖ body.
 
 use std::fs::File;
@@ -14,7 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, Timespec, Timestamps, UTIME_NOW, fcntl_add_seals, futimens, memfd_create};
 use sha2::Sha256;
 use tempfile::NamedTempFile;
 
@@ -23,6 +26,7 @@ use crate::digest::Digest;
 const MAGIC: &[u8; 4] = b"BHA1";
 const HEADER: usize = 4 + 32 + 32 + 8 + 32;
 const CHUNK: usize = 256 * 1024;
+const EXTENSION: &str = "cwasm";
 
 /// Why an artifact is not used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +65,16 @@ pub(crate) struct Artifacts {
     dir: PathBuf,
     key: [u8; 32],
     compatibility: [u8; 32],
-    max_bytes: u64,
+    most: Most,
+}
+
+/// How many bytes there may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Most {
+    /// In one artifact, without its header.
+    pub(crate) one: u64,
+    /// In all files of the directory.
+    pub(crate) all: u64,
 }
 
 /// A verified artifact in memory that nobody can change any more.
@@ -78,13 +91,13 @@ impl Sealed {
 }
 
 impl Artifacts {
-    pub(crate) fn open(dir: PathBuf, key: [u8; 32], compatibility: [u8; 32], max_bytes: u64) -> io::Result<Self> {
+    pub(crate) fn open(dir: PathBuf, key: [u8; 32], compatibility: [u8; 32], most: Most) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(Self { dir, key, compatibility, max_bytes })
+        Ok(Self { dir, key, compatibility, most })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(format!("{digest}.cwasm"))
+        self.dir.join(format!("{digest}.{EXTENSION}"))
     }
 
     /// Begins an artifact: bytes go in as they come out of the compiler.
@@ -107,8 +120,39 @@ impl Artifacts {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&header)?;
         file.as_file().sync_all()?;
-        file.persist(self.path(&digest)).map_err(|fault| fault.error)?;
-        File::open(&self.dir)?.sync_all()
+        let path = self.path(&digest);
+        file.persist(&path).map_err(|fault| fault.error)?;
+        File::open(&self.dir)?.sync_all()?;
+        if let Err(error) = self.make_room(&path) {
+            tracing::warn!(%error, "the artifact directory may be over its limit");
+        }
+        Ok(())
+    }
+
+    /// Removes what was not loaded for longest, other than what has just come.
+    fn make_room(&self, newest: &Path) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+                // Somebody else may have removed it meanwhile.
+                let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+                files.push((found.modified()?, found.len(), path));
+            }
+        }
+        let mut all: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        files.retain(|(_, _, path)| path != newest);
+        files.sort();
+        for (_, bytes, path) in files {
+            if all <= self.most.all {
+                break;
+            }
+            match std::fs::remove_file(path) {
+                Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+                _ => all -= bytes,
+            }
+        }
+        Ok(())
     }
 
     /// Removes an artifact, where there is one.
@@ -122,6 +166,9 @@ impl Artifacts {
     /// The artifact of this component, copied, sealed and then verified.
     pub(crate) fn verified(&self, digest: &Digest) -> Result<Sealed, ArtifactFault> {
         let (header, mut body) = self.read_header(digest)?;
+        // By the file system's own clock. Where it cannot be noted, the file goes earlier.
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let _ = futimens(&body, &Timestamps { last_access: now, last_modification: now });
         let sealed = seal(&mut body, header.length)?;
         let mut mac = self.mac(&header.digest, &header.compatibility);
         each_chunk(&sealed.file, sealed.bytes, |chunk| mac.update(chunk))?;
@@ -150,7 +197,7 @@ impl Artifacts {
         let mut bytes = [0; HEADER];
         file.read_exact(&mut bytes).map_err(|_| tampered("too short"))?;
         let header = Header::parse(&bytes).ok_or_else(|| tampered("no artifact"))?;
-        if size.checked_sub(HEADER as u64) != Some(header.length) || header.length > self.max_bytes {
+        if size.checked_sub(HEADER as u64) != Some(header.length) || header.length > self.most.one {
             return Err(tampered("wrong length"));
         }
         Ok((header, file))
@@ -241,108 +288,4 @@ fn each_chunk(file: &File, length: u64, mut see: impl FnMut(&[u8])) -> io::Resul
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used)]
-    use super::*;
-
-    const BODY: &[u8] = b"not really native code";
-
-    fn artifacts(dir: &Path, key: u8, compatibility: u8) -> Artifacts {
-        Artifacts::open(dir.to_owned(), [key; 32], [compatibility; 32], 1 << 20).unwrap()
-    }
-
-    fn written(artifacts: &Artifacts, name: &[u8]) -> Digest {
-        let digest = Digest::of(name);
-        let mut unfinished = artifacts.begin(digest).unwrap();
-        unfinished.push(&BODY[..5]).unwrap();
-        unfinished.push(&BODY[5..]).unwrap();
-        artifacts.finish(unfinished).unwrap();
-        digest
-    }
-
-    #[test]
-    fn what_was_written_is_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let artifacts = artifacts(dir.path(), 1, 1);
-        let digest = written(&artifacts, b"a");
-        let sealed = artifacts.verified(&digest).unwrap();
-        assert_eq!(std::fs::read(sealed.path()).unwrap(), BODY);
-    }
-
-    /// Mutation: `open`, another mode.
-    #[test]
-    fn nobody_else_reads_the_folder() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("artifacts");
-        artifacts(&folder, 1, 1);
-        assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn a_sealed_artifact_cannot_be_changed() {
-        let dir = tempfile::tempdir().unwrap();
-        let artifacts = artifacts(dir.path(), 1, 1);
-        let sealed = artifacts.verified(&written(&artifacts, b"a")).unwrap();
-        // Fails if the seals are taken away: the file would be writable through its path.
-        let again = File::options().write(true).open(sealed.path()).unwrap();
-        assert!(again.write_at(b"x", 0).is_err());
-        assert!(again.set_len(0).is_err());
-    }
-
-    #[test]
-    fn every_changed_byte_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let artifacts = artifacts(dir.path(), 1, 1);
-        let digest = written(&artifacts, b"a");
-        let path = artifacts.path(&digest);
-        let good = std::fs::read(&path).unwrap();
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 1;
-            std::fs::write(&path, bad).unwrap();
-            let fault = artifacts.verified(&digest).err().expect("a changed artifact must not load");
-            assert!(matches!(fault, ArtifactFault::Tampered { .. }), "byte {at}: {fault}");
-        }
-        for length in [0, HEADER - 1, good.len() - 1] {
-            std::fs::write(&path, &good[..length]).unwrap();
-            assert!(matches!(artifacts.verified(&digest), Err(ArtifactFault::Tampered { .. })), "{length} bytes");
-        }
-    }
-
-    #[test]
-    fn another_components_artifact_does_not_pass_under_this_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let artifacts = artifacts(dir.path(), 1, 1);
-        let (mine, other) = (written(&artifacts, b"a"), written(&artifacts, b"b"));
-        std::fs::rename(artifacts.path(&other), artifacts.path(&mine)).unwrap();
-        assert!(matches!(artifacts.verified(&mine), Err(ArtifactFault::Tampered { .. })));
-    }
-
-    #[test]
-    fn an_artifact_under_another_key_is_no_artifact_of_ours() {
-        let dir = tempfile::tempdir().unwrap();
-        let digest = written(&artifacts(dir.path(), 1, 1), b"a");
-        assert!(matches!(artifacts(dir.path(), 2, 1).verified(&digest), Err(ArtifactFault::Tampered { .. })));
-    }
-
-    #[test]
-    fn an_artifact_of_another_version_is_stale_and_a_missing_one_is_missing() {
-        let dir = tempfile::tempdir().unwrap();
-        let digest = written(&artifacts(dir.path(), 1, 1), b"a");
-        let now = artifacts(dir.path(), 1, 2);
-        assert!(matches!(now.verified(&digest), Err(ArtifactFault::Stale { .. })));
-        assert!(matches!(now.verified(&Digest::of(b"never")), Err(ArtifactFault::Missing { .. })));
-    }
-
-    #[test]
-    fn a_link_in_place_of_an_artifact_is_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let artifacts = artifacts(dir.path(), 1, 1);
-        let digest = written(&artifacts, b"a");
-        let (path, moved) = (artifacts.path(&digest), dir.path().join("moved"));
-        std::fs::rename(&path, &moved).unwrap();
-        std::os::unix::fs::symlink(&moved, &path).unwrap();
-        assert!(matches!(artifacts.verified(&digest), Err(ArtifactFault::Io(_))));
-    }
-}
+mod tests;

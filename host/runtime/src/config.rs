@@ -32,6 +32,8 @@ pub struct RuntimeConfig {
     pub component_bytes: usize,
     /// The largest artifact. Bytes.
     pub artifact_bytes: u64,
+    /// All artifacts on disk, least recently loaded out first: what is wanted again is compiled again. Bytes.
+    pub artifacts_bytes: u64,
     /// The most linear memory of any run, whatever its limits say. Bytes.
     pub memory_bytes: u64,
     /// Artifacts kept mapped and linked, least recently used out first. Bytes.
@@ -54,7 +56,8 @@ impl RuntimeConfig {
             compile_at_once: 1,
             compile_wait_ms: 60_000,
             component_bytes: 32 << 20,
-            artifact_bytes: 512 * MIB,
+            artifact_bytes: 128 * MIB,
+            artifacts_bytes: 8_192 * MIB,
             memory_bytes: 512 * MIB,
             loaded_bytes: 512 * MIB,
         }

@@ -59,7 +59,7 @@ pub struct Inspection {
     pub manifest: String,
     /// Core modules in it.
     pub core_modules: u32,
-    /// Core instances it makes, as far as its own structure tells.
+    /// Core instances it makes, nested components included.
     pub core_instances: u64,
 }
 
@@ -135,6 +135,11 @@ pub enum UploadError {
         /// How many.
         found: u64,
     },
+    /// It instantiates a component that cannot be counted.
+    #[error(
+        "the component instantiates a component that it got by an import or from another instance: instantiate what is defined in it"
+    )]
+    UncountedInstances,
     /// It does not bring its manifest.
     #[error(
         "the component has no `bulkhead:manifest` section: build it with `bulkhead build`, which embeds connector.toml"
@@ -163,6 +168,7 @@ impl UploadError {
             Self::UnknownImport { .. } => "unknown-import",
             Self::TooManyCoreInstances { .. } => "too-many-core-instances",
             Self::TooManyInstances { .. } => "too-many-instances",
+            Self::UncountedInstances => "uncounted-instances",
             Self::NoManifest => "no-manifest",
             Self::BadManifest { .. } => "bad-manifest",
         }
@@ -200,6 +206,9 @@ pub fn inspect_component(wasm: &[u8], limits: &UploadLimits) -> Result<Inspectio
     if found.makes.core > limits.core_instances {
         return Err(UploadError::TooManyCoreInstances { found: found.makes.core, limit: limits.core_instances });
     }
+    if found.uncounted {
+        return Err(UploadError::UncountedInstances);
+    }
     if found.makes.nested > MOST_NESTED {
         return Err(UploadError::TooManyInstances { found: found.makes.nested });
     }
@@ -223,6 +232,8 @@ struct Found<'a> {
     manifests: Vec<&'a [u8]>,
     core_modules: u32,
     makes: Makes,
+    /// Whether it makes more than that.
+    uncounted: bool,
 }
 
 fn read(wasm: &[u8]) -> Result<Found<'_>, UploadError> {
@@ -254,7 +265,7 @@ fn read(wasm: &[u8]) -> Result<Found<'_>, UploadError> {
             _ => {}
         }
     }
-    found.makes = instances.total();
+    (found.makes, found.uncounted) = (instances.total(), instances.uncounted());
     Ok(found)
 }
 

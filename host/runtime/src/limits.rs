@@ -1,4 +1,5 @@
-//! What one run may use. Pinned per run, so that a replay meets the same walls.
+//! What one run may use. Made of what does not change under a run (its version's manifest, the host's own caps), so that
+//! every attempt meets the same walls.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ pub struct Limits {
     pub state_writes: u32,
     /// Keys of the state that one call may list.
     pub state_keys: u32,
-    /// Questions to the store per run: values and keys of the state, links.
+    /// Questions to the store per run (values and keys of the state, links), and pauses.
     pub lookups: u32,
     /// Handles (streams, pollables, the guest's own resources …) alive at once.
     pub handles: u32,

@@ -123,7 +123,7 @@ pub struct HttpResponse {
     pub status: u16,
     /// In the order they came.
     pub headers: Vec<(String, String)>,
-    /// Decompressed.
+    /// As the provider sent it: it is asked for no compression.
     #[serde(with = "body_text")]
     pub body: Bytes,
 }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-use crate::artifact::Artifacts;
+use crate::artifact::{Artifacts, Most};
 use crate::capabilities;
 use crate::compile::{self, Asker, CompileError, Queue};
 use crate::config::RuntimeConfig;
@@ -95,8 +95,8 @@ impl Runtime {
         let linker = capabilities::linker(&engine).map_err(engine_fault)?;
         let compatibility = sandbox::compatibility(&engine);
         let (dir, key) = (settings.artifact_dir.clone(), settings.artifact_key);
-        let artifacts =
-            Artifacts::open(dir, key, compatibility, settings.artifact_bytes).map_err(StartError::Artifacts)?;
+        let most = Most { one: settings.artifact_bytes, all: settings.artifacts_bytes };
+        let artifacts = Artifacts::open(dir, key, compatibility, most).map_err(StartError::Artifacts)?;
         let loaded = Cache::builder()
             // In KiB: the weight is 32 bits.
             .weigher(|_: &Digest, loaded: &Loaded| u32::try_from(loaded.0.bytes / 1024 + 1).unwrap_or(u32::MAX))

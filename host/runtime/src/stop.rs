@@ -125,7 +125,7 @@ pub enum LimitKind {
     StateSize,
     /// Keys of the state listed at once.
     StateKeys,
-    /// Questions to the store.
+    /// Questions to the store, and pauses.
     Lookups,
     /// Handles alive at once.
     Handles,
@@ -170,7 +170,7 @@ impl LimitKind {
             Self::Answers => "data in all answers to its requests",
             Self::StateSize => "state",
             Self::StateKeys => "keys of the state at once",
-            Self::Lookups => "questions about state and links",
+            Self::Lookups => "questions about state and links, and pauses",
             Self::Handles => "handles",
             Self::Stack => "stack",
             Self::OutputSize => "output",
@@ -204,7 +204,7 @@ impl LimitKind {
             Self::Answers => "Ask the provider for less per run: smaller pages, fewer fields, pages with `more`.",
             Self::StateSize => "Keep less in the state.",
             Self::StateKeys => "Ask for the keys under a longer prefix, or keep fewer keys.",
-            Self::Lookups => "Read each value once and remember it, or do less per run.",
+            Self::Lookups => "Read each value once and remember it, pause for longer, or do less per run.",
             Self::Handles => "Drop streams and pollables after use.",
         }
     }

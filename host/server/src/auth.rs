@@ -1,5 +1,6 @@
 //! API keys: 256 random bits, kept as a peppered hash, with scopes and an expiry.
 //!
+//! Every path of the API is asked through [`Caller`] or [`Tenant`], which refuse a query that the path does not know.
 //! An operator's key acts for a tenant by naming it in `Bulkhead-Tenant`. Whatever a key may not see does not exist.
 
 use axum::extract::FromRequestParts;
@@ -8,8 +9,11 @@ use bulkhead_store::{Key, NewKey, Store, StoreError, SystemTx};
 use bulkhead_vault::{Secret, Vault, mac, random_token};
 use http::request::Parts;
 use http::{StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::Desk;
+use crate::body::query;
 use crate::problem::{Answer, Problem};
 
 /// What a key may do, as it is stored: `*`, a noun (`runs`), or a noun to read (`runs:read`).
@@ -23,22 +27,28 @@ pub(crate) enum Access {
     Write,
 }
 
-/// Who asks.
-pub(crate) struct Caller {
+/// Who asks, and what for besides the path and the body: `Q` is the query, and there is none where nothing is said.
+pub(crate) struct Caller<Q = NoQuery> {
     /// `None`: an operator, for the installation.
     pub tenant: Option<TenantId>,
     operator: bool,
     scopes: Vec<String>,
     expires_ms: Option<u64>,
+    pub query: Q,
 }
+
+/// Of a path that takes none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoQuery {}
 
 /// Who asks, where only a tenant will do.
-pub(crate) struct Tenant {
-    pub id: TenantId,
-    caller: Caller,
+pub(crate) struct Tenant<Q = NoQuery> {
+    id: TenantId,
+    caller: Caller<Q>,
 }
 
-impl Caller {
+impl<Q> Caller<Q> {
     /// Refuses a key that may not do this.
     pub(crate) fn may(&self, noun: &str, access: Access) -> Answer<()> {
         if allows(&self.scopes, noun, access) {
@@ -71,6 +81,14 @@ impl Tenant {
     pub(crate) fn may(&self, noun: &str, access: Access) -> Answer<TenantId> {
         self.caller.may(noun, access)?;
         Ok(self.id)
+    }
+}
+
+impl<Q> Tenant<Q> {
+    /// The same, with the query.
+    pub(crate) fn asks(self, noun: &str, access: Access) -> Answer<(TenantId, Q)> {
+        self.caller.may(noun, access)?;
+        Ok((self.id, self.caller.query))
     }
 }
 
@@ -126,6 +144,32 @@ pub(crate) async fn operator_key(
     Ok(token)
 }
 
+/// Makes the very first key, unless somebody has one.
+pub(crate) async fn first_operator_key(
+    mut tx: SystemTx,
+    vault: &Vault,
+    now_ms: u64,
+) -> Result<Option<String>, StoreError> {
+    if tx.has_keys().await? {
+        return Ok(None);
+    }
+    let (row, token) = new_key(&pepper(vault), now_ms, "first operator key".to_owned(), &["*".to_owned()], None);
+    // Nodes that start over an empty database at once meet here: one of them makes the key and shows it.
+    let own = row.id.to_string();
+    if tx.settled("first-key", &own).await? != own {
+        return Ok(None);
+    }
+    tx.create_key(None, &row).await?;
+    tx.commit().await?;
+    Ok(Some(token))
+}
+
+/// Where only a tenant will do.
+pub(crate) fn tenant_needed() -> Problem {
+    let detail = "An operator's key acts for a tenant: name it in the header `Bulkhead-Tenant`.";
+    Problem::new(StatusCode::BAD_REQUEST, "tenant-needed", detail)
+}
+
 fn unauthorized(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
 }
@@ -161,7 +205,7 @@ async fn note_use(store: Store, key: KeyId, now_ms: u64) {
     }
 }
 
-impl FromRequestParts<Desk> for Caller {
+impl<Q: DeserializeOwned> FromRequestParts<Desk> for Caller<Q> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Answer<Self> {
@@ -178,24 +222,46 @@ impl FromRequestParts<Desk> for Caller {
             (Some(own), Some(named)) if named.parse() == Ok(own) => Some(own),
             (Some(_), Some(_)) => return Err(Problem::not_found("tenant")),
         };
-        Ok(Self { tenant, operator: key.tenant.is_none(), scopes, expires_ms: key.expires_ms })
+        let query = query(parts)?;
+        Ok(Self { tenant, operator: key.tenant.is_none(), scopes, expires_ms: key.expires_ms, query })
     }
 }
 
-impl FromRequestParts<Desk> for Tenant {
+impl<Q: DeserializeOwned> FromRequestParts<Desk> for Tenant<Q> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Answer<Self> {
         let caller = Caller::from_request_parts(parts, desk).await?;
-        let detail = "An operator's key acts for a tenant: name it in the header `Bulkhead-Tenant`.";
-        let id = caller.tenant.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "tenant-needed", detail))?;
-        Ok(Self { id, caller })
+        Ok(Self { id: caller.tenant.ok_or_else(tenant_needed)?, caller })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bulkhead_store::{Store, StoreConfig};
+    use bulkhead_vault::LocalKeys;
+
     use super::*;
+
+    /// Mutation: `first_operator_key`, without asking whether the key is settled; without `has_keys`.
+    #[tokio::test]
+    async fn of_nodes_that_start_at_once_one_makes_the_first_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = Vault::local(LocalKeys::open_or_create(folder.path().join("keys")).unwrap());
+        let open = async |name: &str| {
+            let file = folder.path().join(name);
+            Store::open(StoreConfig::new(format!("sqlite://{}", file.display()))).await.unwrap()
+        };
+        let (late, first) = (open("late.db").await, open("first.db").await);
+        // What the other node did by now: it has settled that the key is its own, and has not yet made it.
+        let mut other = late.system().await.unwrap();
+        other.settled("first-key", "key_of_another_node").await.unwrap();
+        other.commit().await.unwrap();
+        let make =
+            async |store: &Store| first_operator_key(store.system().await.unwrap(), &vault, 1).await.unwrap().is_some();
+        assert_eq!((make(&late).await, make(&first).await, make(&first).await), (false, true, false));
+    }
 
     #[test]
     fn a_scope_to_read_does_not_let_write() {

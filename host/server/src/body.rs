@@ -3,16 +3,20 @@
 //! Invariants: a body is not read before its handler asks for it, which is after it has asked who sends it; never more
 //! of it than it may have, and never longer than [`Clients::patience`](crate::Clients) allows.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::middleware::Next;
+use axum::response::Response;
 use bulkhead_manifest::json_limits::{MAX_DEPTH, check_depth};
 use futures::StreamExt;
-use http::StatusCode;
 use http::request::Parts;
-use serde::de::DeserializeOwned;
+use http::{HeaderValue, StatusCode, header};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::Desk;
@@ -20,6 +24,8 @@ use crate::problem::{Answer, Problem};
 
 /// Largest JSON body, bytes.
 const LARGEST_JSON: usize = 4 << 20;
+/// What arrives with the headers, bytes.
+const SHORT: u64 = 4 << 10;
 /// A buffer begins no larger, whatever is announced.
 const FIRST_BUFFER: u64 = 64 << 10;
 
@@ -54,6 +60,17 @@ pub(crate) async fn read(body: Body, most: usize, patience: Duration) -> Answer<
     Ok(bytes)
 }
 
+/// Says that a connection ends with a refusal whose body was perhaps not read to its end: no other request could follow
+/// what is left of it, and a client that is not told sends one.
+pub(crate) async fn end_after_refusal(request: Request, next: Next) -> Response {
+    let is_short = request.body().size_hint().upper().is_some_and(|bytes| bytes <= SHORT);
+    let mut response = next.run(request).await;
+    if !is_short && !response.status().is_success() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// A JSON body that has not been read yet.
 pub(crate) struct Json<T> {
     body: Body,
@@ -70,14 +87,11 @@ impl<T> FromRequest<Desk> for Json<T> {
 }
 
 impl<T: DeserializeOwned> Json<T> {
-    /// The object. An array of its fields in order is none, though serde would take it.
+    /// The object.
     pub(crate) async fn read(self) -> Answer<T> {
         let bytes = read(self.body, LARGEST_JSON, self.patience).await?;
-        let text = json(&bytes)?;
-        if text.trim_start().starts_with('[') {
-            return Err(invalid("The body is not what this path takes: expected an object at line 1 column 1."));
-        }
-        parsed(text)
+        let Object(object) = parsed(json(&bytes)?)?;
+        Ok(object)
     }
 }
 
@@ -103,16 +117,34 @@ fn parsed<T: DeserializeOwned>(text: &str) -> Answer<T> {
     serde_json::from_str(text).map_err(|error| invalid(format!("The body is not what this path takes: {error}.")))
 }
 
-/// A query.
-pub(crate) struct Query<T>(pub T);
+/// An object of these fields, in a body or within one. An array of their values in order is none, though serde would
+/// take it: who sends one says nothing of which is which.
+pub(crate) struct Object<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequestParts<Desk> for Query<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Desk) -> Answer<Self> {
-        let bad = |error| Problem::new(StatusCode::BAD_REQUEST, "invalid-query", format!("The query: {error}."));
-        serde_urlencoded::from_str(parts.uri.query().unwrap_or_default()).map(Self).map_err(bad)
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
     }
+}
+
+struct Fields<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields))
+    }
+}
+
+/// A query. What a path does not know is refused by its name: [`Caller`](crate::auth::Caller) reads it for every path.
+pub(crate) fn query<T: DeserializeOwned>(parts: &Parts) -> Answer<T> {
+    let bad = |error| Problem::new(StatusCode::BAD_REQUEST, "invalid-query", format!("The query: {error}."));
+    serde_urlencoded::from_str(parts.uri.query().unwrap_or_default()).map_err(bad)
 }
 
 /// What stands in the path's places. What cannot be read, and what no text of ours can be, is not there.
@@ -130,4 +162,32 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Desk> for Path<T> {
 /// An id in a path: one that cannot be ours does not exist.
 pub(crate) fn id<T: std::str::FromStr>(text: &str, what: &str) -> Answer<T> {
     text.parse().map_err(|_| Problem::not_found(what))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::post;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// Mutation: `end_after_refusal`, without the header; with it on every answer, or after every refusal.
+    #[tokio::test]
+    async fn a_connection_ends_with_a_refusal_of_what_was_not_read() {
+        let router = Router::new()
+            .route("/no", post(async || StatusCode::UNAUTHORIZED))
+            .route("/yes", post(async || "taken"))
+            .layer(from_fn(end_after_refusal));
+        let ends = async |path: &str, bytes: usize| {
+            let request = Request::post(path).body(Body::from(vec![0; bytes])).unwrap();
+            router.clone().oneshot(request).await.unwrap().headers().contains_key(header::CONNECTION)
+        };
+        assert_eq!(
+            [ends("/no", 100_000).await, ends("/no", 10).await, ends("/yes", 100_000).await],
+            [true, false, false]
+        );
+    }
 }

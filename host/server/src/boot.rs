@@ -13,7 +13,7 @@ use bulkhead_vault::{LocalKeys, Vault, VaultError};
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::auth::operator_key;
+use crate::auth::{first_operator_key, operator_key};
 use crate::clients::{self, Clients};
 
 /// What a host is started with; the command line's `default.toml` explains each.
@@ -101,11 +101,8 @@ impl Host {
             ..EngineConfig::new(public_url)
         };
         let engine = Engine::new(Parts { store, vault, door, runtime, clock, config });
-        let mut tx = engine.store().system().await?;
-        let first_operator_key = match tx.has_keys().await? {
-            true => None,
-            false => Some(operator_key(tx, engine.vault(), engine.clock().now_ms(), "first operator key").await?),
-        };
+        let tx = engine.store().system().await?;
+        let first_operator_key = first_operator_key(tx, engine.vault(), engine.clock().now_ms()).await?;
         let workers = engine.work();
         let (clients, shutdown) = (settings.clients, settings.shutdown);
         Ok(Self { engine, first_operator_key, listener, workers, clients, shutdown })
@@ -182,7 +179,12 @@ async fn open_vault(store: &Store, path: PathBuf) -> Result<Vault, BootError> {
     if settled == vault.fingerprint() { Ok(vault) } else { Err(BootError::OtherKeys { file: path }) }
 }
 
+/// Where it is reached when nobody says so: where it listens.
 fn address(listener: &TcpListener) -> Result<Url, BootError> {
-    let text = format!("http://{}", listener.local_addr()?);
+    let listens = listener.local_addr()?;
+    if listens.ip().is_unspecified() {
+        tracing::warn!("public_url is not set: links for people and providers will say {listens}, which leads nowhere");
+    }
+    let text = format!("http://{listens}");
     text.parse().map_err(|_| BootError::Address(text))
 }

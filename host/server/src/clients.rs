@@ -3,7 +3,9 @@
 //! Invariants:
 //! - Nobody holds a place for nothing: who does not send a request's headers, or does not take an answer, in
 //!   [`Clients::patience`] is let go, and so is a connection that nobody uses. (A body's time is `body.rs`'s.)
-//! - There are never more connections than [`Clients::connections`]. Whoever comes then waits in the system's queue.
+//! - There are never more connections than [`Clients::connections`]. Whoever comes then waits in the system's queue: not
+//!   for long where those who came before him do nothing, since in a crowd ([`CROWDED`]) there is less patience.
+//! - Nobody sends a head of a request (its first line and its headers) that is longer than twice [`BUFFER`].
 //! - HTTP/1.1 alone: one request at a time on each connection, so that the number of connections bounds the requests.
 
 mod unread;
@@ -37,6 +39,10 @@ impl Default for Clients {
     }
 }
 
+/// Of each connection, bytes. A head that fills it and goes on is refused; as much again may have come with its last part.
+const BUFFER: usize = 32 << 10;
+/// For the headers of a request where more than half of the places are taken.
+const CROWDED: Duration = Duration::from_secs(1);
 /// After the system could not give another connection, such as for want of file descriptors.
 const BREATHE: Duration = Duration::from_millis(500);
 
@@ -45,7 +51,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, clients: Client
     let places = Arc::new(Semaphore::new(clients.connections));
     let mut open = JoinSet::new();
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(clients.patience);
+    builder.http1().timer(TokioTimer::new()).max_buf_size(BUFFER);
     let next = async || {
         let place = Arc::clone(&places).acquire_owned().await.ok()?;
         Some((listener.accept().await, place))
@@ -54,6 +60,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, clients: Client
         while open.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
+                let is_crowded = places.available_permits() < clients.connections / 2;
+                let patience = if is_crowded { CROWDED.min(clients.patience) } else { clients.patience };
+                builder.http1().header_read_timeout(patience);
                 let talk = talk(builder.clone(), stream, router.clone(), clients, stop.clone());
                 open.spawn(async move {
                     talk.await;
@@ -150,6 +159,18 @@ mod tests {
         assert!(waited.is_err(), "the second was answered: {waited:?}");
         drop(first);
         assert_eq!(second.read_u8().await.unwrap(), b'H');
+    }
+
+    /// Mutation: `serve`, the usual patience for all: the last is answered after an hour.
+    #[tokio::test]
+    async fn in_a_crowd_who_does_nothing_does_not_stay_for_long() {
+        let clients = Clients { connections: 4, patience: Duration::from_secs(3_600) };
+        let (address, _serving) = start(clients, &CancellationToken::new()).await;
+        let mut idle = Vec::new();
+        for _ in 0..clients.connections {
+            idle.push(sent(address, b"GET / HT").await);
+        }
+        assert_eq!(sent(address, REQUEST).await.read_u8().await.unwrap(), b'H');
     }
 
     /// Mutation: `talk`, the stream itself in place of `Unread`.

@@ -1,14 +1,17 @@
 //! The pages of the connect flow: plain HTML that works without script, on a phone, by keyboard, read aloud.
 //!
 //! Invariants: nothing is loaded from anywhere; the page may not be framed, and its form counts only when it was sent
-//! from here; what a person typed is never shown again; whatever goes wrong under `/connect` is a page too.
+//! from here; what a person typed is never shown again; whatever goes wrong under `/connect` is a page too. A form is
+//! not read before its link is known.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::rejection::{FormRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, Extension, Form, Path, RawQuery, State};
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use bulkhead_engine::{ConnectError, Connected, ConnectionError, NotConnected, SessionKind, SessionView};
@@ -22,7 +25,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tower_http::request_id::RequestId;
 use url::Url;
 
-use crate::Desk;
+use crate::{Desk, body};
 
 /// Largest form, bytes.
 const LARGEST_FORM: usize = 64 << 10;
@@ -34,7 +37,6 @@ pub(crate) fn routes() -> Router<Desk> {
         .route("/{token}", get(page).post(submit))
         .fallback(no_such_page)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(LARGEST_FORM))
 }
 
 #[derive(Template)]
@@ -67,6 +69,11 @@ impl ConnectPage<'_> {
         self.wrong.refused || self.wrong.fields.contains_key(name)
     }
 
+    /// There is nothing that could be kept.
+    fn asks_nothing(&self) -> bool {
+        self.fields.is_some_and(<[AuthField]>::is_empty)
+    }
+
     /// Where a person goes on, after an error.
     fn begins_at(&self, name: &str) -> bool {
         let mut names = self.fields.unwrap_or_default().iter().map(|field| field.name.as_str());
@@ -79,24 +86,36 @@ impl ConnectPage<'_> {
 struct OutcomePage<'a> {
     title: &'a str,
     text: &'a str,
+    /// The token of the link, where it can be used once more.
+    again: Option<&'a str>,
     /// Where the platform wants the person back.
     back: Option<&'a Url>,
+}
+
+/// What a page of trouble offers.
+#[derive(Default)]
+struct WaysOn {
+    /// By the link's token.
+    again: Option<String>,
+    return_url: Option<Url>,
 }
 
 /// The form's name for what the provider signs webhooks with. No field of a manifest has a hyphen.
 const WEBHOOK_SECRET: &str = "webhook-secret";
 /// The browser that began a flow, as a cookie of its own that lives as long as the browser does.
 const BROWSER: &str = "bulkhead_connect";
+/// The link that this browser last went to a provider by: only it can lead back there.
+const LINK: &str = "bulkhead_link";
 
 async fn page(
     State(desk): State<Desk>,
     Extension(id): Extension<RequestId>,
     token: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, None, &id) };
+    let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
     match desk.engine.session(&token).await {
         Ok(view) => form(StatusCode::OK, &view, &Wrong::default()),
-        Err(error) => trouble(&error, None, &id),
+        Err(error) => trouble(&error, by(&token, &error), &id),
     }
 }
 
@@ -105,26 +124,22 @@ async fn submit(
     Extension(id): Extension<RequestId>,
     token: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-    given: Result<Form<BTreeMap<String, String>>, FormRejection>,
+    body: Body,
 ) -> Response {
-    let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, None, &id) };
-    let given = match given {
-        Ok(Form(given)) => given,
-        Err(rejection) => {
-            return outcome(
-                rejection.status(),
-                "Not connected",
-                "This form did not arrive whole. Go back and send it again.",
-            );
-        }
-    };
+    let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
     if !from_here(&headers, desk.engine.public_url()) {
         let text = "This form was sent from another site. Open the link that you were given, and send it from there.";
         return outcome(StatusCode::FORBIDDEN, "Not connected", text);
     }
     let view = match desk.engine.session(&token).await {
         Ok(view) => view,
-        Err(error) => return trouble(&error, None, &id),
+        Err(error) => return trouble(&error, by(&token, &error), &id),
+    };
+    let given = match given(&headers, body, desk.clients.patience).await {
+        Ok(given) => given,
+        Err(status) => {
+            return outcome(status, "Not connected", "This form did not arrive whole. Go back and send it again.");
+        }
     };
     let filled = given.into_iter().map(|(name, value)| (name, value.trim().to_owned()));
     let filled = filled.filter(|(_, value)| !value.is_empty());
@@ -136,8 +151,18 @@ async fn submit(
     match desk.engine.submit_fields(&token, fields, webhook_secret).await {
         Ok(connected) => done(connected),
         Err(ConnectError::Connection(error)) => again(&view, error),
-        Err(error) => trouble(&error, None, &id),
+        Err(error) => trouble(&error, by(&token, &error), &id),
     }
+}
+
+/// What was filled in.
+async fn given(headers: &HeaderMap, body: Body, patience: Duration) -> Result<BTreeMap<String, String>, StatusCode> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !kind.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
+        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    let form = body::read(body, LARGEST_FORM, patience).await.map_err(|problem| problem.status())?;
+    serde_urlencoded::from_bytes(&form).map_err(|_| StatusCode::UNPROCESSABLE_ENTITY)
 }
 
 /// The form once more, with what is wrong.
@@ -174,23 +199,23 @@ async fn begin(
     webhook_secret: Option<Secret>,
     id: &RequestId,
 ) -> Response {
-    let (browser, fresh) = match cookie(headers) {
+    let (browser, fresh) = match cookie(headers, BROWSER) {
         Some(browser) => (browser, false),
         None => (random_token("br"), true),
     };
     match desk.engine.begin_oauth(token, &browser, webhook_secret).await {
         Ok(url) => {
             let mut response = Redirect::to(url.as_str()).into_response();
-            if fresh {
-                let secure = if desk.engine.public_url().scheme() == "https" { "; Secure" } else { "" };
-                let cookie = format!("{BROWSER}={browser}; Path=/connect; HttpOnly; SameSite=Lax{secure}");
+            let secure = if desk.engine.public_url().scheme() == "https" { "; Secure" } else { "" };
+            for (name, value) in [(LINK, token)].into_iter().chain(fresh.then_some((BROWSER, browser.as_str()))) {
+                let cookie = format!("{name}={value}; Path=/connect; HttpOnly; SameSite=Lax{secure}");
                 if let Ok(value) = HeaderValue::from_str(&cookie) {
-                    response.headers_mut().insert(SET_COOKIE, value);
+                    response.headers_mut().append(SET_COOKIE, value);
                 }
             }
             response
         }
-        Err(error) => trouble(&error, None, id),
+        Err(error) => trouble(&error, by(token, &error), id),
     }
 }
 
@@ -202,11 +227,14 @@ async fn callback(
     RawQuery(query): RawQuery,
 ) -> Response {
     let app = app.ok().and_then(|Path(app)| app.parse().ok());
-    let Some(app) = app else { return trouble(&ConnectError::StateMismatch, None, &id) };
+    let Some(app) = app else { return trouble(&ConnectError::StateMismatch, WaysOn::default(), &id) };
     let query: Vec<(String, String)> = serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default();
-    match desk.engine.finish_oauth(app, cookie(&headers).as_deref(), query).await {
+    let (browser, link) = (cookie(&headers, BROWSER), cookie(&headers, LINK));
+    match desk.engine.finish_oauth(app, browser.as_deref(), link.as_deref(), query).await {
         Ok(connected) => done(connected),
-        Err(NotConnected { error, return_url }) => trouble(&error, return_url, &id),
+        Err(NotConnected { error, return_url, again }) => {
+            trouble(&error, WaysOn { again: link.filter(|_| again), return_url }, &id)
+        }
     }
 }
 
@@ -222,10 +250,10 @@ async fn wrong_method() -> Response {
     )
 }
 
-fn cookie(headers: &HeaderMap) -> Option<String> {
+fn cookie(headers: &HeaderMap, wanted: &str) -> Option<String> {
     let pairs =
         headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-    let mut found = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == BROWSER);
+    let mut found = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == wanted);
     found.next().map(|(_, value)| value.to_owned())
 }
 
@@ -248,12 +276,27 @@ fn form(status: StatusCode, view: &SessionView, wrong: &Wrong) -> Response {
     html(status, &ConnectPage { view, fields, webhook_url: view.webhook_url.as_ref(), wrong })
 }
 
-fn trouble(error: &ConnectError, return_url: Option<Url>, id: &RequestId) -> Response {
-    let back = return_url.map(|mut url| {
+/// The link once more, unless it is over.
+fn by(token: &str, error: &ConnectError) -> WaysOn {
+    let over = matches!(
+        error,
+        ConnectError::UnknownSession
+            | ConnectError::NotFound
+            | ConnectError::Expired
+            | ConnectError::Used
+            | ConnectError::Connection(ConnectionError::Disconnected)
+    );
+    WaysOn { again: (!over).then(|| token.to_owned()), return_url: None }
+}
+
+fn trouble(error: &ConnectError, ways: WaysOn, id: &RequestId) -> Response {
+    let back = ways.return_url.map(|mut url| {
         url.query_pairs_mut().append_pair("status", "not_connected");
         url
     });
-    let page = |text: &str, status| html(status, &OutcomePage { title: "Not connected", text, back: back.as_ref() });
+    let again = ways.again.as_deref();
+    let page =
+        |text: &str, status| html(status, &OutcomePage { title: "Not connected", text, again, back: back.as_ref() });
     let status = match error {
         ConnectError::UnknownSession | ConnectError::NotFound => StatusCode::NOT_FOUND,
         ConnectError::Expired | ConnectError::Used | ConnectError::Connection(ConnectionError::Disconnected) => {
@@ -276,7 +319,7 @@ fn trouble(error: &ConnectError, return_url: Option<Url>, id: &RequestId) -> Res
 }
 
 fn outcome(status: StatusCode, title: &str, text: &str) -> Response {
-    html(status, &OutcomePage { title, text, back: None })
+    html(status, &OutcomePage { title, text, again: None, back: None })
 }
 
 fn sentence(text: &str) -> String {

@@ -24,7 +24,11 @@ async fn ready(State(desk): State<Desk>) -> Result<&'static str, Problem> {
         Ok(()) => Ok("ready"),
         Err(error) => {
             tracing::warn!(%error, "not ready");
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The store does not answer."))
+            Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-ready",
+                "The store takes nothing in: its disk may be full, or its database away.",
+            ))
         }
     }
 }

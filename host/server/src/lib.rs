@@ -17,17 +17,17 @@ mod hooks;
 mod problem;
 mod request_log;
 mod text;
+mod uploads;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use bulkhead_engine::Engine;
 use bulkhead_vault::Secret;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::util::MapRequestLayer;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
@@ -43,18 +43,23 @@ pub(crate) struct Desk {
     /// Mixed into the hash of every API key, so that a stolen table cannot be searched.
     pub pepper: Arc<Secret>,
     pub clients: Clients,
-    /// Places for components on their way in: each is held in memory as a whole.
-    pub uploads: Arc<Semaphore>,
+    pub uploads: Arc<uploads::Uploads>,
 }
-
-/// Components taken in at once.
-const UPLOADS_AT_ONCE: usize = 4;
 
 /// The whole server as a service.
 pub(crate) fn router(engine: Engine, clients: Clients) -> Router {
     let pepper = Arc::new(auth::pepper(engine.vault()));
-    let desk = Desk { engine, pepper, clients, uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)) };
+    let desk = Desk { engine, pepper, clients, uploads: Arc::default() };
     let within = |limit| from_fn_with_state(limit, deadline::within);
+    // The outermost first. One stack, not a layer on a layer: a router boxes each of those, and clones it per request.
+    let around = ServiceBuilder::new()
+        .layer(SetSensitiveRequestHeadersLayer::new([http::header::AUTHORIZATION, http::header::COOKIE]))
+        .map_request(request_log::keep_only_safe_id)
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(from_fn(request_log::log))
+        .layer(from_fn(body::end_after_refusal))
+        .layer(CatchPanicLayer::custom(problem::panicked));
     let api = api::routes()
         .layer(within(deadline::USUAL))
         .merge(api::waiting().layer(within(deadline::WAITING)))
@@ -67,12 +72,7 @@ pub(crate) fn router(engine: Engine, clients: Clients) -> Router {
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .with_state(desk)
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(axum::middleware::from_fn(request_log::log))
-        .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(MapRequestLayer::new(request_log::keep_only_safe_id))
-        .layer(SetSensitiveRequestHeadersLayer::new([http::header::AUTHORIZATION, http::header::COOKIE]))
+        .layer(around)
 }
 
 /// Serves until `stop` completes, then finishes what is under way.

@@ -12,6 +12,7 @@ use bulkhead_engine::{
 use bulkhead_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use tokio::task::JoinError;
 
 /// One problem.
 #[derive(Debug, Serialize)]
@@ -53,6 +54,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("There is no such {what}."))
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     /// Every failing field at once.
     pub(crate) fn invalid(errors: Vec<InvalidField>) -> Self {
         let detail = "Some fields are not valid; see `errors`.";
@@ -66,7 +71,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status();
         let wait = self.retry_after_s;
         let kind = format!("urn:bulkhead:problem:{}", self.code);
         let document = Document { kind, title: in_words(&self.code), problem: self };
@@ -100,7 +105,7 @@ impl From<EngineFault> for Problem {
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(1);
             }
             EngineFault::Busy { retry_after_ms } => {
-                let detail = "The sandbox is full. Try again in a moment.";
+                let detail = "The host is full. Try again in a moment.";
                 let seconds = retry_after_ms.div_ceil(1_000).max(1);
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(seconds);
             }
@@ -113,7 +118,7 @@ impl From<EngineFault> for Problem {
             _ => {}
         }
         tracing::error!(error = %fault, "a request met a fault of the host");
-        let detail = "The host could not do this. Give its operator the request id.";
+        let detail = "The host could not do this. Give its operator the `x-request-id` of this answer.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 }
@@ -252,6 +257,14 @@ pub(crate) async fn no_such_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "This path does not take this method; see `Allow`.")
 }
 
+/// A task of a handler's ended without an outcome: it broke, as if the handler had, or the host ends.
+pub(crate) fn of_task(ended: JoinError) -> Problem {
+    match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "The host is about to end.").retry_after(1),
+    }
+}
+
 /// A handler broke. What it said is ours alone.
 pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let said =
@@ -260,7 +273,23 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
-        "The host could not do this. Give its operator the request id.",
+        "The host could not do this. Give its operator the `x-request-id` of this answer.",
     )
     .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Mutation: `From<EngineFault>`, the fault's own text as `detail`.
+    #[test]
+    fn what_is_wrong_with_the_host_is_not_told_to_a_client() {
+        let fault = EngineFault::Damaged { what: "a connection's account", problem: "EOF at column 7".to_owned() };
+        let problem = Problem::from(fault);
+        assert_eq!((problem.status, problem.code.as_str()), (500, "internal"));
+        let shown = serde_json::to_string(&problem).unwrap();
+        assert!(!shown.contains("account") && !shown.contains("column"), "{shown}");
+    }
 }

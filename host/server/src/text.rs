@@ -39,6 +39,12 @@ impl Fields {
         self.require(is_key(text), pointer, expected)
     }
 
+    /// What proves something, where one is given: an empty one would be kept as one, and verify nothing.
+    pub(crate) fn secret(self, pointer: &str, given: Option<&str>) -> Self {
+        let is_one = given.is_none_or(|text| !text.trim().is_empty());
+        self.require(is_one, pointer, "a secret is not empty: leave it out, or give the one that the provider shows")
+    }
+
     pub(crate) fn require(mut self, is_so: bool, pointer: &str, expected: impl Into<String>) -> Self {
         if !is_so {
             self.0.push(InvalidField { pointer: pointer.to_owned(), message: expected.into() });

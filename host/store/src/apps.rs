@@ -6,8 +6,10 @@ use bulkhead_manifest::{AppId, TenantId};
 use crate::Json;
 use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
+use crate::paging::Page;
 use crate::row::row;
-use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
+use crate::tx::{SystemRead, SystemTx, TenantRead};
+use crate::unit::Unit;
 use crate::value::bind;
 
 macro_rules! app_columns {
@@ -19,13 +21,13 @@ macro_rules! app_columns {
 catalogue! { "apps";
     INSERT = "INSERT INTO apps (tenant_id, id, connector_name, name, client_id, pins, created_ms)
             VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    SET_PINS = "UPDATE apps SET pins = $3 WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2";
-    SET_CLIENT = "UPDATE apps SET client_id = $3 WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2";
     ONE = concat!("SELECT ", app_columns!(), " FROM apps WHERE id = $1");
     VISIBLE = concat!("SELECT ", app_columns!(), " FROM apps
             WHERE id = $2 AND (tenant_id = $1 OR tenant_id IS NULL)");
-    LIST_OWN = concat!("SELECT ", app_columns!(), " FROM apps WHERE tenant_id = $1 ORDER BY id DESC");
-    LIST_OPERATOR = concat!("SELECT ", app_columns!(), " FROM apps WHERE tenant_id IS NULL ORDER BY id DESC");
+    LIST_OWN = concat!("SELECT ", app_columns!(), " FROM apps WHERE tenant_id = $1 AND id < $2
+            ORDER BY id DESC LIMIT $3");
+    LIST_OPERATOR = concat!("SELECT ", app_columns!(), " FROM apps WHERE tenant_id IS NULL AND id < $1
+            ORDER BY id DESC LIMIT $2");
 }
 
 /// An app to be registered.
@@ -65,30 +67,6 @@ row! {
     }
 }
 
-fn found(rows: u64) -> Result<()> {
-    if rows == 0 { Err(StoreError::NotFound { what: "app" }) } else { Ok(()) }
-}
-
-impl TenantTx {
-    /// Sets where the secrets of an app of this tenant's may go.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn set_app_pins(&mut self, app: AppId, pins: &str) -> Result<()> {
-        let values = bind![Some(self.tenant()), app, pins];
-        found(self.unit.run(&SET_PINS, values).await?)
-    }
-
-    /// Sets the provider's id for an app of this tenant's.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn set_app_client(&mut self, app: AppId, client_id: Option<&str>) -> Result<()> {
-        let values = bind![Some(self.tenant()), app, client_id];
-        found(self.unit.run(&SET_CLIENT, values).await?)
-    }
-}
-
 impl SystemTx {
     /// Registers an app. No tenant: the operator's.
     ///
@@ -99,22 +77,10 @@ impl SystemTx {
         let inserted = self.unit.run(&INSERT, values).await;
         inserted.map(drop).map_err(|error| error.or_not_found("tenant").or_taken("app"))
     }
+}
 
-    /// Sets where the secrets of an app of the operator's may go.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn set_app_pins(&mut self, app: AppId, pins: &str) -> Result<()> {
-        found(self.unit.run(&SET_PINS, bind![None::<TenantId>, app, pins]).await?)
-    }
-
-    /// Sets the provider's id for an app of the operator's.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn set_app_client(&mut self, app: AppId, client_id: Option<&str>) -> Result<()> {
-        found(self.unit.run(&SET_CLIENT, bind![None::<TenantId>, app, client_id]).await?)
-    }
+async fn operators(unit: &mut Unit, page: Page<AppId>) -> Result<Vec<App>> {
+    unit.all(&LIST_OPERATOR, bind![page.start(), page.rows()]).await
 }
 
 impl TenantRead {
@@ -127,14 +93,16 @@ impl TenantRead {
         self.unit.one(&VISIBLE, bind![tenant, app]).await?.ok_or(StoreError::NotFound { what: "app" })
     }
 
-    /// The apps that this tenant may use: its own, then the operator's.
+    /// The apps that this tenant may use, its own and the operator's, newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn apps(&mut self) -> Result<Vec<App>> {
+    pub async fn apps(&mut self, page: Page<AppId>) -> Result<Vec<App>> {
         let tenant = self.tenant();
-        let mut apps: Vec<App> = self.unit.all(&LIST_OWN, bind![tenant]).await?;
-        apps.extend(self.unit.all::<App, _>(&LIST_OPERATOR, bind![]).await?);
+        let mut apps: Vec<App> = self.unit.all(&LIST_OWN, bind![tenant, page.start(), page.rows()]).await?;
+        apps.extend(operators(&mut self.unit, page).await?);
+        apps.sort_by_key(|app| std::cmp::Reverse(app.id));
+        apps.truncate(page.rows() as usize);
         Ok(apps)
     }
 }
@@ -152,7 +120,7 @@ impl SystemRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn apps(&mut self) -> Result<Vec<App>> {
-        self.unit.all(&LIST_OPERATOR, bind![]).await
+    pub async fn apps(&mut self, page: Page<AppId>) -> Result<Vec<App>> {
+        operators(&mut self.unit, page).await
     }
 }

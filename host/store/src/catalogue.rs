@@ -5,8 +5,8 @@
 //! compile time: binding one too few (which SQLite would silently read as NULL) does not compile.
 //!
 //! To add a statement: a line in its noun's `catalogue!`; one that writes many rows at once is a `Many` (`many.rs`). To
-//! add a noun, or a `Many`: a line in [`all`]. A test prepares every statement on both engines and asks SQLite how it
-//! would look each of them up.
+//! add a noun, or a `Many`: a line in [`all`]; a test says where it is missing. Others prepare every statement on both
+//! engines and ask SQLite how it would look each of them up.
 
 /// One statement that takes `N` values.
 #[derive(Clone, Copy)]
@@ -109,6 +109,7 @@ pub(crate) fn all() -> Vec<Listed> {
         crate::credentials::STATEMENTS,
         crate::cursors::STATEMENTS,
         crate::deliveries::STATEMENTS,
+        crate::detail::STATEMENTS,
         crate::enqueue::STATEMENTS,
         crate::events::STATEMENTS,
         crate::journal::STATEMENTS,
@@ -121,7 +122,6 @@ pub(crate) fn all() -> Vec<Listed> {
         crate::run_ends::STATEMENTS,
         crate::runs::STATEMENTS,
         crate::state::STATEMENTS,
-        crate::store::STATEMENTS,
         crate::tenants::STATEMENTS,
     ]
     .concat();

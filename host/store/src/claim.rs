@@ -10,8 +10,8 @@
 //!
 //! Nothing here depends on how many lanes, runs or waiting things there are; only on how many are asked for and how many
 //! are under way. What is ready but may not run is stepped over once per connection: a connection at its concurrency
-//! (there are at most as many as runs under way), or one that is paused or rests, whose lanes are moved to the waiting
-//! ones when they are met.
+//! (there are at most as many as runs under way), or one that needs reauthorization, whose lanes are moved to the
+//! waiting ones when they are met.
 //!
 //! **Why the connection is locked (Postgres).** How many of its lanes run is counted, not kept in a counter: a counter
 //! would be one row that every end of a run writes, and it can drift. A count is only right if nobody else claims for
@@ -86,7 +86,7 @@ catalogue! { "claim";
                         AND l.connection_id <= walk.until ORDER BY l.connection_id LIMIT 1), until, lap, step + 1
                 FROM walk WHERE connection_id IS NOT NULL AND step < $4)
             SELECT w.seat, w.connection_id,
-                   CASE WHEN c.status IN ('paused', 'needs_reauthorization') OR c.not_before_ms > $5 THEN 1 ELSE 0 END,
+                   CASE WHEN c.status = 'needs_reauthorization' THEN 1 ELSE 0 END,
                    c.concurrency, (SELECT count(*) FROM lanes r WHERE r.state = 'running'
                                    AND r.tenant_id = w.tenant_id AND r.connection_id = w.connection_id)
             FROM walk w JOIN connections c ON c.tenant_id = w.tenant_id AND c.id = w.connection_id
@@ -105,8 +105,7 @@ catalogue! { "claim";
                         AND l.connection_id <= walk.until ORDER BY l.connection_id LIMIT 1), until, lap, step + 1
                 FROM walk WHERE connection_id IS NOT NULL AND step < $4)
             SELECT w.seat, w.connection_id,
-                   CAST(CASE WHEN c.status IN ('paused', 'needs_reauthorization') OR c.not_before_ms > $5
-                        THEN 1 ELSE 0 END AS BIGINT),
+                   CAST(CASE WHEN c.status = 'needs_reauthorization' THEN 1 ELSE 0 END AS BIGINT),
                    c.concurrency, (SELECT count(*) FROM lanes r WHERE r.state = 'running'
                                    AND r.tenant_id = w.tenant_id AND r.connection_id = w.connection_id)
             FROM walk w JOIN connections c ON c.tenant_id = w.tenant_id AND c.id = w.connection_id
@@ -117,28 +116,23 @@ catalogue! { "claim";
                 SELECT decode(value ->> 0, 'hex'), decode(value ->> 1, 'hex')
                 FROM jsonb_array_elements(CAST($1 AS JSONB)) AS list (value))
             ORDER BY tenant_id, id FOR NO KEY UPDATE SKIP LOCKED";
-    /// What is ready but may not run goes to wait, until its connection's rest is over or somebody releases it.
-    REST = "UPDATE lanes SET state = 'waiting', ready_at_ms = (
-                SELECT CASE WHEN c.status IN ('paused', 'needs_reauthorization') THEN $5 ELSE c.not_before_ms END
-                FROM connections c WHERE c.tenant_id = $1 AND c.id = $2)
+    /// What is ready but may not run goes to wait, until somebody releases it.
+    REST = "UPDATE lanes SET state = 'waiting', ready_at_ms = $4
             WHERE tenant_id = $1 AND connection_id = $2 AND lane IN (
                 SELECT l.lane FROM connections c JOIN lanes l ON l.tenant_id = c.tenant_id AND l.connection_id = c.id
                 WHERE c.tenant_id = $1 AND c.id = $2 AND l.state = 'ready' AND l.priority = $3
-                AND (c.status IN ('paused', 'needs_reauthorization') OR c.not_before_ms > $4) LIMIT $6)"
+                AND c.status = 'needs_reauthorization' LIMIT $5)"
         => pg "WITH resting AS MATERIALIZED (
-                SELECT l.lane, CASE WHEN c.status IN ('paused', 'needs_reauthorization') THEN $5
-                                    ELSE c.not_before_ms END AS until
-                FROM connections c JOIN lanes l ON l.tenant_id = c.tenant_id AND l.connection_id = c.id
+                SELECT l.lane FROM connections c
+                JOIN lanes l ON l.tenant_id = c.tenant_id AND l.connection_id = c.id
                 WHERE c.tenant_id = $1 AND c.id = $2 AND l.state = 'ready' AND l.priority = $3
-                AND (c.status IN ('paused', 'needs_reauthorization') OR c.not_before_ms > $4) LIMIT $6
-                FOR UPDATE OF l SKIP LOCKED)
-            UPDATE lanes SET state = 'waiting', ready_at_ms = resting.until FROM resting
+                AND c.status = 'needs_reauthorization' LIMIT $5 FOR UPDATE OF l SKIP LOCKED)
+            UPDATE lanes SET state = 'waiting', ready_at_ms = $4 FROM resting
             WHERE lanes.tenant_id = $1 AND lanes.connection_id = $2 AND lanes.lane = resting.lane";
     TAKE = "UPDATE lanes SET state = 'running' WHERE tenant_id = $1 AND connection_id = $2 AND lane IN (
                 SELECT lane FROM lanes WHERE state = 'ready' AND priority = $3 AND tenant_id = $1 AND connection_id = $2
                 ORDER BY ready_at_ms LIMIT (
-                    SELECT CASE WHEN c.status IN ('paused', 'needs_reauthorization') OR c.not_before_ms > $5
-                                  OR c.concurrency <= r.running THEN 0
+                    SELECT CASE WHEN c.status = 'needs_reauthorization' OR c.concurrency <= r.running THEN 0
                                 WHEN c.concurrency - r.running < $4 THEN c.concurrency - r.running ELSE $4 END
                     FROM connections c, (SELECT count(*) AS running FROM lanes
                                          WHERE state = 'running' AND tenant_id = $1 AND connection_id = $2) r
@@ -147,8 +141,7 @@ catalogue! { "claim";
         => pg "WITH picked AS MATERIALIZED (
                 SELECT lane FROM lanes WHERE state = 'ready' AND priority = $3 AND tenant_id = $1 AND connection_id = $2
                 ORDER BY ready_at_ms LIMIT (
-                    SELECT CASE WHEN c.status IN ('paused', 'needs_reauthorization') OR c.not_before_ms > $5
-                                  OR c.concurrency <= r.running THEN 0
+                    SELECT CASE WHEN c.status = 'needs_reauthorization' OR c.concurrency <= r.running THEN 0
                                 WHEN c.concurrency - r.running < $4 THEN c.concurrency - r.running ELSE $4 END
                     FROM connections c, (SELECT count(*) AS running FROM lanes
                                          WHERE state = 'running' AND tenant_id = $1 AND connection_id = $2) r
@@ -235,8 +228,8 @@ impl Store {
         let view = self.look(&mut unit, order).await?;
         let shares = deal(&view.seats, &view.offers, order.per_tenant, order.limit);
         let locked = lock(&mut unit, &view, &shares).await?;
-        let rested = rest(&mut unit, &view, &locked, order.now_ms).await?;
-        let taken = take(&mut unit, &view, &shares, &locked, order.now_ms).await?;
+        let rested = rest(&mut unit, &view, &locked).await?;
+        let taken = take(&mut unit, &view, &shares, &locked).await?;
         let runs = start(&mut unit, &taken, order).await?;
         if woken > 0 || rested > 0 || !taken.is_empty() {
             unit.commit().await?;
@@ -286,11 +279,11 @@ impl Store {
             place,
         });
         let seats = best_seats(seats.collect(), order.per_tenant, limit);
-        self.walk(unit, order, seats, truncated).await
+        self.walk(unit, order.limit, seats, truncated).await
     }
 
-    async fn walk(&self, unit: &mut Unit, order: &ClaimOrder, seats: Vec<Seat>, mut truncated: bool) -> Result<View> {
-        let steps = SPARE_CONNECTIONS + (2 * order.limit as usize).div_ceil(seats.len().max(1));
+    async fn walk(&self, unit: &mut Unit, limit: u32, seats: Vec<Seat>, mut truncated: bool) -> Result<View> {
+        let steps = SPARE_CONNECTIONS + (2 * limit as usize).div_ceil(seats.len().max(1));
         let list: Vec<_> = {
             let rotation = self.rotation();
             let entry = |(index, seat): (usize, &Seat)| {
@@ -301,7 +294,7 @@ impl Store {
         };
         let list = json!(list).to_string();
         let (beginning, end) = (Value::Bytes(Some(&[])), Value::Id(Some(NEWEST)));
-        let values = [Value::from(&list), end, beginning, Value::from(steps as u64), Value::from(order.now_ms)];
+        let values = [Value::from(&list), end, beginning, Value::from(steps as u64)];
         let found: Vec<(u64, ConnectionId, bool, u64, u64)> = unit.all(&WALK, values).await?;
         truncated |= found.len() >= steps;
         let (mut offers, mut resting) = (Vec::new(), Vec::new());
@@ -339,23 +332,17 @@ async fn lock(unit: &mut Unit, view: &View, shares: &[Share]) -> Result<Vec<Conn
     Ok(rows.into_iter().map(|(connection,)| connection).collect())
 }
 
-async fn rest(unit: &mut Unit, view: &View, locked: &[ConnectionId], now_ms: u64) -> Result<u64> {
+async fn rest(unit: &mut Unit, view: &View, locked: &[ConnectionId]) -> Result<u64> {
     let mut rested = 0;
     for (seat, connection) in &view.resting {
         let Some(seat) = view.seats.get(*seat).filter(|_| locked.contains(connection)) else { continue };
-        let values = bind![seat.tenant, *connection, seat.priority.number(), now_ms, NEVER_MS, BATCH];
+        let values = bind![seat.tenant, *connection, seat.priority.number(), NEVER_MS, BATCH];
         rested += unit.run(&REST, values).await?;
     }
     Ok(rested)
 }
 
-async fn take(
-    unit: &mut Unit,
-    view: &View,
-    shares: &[Share],
-    locked: &[ConnectionId],
-    now_ms: u64,
-) -> Result<Vec<Taken>> {
+async fn take(unit: &mut Unit, view: &View, shares: &[Share], locked: &[ConnectionId]) -> Result<Vec<Taken>> {
     let mut taken = Vec::new();
     for share in shares {
         let Some(offer) = view.offers.get(share.offer).filter(|offer| locked.contains(&offer.connection)) else {
@@ -363,7 +350,7 @@ async fn take(
         };
         let Some(seat) = view.seats.get(offer.seat) else { continue };
         let (tenant, connection) = (seat.tenant, offer.connection);
-        let values = bind![tenant, connection, seat.priority.number(), share.want, now_ms];
+        let values = bind![tenant, connection, seat.priority.number(), share.want];
         let lanes: Vec<(String, RunId)> = unit.all(&TAKE, values).await?;
         let of = |(lane, head)| Taken { lane: LaneKey { tenant, connection, lane }, head };
         taken.extend(lanes.into_iter().map(of));

@@ -1,4 +1,5 @@
-//! Connect sessions: one visit to the hosted page. Tokens and states are kept as hashes; each is used once.
+//! Connect sessions: one visit to the hosted page. Tokens and states are kept as hashes; each is used once, and what a
+//! session had sealed goes with its use.
 
 use bulkhead_manifest::{ConnectionId, SessionId, TenantId};
 
@@ -10,18 +11,19 @@ use crate::value::bind;
 
 macro_rules! session_columns {
     () => {
-        "id, tenant_id, connection_id, token_hash, state_hash, browser_hash, pkce, return_url, created_ms, expires_ms, \
-         used_ms"
+        "id, tenant_id, connection_id, token_hash, state_hash, browser_hash, pkce, webhook_secret, return_url, created_ms, \
+         expires_ms, used_ms"
     };
 }
 
 catalogue! { "connect_sessions";
     INSERT = "INSERT INTO connect_sessions (tenant_id, id, connection_id, token_hash, return_url, created_ms, expires_ms)
             VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    BEGIN = "UPDATE connect_sessions SET state_hash = $2, browser_hash = $3, pkce = $4
+    BEGIN = "UPDATE connect_sessions SET state_hash = $2, browser_hash = $3, pkce = $4, webhook_secret = $5
             WHERE id = $1 AND used_ms IS NULL";
-    USE = "UPDATE connect_sessions SET used_ms = $2 WHERE id = $1 AND used_ms IS NULL AND expires_ms > $2";
-    GIVE_BACK = "UPDATE connect_sessions SET used_ms = NULL, state_hash = NULL, browser_hash = NULL, pkce = NULL
+    USE = "UPDATE connect_sessions SET used_ms = $2, pkce = NULL, webhook_secret = NULL
+            WHERE id = $1 AND used_ms IS NULL AND expires_ms > $2";
+    GIVE_BACK = "UPDATE connect_sessions SET used_ms = NULL, state_hash = NULL, browser_hash = NULL
             WHERE id = $1 AND used_ms = $2";
     BY_TOKEN = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE token_hash = $1");
     BY_STATE = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE state_hash = $1");
@@ -44,6 +46,19 @@ pub struct NewSession {
     pub expires_ms: u64,
 }
 
+/// What a visit remembers of whoever went to the provider.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Begun<'a> {
+    /// Of the state that the provider is to give back.
+    pub state_hash: &'a [u8; 32],
+    /// Of what the browser holds.
+    pub browser_hash: &'a [u8; 32],
+    /// The sealed verifier.
+    pub pkce: Option<&'a [u8]>,
+    /// Sealed: what the person gave to verify webhooks with.
+    pub webhook_secret: Option<&'a [u8]>,
+}
+
 row! {
     /// One visit to the connect page.
     pub struct Session {
@@ -61,6 +76,8 @@ row! {
         pub browser_hash: Option<[u8; 32]>;
         /// The sealed verifier.
         pub pkce: Option<Vec<u8>>;
+        /// Sealed: what the person gave to verify webhooks with, which counts when they come back.
+        pub webhook_secret: Option<Vec<u8>>;
         /// Where to go when it is done.
         pub return_url: Option<String>;
         /// When it was made.
@@ -97,20 +114,15 @@ impl SystemTx {
     ///
     /// # Errors
     /// `NotFound` where it does not exist or is used up.
-    pub async fn begin_session(
-        &mut self,
-        session: SessionId,
-        state_hash: &[u8; 32],
-        browser_hash: &[u8; 32],
-        pkce: Option<&[u8]>,
-    ) -> Result<()> {
-        match self.unit.run(&BEGIN, bind![session, state_hash, browser_hash, pkce]).await? {
+    pub async fn begin_session(&mut self, session: SessionId, begun: Begun<'_>) -> Result<()> {
+        let Begun { state_hash, browser_hash, pkce, webhook_secret } = begun;
+        match self.unit.run(&BEGIN, bind![session, state_hash, browser_hash, pkce, webhook_secret]).await? {
             0 => Err(StoreError::NotFound { what: "session" }),
             _ => Ok(()),
         }
     }
 
-    /// Uses a session up. Answers false where it was used or has expired: whoever gets true is the only one.
+    /// Uses a session up, and forgets what it had sealed. Answers false where it was used or has expired: whoever gets true is the only one.
     ///
     /// # Errors
     /// The database's.

@@ -1,7 +1,7 @@
 //! Connections: a tenant's configured, authorised uses of connectors.
 //!
-//! A connection that is paused or needs reauthorization keeps its lanes, and none of them is claimed; any other status
-//! releases them. The claim puts lanes to rest when it meets them (`claim.rs`), so pausing costs nothing.
+//! A connection that needs reauthorization keeps its lanes, and none of them is claimed; any other status releases them.
+//! The claim puts lanes to rest when it meets them (`claim.rs`), so the change of status costs nothing.
 //!
 //! Whoever decides about an authorization (it is new, it is over, it is refused) holds the connection's row from before
 //! it looks at the credential until its unit ends: of two that decide at once, the second sees what the first wrote.
@@ -20,27 +20,17 @@ use crate::value::bind;
 macro_rules! connection_columns {
     () => {
         "id, tenant_id, connector_id, version_id, app_id, environment, name, status, settings, account, account_key, \
-         approved, endpoint, concurrency, not_before_ms, created_ms, updated_ms"
+         approved, endpoint, concurrency, created_ms, updated_ms"
     };
 }
 
 catalogue! { "connections";
     INSERT = "INSERT INTO connections (tenant_id, id, connector_id, version_id, app_id, environment, name, status, settings,
-                approved, endpoint, concurrency, not_before_ms, created_ms, updated_ms)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, 0, $12, $12)";
+                approved, endpoint, concurrency, created_ms, updated_ms)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $12)";
     SET_STATUS = "UPDATE connections SET status = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
-    SET_SETTINGS = "UPDATE connections SET settings = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
     SET_ACCOUNT = "UPDATE connections SET account = $3, account_key = $4, updated_ms = $5
             WHERE tenant_id = $1 AND id = $2";
-    SET_VERSION = "UPDATE connections SET version_id = $3, approved = $4, updated_ms = $5
-            WHERE tenant_id = $1 AND id = $2";
-    SET_APP = "UPDATE connections SET app_id = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
-    SET_CONCURRENCY = "UPDATE connections SET concurrency = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
-    DELAY = "UPDATE connections SET not_before_ms = $3, updated_ms = $4
-            WHERE tenant_id = $1 AND id = $2 AND not_before_ms < $3";
-    /// Lanes that were put to rest are due when their heads are. Those that still have to rest are put back when met.
-    RELEASE_LANES = "UPDATE lanes SET ready_at_ms = due_ms
-            WHERE tenant_id = $1 AND connection_id = $2 AND state = 'waiting' AND ready_at_ms > due_ms";
     ONE = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2");
     /// With it the writer's turn, on SQLite.
     HOLD = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2")
@@ -49,9 +39,9 @@ catalogue! { "connections";
     LIST = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id < $2
             ORDER BY id DESC LIMIT $3");
     BY_ENDPOINT = concat!("SELECT ", connection_columns!(), " FROM connections WHERE endpoint = $1");
-    BY_ACCOUNT = concat!("SELECT ", connection_columns!(), " FROM connections
+    BY_ACCOUNT = "SELECT tenant_id, id FROM connections
             WHERE app_id = $1 AND account_key = $2 AND account_key IS NOT NULL AND status <> 'disconnected'
-            ORDER BY tenant_id, id");
+            ORDER BY tenant_id, id LIMIT $3";
 }
 
 words! {
@@ -63,8 +53,6 @@ words! {
         Active = "active",
         /// The provider no longer accepts the credential: a person has to come.
         NeedsReauthorization = "needs_reauthorization",
-        /// Somebody wants it to rest.
-        Paused = "paused",
         /// Over; its credential is destroyed.
         Disconnected = "disconnected",
     }
@@ -74,7 +62,7 @@ impl ConnectionStatus {
     /// Whether its lanes are claimed.
     #[must_use]
     pub const fn runs(self) -> bool {
-        !matches!(self, Self::NeedsReauthorization | Self::Paused)
+        !matches!(self, Self::NeedsReauthorization)
     }
 }
 
@@ -136,8 +124,6 @@ row! {
         pub endpoint: String;
         /// How many of its lanes may run at once.
         pub concurrency: u32;
-        /// No lane is claimed before.
-        pub not_before_ms: u64;
         /// Since when it is there.
         pub created_ms: u64;
         /// When it last changed.
@@ -186,7 +172,7 @@ impl TenantTx {
         let tenant = self.tenant();
         found(self.unit.run(&SET_STATUS, bind![tenant, connection, status, now_ms]).await?)?;
         if status.runs() {
-            self.unit.run(&RELEASE_LANES, bind![tenant, connection]).await?;
+            self.unit.lanes.release(tenant, connection);
         }
         Ok(())
     }
@@ -222,20 +208,6 @@ impl TenantTx {
         Ok(true)
     }
 
-    /// Sets the tenant's settings.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn set_connection_settings(
-        &mut self,
-        connection: ConnectionId,
-        settings: &str,
-        now_ms: u64,
-    ) -> Result<()> {
-        let values = bind![self.tenant(), connection, settings, now_ms];
-        found(self.unit.run(&SET_SETTINGS, values).await?)
-    }
-
     /// Sets what authorization said of the account, and the key by which webhooks find it.
     ///
     /// # Errors
@@ -249,59 +221,6 @@ impl TenantTx {
     ) -> Result<()> {
         let values = bind![self.tenant(), connection, account, account_key, now_ms];
         found(self.unit.run(&SET_ACCOUNT, values).await?)
-    }
-
-    /// Moves a connection to another version, with what was approved for it.
-    ///
-    /// # Errors
-    /// `NotFound`, also for the version.
-    pub async fn set_connection_version(
-        &mut self,
-        connection: ConnectionId,
-        version: VersionId,
-        approved: &str,
-        now_ms: u64,
-    ) -> Result<()> {
-        let values = bind![self.tenant(), connection, version, approved, now_ms];
-        found(self.unit.run(&SET_VERSION, values).await.map_err(|error| error.or_not_found("version"))?)
-    }
-
-    /// Sets through which app.
-    ///
-    /// # Errors
-    /// `NotFound`, also for the app.
-    pub async fn set_connection_app(
-        &mut self,
-        connection: ConnectionId,
-        app: Option<AppId>,
-        now_ms: u64,
-    ) -> Result<()> {
-        let values = bind![self.tenant(), connection, app, now_ms];
-        found(self.unit.run(&SET_APP, values).await.map_err(|error| error.or_not_found("app"))?)
-    }
-
-    /// Sets how many of its lanes may run at once.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn set_connection_concurrency(
-        &mut self,
-        connection: ConnectionId,
-        concurrency: u32,
-        now_ms: u64,
-    ) -> Result<()> {
-        let values = bind![self.tenant(), connection, concurrency, now_ms];
-        found(self.unit.run(&SET_CONCURRENCY, values).await?)
-    }
-
-    /// Lets a connection rest: no lane of it is claimed before this time. An earlier time than the one set changes
-    /// nothing.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn delay_connection(&mut self, connection: ConnectionId, until_ms: u64, now_ms: u64) -> Result<()> {
-        let values = bind![self.tenant(), connection, until_ms, now_ms];
-        self.unit.run(&DELAY, values).await.map(drop)
     }
 }
 
@@ -335,11 +254,16 @@ impl SystemRead {
         self.unit.one(&BY_ENDPOINT, bind![endpoint]).await
     }
 
-    /// The connections of an app to one account, of whatever tenants. Disconnected ones are left out.
+    /// The connections of an app to one account, of whatever tenants: `most` of them. Disconnected ones are left out.
     ///
     /// # Errors
     /// The database's.
-    pub async fn connections_by_account(&mut self, app: AppId, account_key: &str) -> Result<Vec<Connection>> {
-        self.unit.all(&BY_ACCOUNT, bind![app, account_key]).await
+    pub async fn connections_by_account(
+        &mut self,
+        app: AppId,
+        account_key: &str,
+        most: u32,
+    ) -> Result<Vec<(TenantId, ConnectionId)>> {
+        self.unit.all(&BY_ACCOUNT, bind![app, account_key, most]).await
     }
 }

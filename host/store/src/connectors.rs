@@ -6,6 +6,7 @@ use bulkhead_manifest::{ConnectorId, TenantId, VersionId};
 use crate::Json;
 use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
+use crate::paging::{After, Page};
 use crate::row::row;
 use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
 use crate::unit::Unit;
@@ -25,8 +26,10 @@ catalogue! { "connectors";
             ON CONFLICT (name) WHERE tenant_id IS NULL DO NOTHING";
     OWN = "SELECT id, tenant_id, name, created_ms FROM connectors WHERE tenant_id = $1 AND name = $2";
     OPERATOR = "SELECT id, tenant_id, name, created_ms FROM connectors WHERE tenant_id IS NULL AND name = $1";
-    LIST_OWN = "SELECT id, tenant_id, name, created_ms FROM connectors WHERE tenant_id = $1 ORDER BY name";
-    LIST_OPERATOR = "SELECT id, tenant_id, name, created_ms FROM connectors WHERE tenant_id IS NULL ORDER BY name";
+    LIST_OWN = "SELECT id, tenant_id, name, created_ms FROM connectors WHERE tenant_id = $1 AND name > $2
+            ORDER BY name LIMIT $3";
+    LIST_OPERATOR = "SELECT id, tenant_id, name, created_ms FROM connectors WHERE tenant_id IS NULL AND name > $1
+            ORDER BY name LIMIT $2";
     INSERT_COMPONENT = "INSERT INTO components (digest, bytes, size, created_ms) VALUES ($1, $2, $3, $4)
             ON CONFLICT (digest) DO NOTHING";
     COMPONENT = "SELECT bytes FROM components WHERE digest = $1";
@@ -37,9 +40,12 @@ catalogue! { "connectors";
     VERSION = concat!("SELECT ", version_columns!(), " WHERE v.id = $1");
     VISIBLE_VERSION = concat!("SELECT ", version_columns!(), "
             WHERE v.id = $2 AND (c.tenant_id = $1 OR c.tenant_id IS NULL)");
-    VERSIONS = concat!("SELECT ", version_columns!(), " WHERE v.connector_id = $1 ORDER BY v.id DESC");
-    VISIBLE_VERSIONS = concat!("SELECT ", version_columns!(), "
-            WHERE v.connector_id = $2 AND (c.tenant_id = $1 OR c.tenant_id IS NULL) ORDER BY v.id DESC");
+    LIST_VERSIONS = "SELECT id, version, digest, size, created_ms FROM versions WHERE connector_id = $1 AND id < $2
+            ORDER BY id DESC LIMIT $3";
+    LIST_VISIBLE_VERSIONS = "SELECT v.id, v.version, v.digest, v.size, v.created_ms
+            FROM versions v JOIN connectors c ON c.id = v.connector_id
+            WHERE v.connector_id = $2 AND v.id < $3 AND (c.tenant_id = $1 OR c.tenant_id IS NULL)
+            ORDER BY v.id DESC LIMIT $4";
     NAMED = concat!("SELECT ", version_columns!(), " WHERE v.connector_id = $1 AND v.version = $2");
     VISIBLE_NAMED = concat!("SELECT ", version_columns!(), "
             WHERE v.connector_id = $2 AND v.version = $3 AND (c.tenant_id = $1 OR c.tenant_id IS NULL)");
@@ -130,11 +136,31 @@ row! {
     }
 }
 
+row! {
+    /// A version in a list: which it is, without what it says.
+    pub struct ListedVersion {
+        /// Its id.
+        pub id: VersionId;
+        /// Its name.
+        pub version: String;
+        /// SHA-256 of the component.
+        pub digest: [u8; 32];
+        /// Of the component, in bytes.
+        pub size: u64;
+        /// Since when it is there.
+        pub created_ms: u64;
+    }
+}
+
 async fn connector_named(unit: &mut Unit, tenant: Option<TenantId>, name: &str) -> Result<Option<Connector>> {
     match tenant {
         Some(tenant) => unit.one(&OWN, bind![tenant, name]).await,
         None => unit.one(&OPERATOR, bind![name]).await,
     }
+}
+
+async fn operators(unit: &mut Unit, page: &After) -> Result<Vec<Connector>> {
+    unit.all(&LIST_OPERATOR, bind![page.start(), page.rows()]).await
 }
 
 async fn publish(unit: &mut Unit, tenant: Option<TenantId>, new: &NewVersion) -> Result<Published> {
@@ -217,14 +243,14 @@ impl TenantRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn connectors(&mut self) -> Result<Vec<Connector>> {
+    pub async fn connectors(&mut self, page: &After) -> Result<Vec<Connector>> {
         let tenant = self.tenant();
-        let mut seen: Vec<Connector> = self.unit.all(&LIST_OWN, bind![tenant]).await?;
-        let operators: Vec<Connector> = self.unit.all(&LIST_OPERATOR, bind![]).await?;
-        let hidden = |theirs: &Connector| seen.iter().any(|own| own.name == theirs.name);
-        let visible: Vec<_> = operators.into_iter().filter(|theirs| !hidden(theirs)).collect();
-        seen.extend(visible);
+        let mut seen: Vec<Connector> = self.unit.all(&LIST_OWN, bind![tenant, page.start(), page.rows()]).await?;
+        seen.extend(operators(&mut self.unit, page).await?);
+        // Stable: of two with one name its own comes first, and stays.
         seen.sort_by(|one, other| one.name.cmp(&other.name));
+        seen.dedup_by(|later, first| later.name == first.name);
+        seen.truncate(page.rows() as usize);
         Ok(seen)
     }
 
@@ -254,9 +280,9 @@ impl TenantRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn versions(&mut self, connector: ConnectorId) -> Result<Vec<Version>> {
+    pub async fn versions(&mut self, connector: ConnectorId, page: Page<VersionId>) -> Result<Vec<ListedVersion>> {
         let tenant = self.tenant();
-        self.unit.all(&VISIBLE_VERSIONS, bind![tenant, connector]).await
+        self.unit.all(&LIST_VISIBLE_VERSIONS, bind![tenant, connector, page.start(), page.rows()]).await
     }
 }
 
@@ -274,8 +300,8 @@ impl SystemRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn connectors(&mut self) -> Result<Vec<Connector>> {
-        self.unit.all(&LIST_OPERATOR, bind![]).await
+    pub async fn connectors(&mut self, page: &After) -> Result<Vec<Connector>> {
+        operators(&mut self.unit, page).await
     }
 
     /// One version, whoever's.
@@ -302,8 +328,8 @@ impl SystemRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn versions(&mut self, connector: ConnectorId) -> Result<Vec<Version>> {
-        self.unit.all(&VERSIONS, bind![connector]).await
+    pub async fn versions(&mut self, connector: ConnectorId, page: Page<VersionId>) -> Result<Vec<ListedVersion>> {
+        self.unit.all(&LIST_VERSIONS, bind![connector, page.start(), page.rows()]).await
     }
 
     /// The component with this digest.

@@ -39,8 +39,6 @@ catalogue! { "credentials";
     DELETE = "DELETE FROM credentials WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2";
     ONE = concat!("SELECT ", credential_columns!(), " FROM credentials
             WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3");
-    LIST = concat!("SELECT ", credential_columns!(), " FROM credentials
-            WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 ORDER BY name");
 }
 
 /// Whose secret.
@@ -150,39 +148,9 @@ async fn one(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner, name: &str
     unit.one(&ONE, bind![tenant, &owner.to_string(), name]).await
 }
 
-async fn list(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner) -> Result<Vec<Credential>> {
-    unit.all(&LIST, bind![tenant, &owner.to_string()]).await
-}
-
 /// Ends every refresh lease: those who held one are gone.
 pub(crate) async fn end_leases(unit: &mut Unit, now_ms: u64) -> Result<()> {
     unit.run(&END_LEASES, bind![now_ms]).await.map(drop)
-}
-
-async fn lease(
-    unit: &mut Unit,
-    tenant: Option<TenantId>,
-    owner: Owner,
-    name: &str,
-    holder: &str,
-    now_ms: u64,
-    until_ms: u64,
-) -> Result<RefreshLease> {
-    let text = owner.to_string();
-    let taken: Option<Credential> = unit.one(&LEASE, bind![tenant, &text, name, holder, now_ms, until_ms]).await?;
-    if let Some(credential) = taken {
-        return Ok(RefreshLease::Taken(Box::new(credential)));
-    }
-    let there = one(unit, tenant, owner, name).await?;
-    Ok(there.map_or(RefreshLease::Missing, |there| RefreshLease::Held { until_ms: there.lease_until_ms }))
-}
-
-async fn free(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner, name: &str, holder: &str) -> Result<()> {
-    unit.run(&FREE, bind![tenant, &owner.to_string(), name, holder]).await.map(drop)
-}
-
-async fn delete(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner) -> Result<u64> {
-    unit.run(&DELETE, bind![tenant, &owner.to_string()]).await
 }
 
 impl TenantTx {
@@ -207,8 +175,14 @@ impl TenantTx {
         now_ms: u64,
         until_ms: u64,
     ) -> Result<RefreshLease> {
-        let tenant = self.tenant();
-        lease(&mut self.unit, Some(tenant), owner, name, holder, now_ms, until_ms).await
+        let (tenant, text) = (Some(self.tenant()), owner.to_string());
+        let values = bind![tenant, &text, name, holder, now_ms, until_ms];
+        let taken: Option<Credential> = self.unit.one(&LEASE, values).await?;
+        if let Some(credential) = taken {
+            return Ok(RefreshLease::Taken(Box::new(credential)));
+        }
+        let there = self.credential(owner, name).await?;
+        Ok(there.map_or(RefreshLease::Missing, |there| RefreshLease::Held { until_ms: there.lease_until_ms }))
     }
 
     /// Lets go of the lease without a new secret.
@@ -216,8 +190,8 @@ impl TenantTx {
     /// # Errors
     /// The database's.
     pub async fn free_refresh_lease(&mut self, owner: Owner, name: &str, holder: &str) -> Result<()> {
-        let tenant = self.tenant();
-        free(&mut self.unit, Some(tenant), owner, name, holder).await
+        let tenant = Some(self.tenant());
+        self.unit.run(&FREE, bind![tenant, &owner.to_string(), name, holder]).await.map(drop)
     }
 
     /// Destroys all secrets of an owner. Answers how many.
@@ -225,8 +199,8 @@ impl TenantTx {
     /// # Errors
     /// The database's.
     pub async fn delete_credentials(&mut self, owner: Owner) -> Result<u64> {
-        let tenant = self.tenant();
-        delete(&mut self.unit, Some(tenant), owner).await
+        let tenant = Some(self.tenant());
+        self.unit.run(&DELETE, bind![tenant, &owner.to_string()]).await
     }
 }
 
@@ -238,44 +212,6 @@ impl SystemTx {
     pub async fn put_credential(&mut self, tenant: Option<TenantId>, new: &NewCredential) -> Result<u64> {
         put(&mut self.unit, tenant, new).await
     }
-
-    /// Asks to be the one who refreshes. A holder that asks again prolongs.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn take_refresh_lease(
-        &mut self,
-        tenant: Option<TenantId>,
-        owner: Owner,
-        name: &str,
-        holder: &str,
-        now_ms: u64,
-        until_ms: u64,
-    ) -> Result<RefreshLease> {
-        lease(&mut self.unit, tenant, owner, name, holder, now_ms, until_ms).await
-    }
-
-    /// Lets go of the lease without a new secret.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn free_refresh_lease(
-        &mut self,
-        tenant: Option<TenantId>,
-        owner: Owner,
-        name: &str,
-        holder: &str,
-    ) -> Result<()> {
-        free(&mut self.unit, tenant, owner, name, holder).await
-    }
-
-    /// Destroys all secrets of an owner. Answers how many.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn delete_credentials(&mut self, tenant: Option<TenantId>, owner: Owner) -> Result<u64> {
-        delete(&mut self.unit, tenant, owner).await
-    }
 }
 
 impl TenantRead {
@@ -286,15 +222,6 @@ impl TenantRead {
     pub async fn credential(&mut self, owner: Owner, name: &str) -> Result<Option<Credential>> {
         let tenant = self.tenant();
         one(&mut self.unit, Some(tenant), owner, name).await
-    }
-
-    /// All secrets of an owner of this tenant's, by name.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn credentials(&mut self, owner: Owner) -> Result<Vec<Credential>> {
-        let tenant = self.tenant();
-        list(&mut self.unit, Some(tenant), owner).await
     }
 }
 
@@ -310,13 +237,5 @@ impl SystemRead {
         name: &str,
     ) -> Result<Option<Credential>> {
         one(&mut self.unit, tenant, owner, name).await
-    }
-
-    /// All secrets of an owner, by name. No tenant: of an app of the operator's.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn credentials(&mut self, tenant: Option<TenantId>, owner: Owner) -> Result<Vec<Credential>> {
-        list(&mut self.unit, tenant, owner).await
     }
 }

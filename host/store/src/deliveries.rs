@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, TenantId};
 
@@ -29,7 +30,7 @@ macro_rules! delivery_columns {
 
 macro_rules! listed_columns {
     () => {
-        "id, connection_id, dedupe_key, status, CAST(length(body) AS BIGINT) AS body_bytes, received_ms, duplicates"
+        "id, connection_id, app_id, dedupe_key, status, CAST(length(body) AS BIGINT) AS body_bytes, received_ms, duplicates"
     };
 }
 
@@ -42,7 +43,7 @@ catalogue! { "deliveries";
     LIST_OF_CONNECTION = concat!("SELECT ", listed_columns!(), " FROM deliveries
             WHERE tenant_id = $1 AND connection_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
     SET_STATUS = "UPDATE deliveries SET status = $3 WHERE tenant_id = $1 AND id = $2 RETURNING received_ms";
-    UNROUTED = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE tenant_id IS NULL AND id < $1
+    UNROUTED = concat!("SELECT ", listed_columns!(), " FROM deliveries WHERE tenant_id IS NULL AND id < $1
             ORDER BY id DESC LIMIT $2");
 }
 
@@ -88,6 +89,16 @@ words! {
     }
 }
 
+/// How a request came: everything but its body. Its parts share it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Came {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    /// A list of pairs.
+    pub headers: Json,
+}
+
 /// A verified request, or the part of one that is for one connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDelivery {
@@ -101,14 +112,8 @@ pub struct NewDelivery {
     pub to: Option<(TenantId, ConnectionId)>,
     /// What we make of it.
     pub status: DeliveryStatus,
-    /// As it came.
-    pub method: String,
-    /// As it came.
-    pub path: String,
-    /// As it came.
-    pub query: String,
-    /// As they came: a list of pairs.
-    pub headers: Json,
+    /// The request.
+    pub came: Arc<Came>,
     /// The part's bytes.
     pub body: Vec<u8>,
     /// Now.
@@ -175,6 +180,8 @@ row! {
         pub id: DeliveryId;
         /// For which connection.
         pub connection: Option<ConnectionId>, in "connection_id";
+        /// The app, where it came to an app's address.
+        pub app: Option<AppId>, in "app_id";
         /// The provider's id for it.
         pub dedupe_key: Option<String>;
         /// What we made of it.
@@ -185,6 +192,21 @@ row! {
         pub received_ms: u64;
         /// How often it came again.
         pub duplicates: u64;
+    }
+}
+
+impl NewDelivery {
+    /// What it takes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len() + self.came.bytes()
+    }
+}
+
+impl Came {
+    /// What each part of it takes besides its body.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.path.len() + self.query.len() + self.headers.len()
     }
 }
 
@@ -244,10 +266,10 @@ fn row<'a>(delivery: &'a NewDelivery, scope: &'a str) -> [Value<'a>; 13] {
         scope,
         &delivery.dedupe_key,
         delivery.status,
-        &delivery.method,
-        &delivery.path,
-        &delivery.query,
-        &delivery.headers,
+        &delivery.came.method,
+        &delivery.came.path,
+        &delivery.came.query,
+        &delivery.came.headers,
         &delivery.body,
         delivery.received_ms
     ]
@@ -319,7 +341,7 @@ impl SystemRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn unrouted(&mut self, page: Page<DeliveryId>) -> Result<Vec<Delivery>> {
+    pub async fn unrouted(&mut self, page: Page<DeliveryId>) -> Result<Vec<ListedDelivery>> {
         let before = page.start();
         self.unit.all(&UNROUTED, bind![before, page.rows()]).await
     }

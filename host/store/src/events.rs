@@ -28,8 +28,6 @@ catalogue! { "events";
     FAN_OUT = "INSERT INTO fanout (tenant_id, event_id, route_id, step, run_id) VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (tenant_id, event_id, route_id, step) DO NOTHING";
     POINT_AT = "UPDATE fanout SET run_id = $5 WHERE tenant_id = $1 AND event_id = $2 AND route_id = $3 AND step = $4";
-    FANNED_OUT = "SELECT route_id, step, run_id FROM fanout WHERE tenant_id = $1 AND event_id = $2
-            ORDER BY route_id, step";
     ONE = concat!("SELECT ", event_columns!(), " FROM events WHERE tenant_id = $1 AND id = $2");
     SIZES = "SELECT CAST(octet_length(data) + octet_length(refs) AS BIGINT) FROM events WHERE tenant_id = $1 AND id < $2
             ORDER BY id DESC LIMIT $3";
@@ -92,18 +90,6 @@ row! {
         pub created_ms: u64;
         /// How many routes led here.
         pub depth: u32;
-    }
-}
-
-row! {
-    /// What one step of one route made of an event.
-    pub struct Fanout {
-        /// Which route.
-        pub route: RouteId, in "route_id";
-        /// Which of its steps, from 0.
-        pub step: u32;
-        /// The run.
-        pub run: RunId, in "run_id";
     }
 }
 
@@ -187,14 +173,5 @@ impl TenantRead {
     pub async fn events_of_run(&mut self, run: RunId) -> Result<Vec<Event>> {
         let tenant = self.tenant();
         self.unit.all(&OF_RUN, bind![tenant, run]).await
-    }
-
-    /// What was made of an event.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn fanned_out(&mut self, event: EventId) -> Result<Vec<Fanout>> {
-        let tenant = self.tenant();
-        self.unit.all(&FANNED_OUT, bind![tenant, event]).await
     }
 }

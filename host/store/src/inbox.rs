@@ -30,6 +30,8 @@ use crate::store::{Inner, Store};
 const QUEUE: usize = 1_024;
 /// Requests of one batch: more, and other units wait long for their turn.
 const BATCH: usize = 128;
+/// Nor does a batch go on that holds as many bytes: the next request is of the next.
+const BATCH_BYTES: usize = 16 << 20;
 /// How often a batch is done again that ran into another unit.
 const TRIES: u32 = 4;
 
@@ -75,9 +77,8 @@ pub(crate) async fn keep_coming(store: Weak<Inner>, requests: Requests) {
     loop {
         // Whoever was just told, and is about to come again, comes first: a batch of one would cost a commit.
         tokio::task::yield_now().await;
-        let mut batch = Vec::new();
-        let taken = requests.0.lock().await.recv_many(&mut batch, BATCH).await;
-        let Some(inner) = store.upgrade().filter(|_| taken > 0) else { return };
+        let mut batch = requests.batch().await;
+        let Some(inner) = store.upgrade().filter(|_| !batch.is_empty()) else { return };
         let store = Store { inner };
         let now = Instant::now();
         batch.retain(|request| !request.told.is_closed());
@@ -86,6 +87,22 @@ pub(crate) async fn keep_coming(store: Weak<Inner>, requests: Requests) {
             request.tell(Err(busy(store.inner.wait)));
         }
         store.keep_batch(in_time).await;
+    }
+}
+
+impl Requests {
+    /// One request at least, until the inbox is gone.
+    pub(crate) async fn batch(&self) -> Vec<Request> {
+        let mut queue = self.0.lock().await;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut next = queue.recv().await;
+        while let Some(request) = next {
+            bytes += request.deliveries.iter().map(NewDelivery::bytes).sum::<usize>();
+            batch.push(request);
+            let goes_on = batch.len() < BATCH && bytes < BATCH_BYTES;
+            next = if goes_on { queue.try_recv().ok() } else { None };
+        }
+        batch
     }
 }
 

@@ -1,9 +1,9 @@
 //! The journal: what a run did to the world, in order, so that it is never done twice.
 //!
 //! Each request of a run has a place (`leg`, `seq`, and `sub` within a `send-all`). At most one entry per place is *in
-//! force*. A run that comes back after `later` goes on in a leg of its own: what stands in the one before is kept and
-//! answers nothing any more. From [`READS`] on a `sub` is no request: it is what the guest read of its own connection
-//! after that call.
+//! force*. A run that comes back after `later` goes on in a leg of its own. What is out of force, or of a leg before, answers
+//! nothing any more: its entry is kept to look at (`detail.rs`), its sealed answer is not. From [`READS`] on a `sub` is no
+//! request: it is what the guest read of its own connection after that call.
 //!
 //! An intent is on disk before its request leaves, and only while the lease holds; an answer is on disk before the guest
 //! sees it. On Postgres an intent locks the run against being reaped until it is committed: whoever claims the run next
@@ -28,7 +28,7 @@ use crate::value::bind;
 macro_rules! entry_columns {
     () => {
         "run_id, attempt, leg, seq, sub, fingerprint, request, effect_key, unsafe_request, keyed, sends, intent_ms, \
-         last_intent_ms, answer, answer_ms, retryable, superseded_by"
+         last_intent_ms, answer, answer_ms, retryable"
     };
 }
 
@@ -41,23 +41,23 @@ catalogue! { "journal";
             WHERE journal.fingerprint = excluded.fingerprint AND journal.answer_ms IS NULL
             RETURNING sends";
     RECORD = "INSERT INTO journal (tenant_id, run_id, attempt, leg, seq, sub, fingerprint, request, effect_key,
-                unsafe_request, keyed, sends, intent_ms, last_intent_ms, answer, answer_ms, retryable)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, $13, $14, $15)
+                unsafe_request, keyed, sends, intent_ms, last_intent_ms, answer, answer_ms, shown, retryable)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, $13, $14, $15, $16)
             ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO NOTHING";
-    ANSWER = "UPDATE journal SET answer = $6, answer_ms = $7, retryable = $8
+    ANSWER = "UPDATE journal SET answer = $6, answer_ms = $7, shown = $8, retryable = $9
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
             AND answer_ms IS NULL";
     ANSWER_OF = "SELECT answer, answer_ms FROM journal
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL";
-    WITHDRAW = "UPDATE journal SET answer = $6, answer_ms = $7, retryable = 1, superseded_by = $8
+    WITHDRAW = "UPDATE journal SET answer_ms = $6, shown = $7, retryable = 1, superseded_by = $8
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
             AND answer_ms IS NULL";
-    SUPERSEDE_AFTER = "UPDATE journal SET superseded_by = $6 WHERE tenant_id = $1 AND run_id = $2 AND leg = $3
-            AND (seq > $4 OR seq = $4 AND sub >= $5) AND superseded_by IS NULL";
-    SUPERSEDE_ONE = "UPDATE journal SET superseded_by = $6
+    SUPERSEDE_AFTER = "UPDATE journal SET superseded_by = $6, answer = NULL
+            WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND (seq > $4 OR seq = $4 AND sub >= $5) AND superseded_by IS NULL";
+    SUPERSEDE_ONE = "UPDATE journal SET superseded_by = $6, answer = NULL
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL";
     /// What a person says is not there was not carried out: the time for which the provider keeps its key starts anew.
-    SEND_ANEW = "UPDATE journal SET superseded_by = $6, retryable = 1
+    SEND_ANEW = "UPDATE journal SET superseded_by = $6, answer = NULL, retryable = 1
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
             AND coalesce(answer_ms, 0) = $7";
     IN_FORCE = concat!("SELECT ", entry_columns!(), " FROM journal
@@ -66,7 +66,8 @@ catalogue! { "journal";
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND superseded_by IS NULL ORDER BY seq, sub";
     FIRST_SENT = "SELECT effect_key, min(intent_ms) FROM journal
             WHERE tenant_id = $1 AND run_id = $2 AND effect_key IS NOT NULL AND retryable = 0 GROUP BY effect_key";
-    ALL = concat!("SELECT ", entry_columns!(), " FROM journal WHERE tenant_id = $1 AND run_id = $2 ORDER BY entry");
+    FORGET = "UPDATE journal SET answer = NULL WHERE tenant_id = $1 AND run_id = $2 AND leg = $3
+            AND superseded_by IS NULL";
 }
 
 /// From here on, a `sub` is what was read after the call, by the attempt that is the rest.
@@ -102,6 +103,8 @@ pub struct NewEntry {
     pub answer: Vec<u8>,
     /// When that came.
     pub answer_ms: u64,
+    /// The answer, for people.
+    pub shown: Json,
     /// Whether a retry asks again from here.
     pub retryable: bool,
 }
@@ -117,6 +120,8 @@ pub struct NewAnswer {
     pub answer: Vec<u8>,
     /// When it came.
     pub answer_ms: u64,
+    /// The answer, for people.
+    pub shown: Json,
     /// Whether a retry asks again from here.
     pub retryable: bool,
 }
@@ -131,7 +136,7 @@ pub struct Answered {
 }
 
 row! {
-    /// One request of a run.
+    /// One request of a run, in force.
     pub struct Entry {
         /// Whose.
         pub run: RunId, in "run_id";
@@ -165,8 +170,6 @@ row! {
         pub answer_ms: Option<u64>;
         /// Whether a retry asks again from here.
         pub retryable: bool;
-        /// The attempt that put it out of force.
-        pub superseded_by: Option<u32>;
     }
 }
 
@@ -213,6 +216,11 @@ pub(crate) async fn send_anew(
     Ok(())
 }
 
+/// Drops the answers of a leg that the run has left.
+pub(crate) async fn forget(unit: &mut Unit, lease: &Lease) -> Result<()> {
+    unit.run(&FORGET, bind![lease.tenant, lease.run, lease.leg]).await.map(drop)
+}
+
 impl TenantTx {
     /// Writes down that a request is about to leave. A second time for the same place counts `sends` up.
     ///
@@ -250,7 +258,7 @@ impl TenantTx {
         }
         let tenant = self.tenant();
         leases::hold(&mut self.unit, tenant, lease).await?;
-        for NewEntry { intent, answer, answer_ms, retryable } in entries {
+        for NewEntry { intent, answer, answer_ms, shown, retryable } in entries {
             let values = bind![
                 tenant,
                 lease.run,
@@ -266,6 +274,7 @@ impl TenantTx {
                 intent.now_ms,
                 answer,
                 *answer_ms,
+                shown,
                 *retryable
             ];
             self.unit.run(&RECORD, values).await?;
@@ -279,10 +288,10 @@ impl TenantTx {
     /// `NotFound` where nothing was intended at this place.
     pub async fn answer(&mut self, lease: &Lease, answer: &NewAnswer) -> Result<Answered> {
         let (tenant, run) = (self.tenant(), lease.run);
-        let NewAnswer { seq, sub, answer, answer_ms, retryable } = answer;
+        let NewAnswer { seq, sub, answer, answer_ms, shown, retryable } = answer;
         // The run before its journal, as everybody locks them.
         let held = leases::holds(&mut self.unit, tenant, lease).await?;
-        let values = bind![tenant, run, lease.leg, *seq, *sub, answer, *answer_ms, *retryable];
+        let values = bind![tenant, run, lease.leg, *seq, *sub, answer, *answer_ms, shown, *retryable];
         let mut earlier = None;
         if self.unit.run(&ANSWER, values).await? == 0 {
             let there: Option<(Option<Vec<u8>>, Option<u64>)> =
@@ -347,15 +356,6 @@ impl TenantRead {
         let tenant = self.tenant();
         self.unit.all(&FIRST_SENT, bind![tenant, run]).await
     }
-
-    /// Every entry, superseded ones too, as they were written.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn journal_all(&mut self, run: RunId) -> Result<Vec<Entry>> {
-        let tenant = self.tenant();
-        self.unit.all(&ALL, bind![tenant, run]).await
-    }
 }
 
 impl Store {
@@ -375,11 +375,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn withdraw(&self, lease: &Lease, answer: &NewAnswer) -> Result<()> {
+    pub async fn withdraw(&self, lease: &Lease, (seq, sub): (u32, u32), answer_ms: u64, shown: &str) -> Result<()> {
         let mut tx = self.tenant(lease.tenant).await?;
         leases::holds(&mut tx.unit, lease.tenant, lease).await?;
-        let NewAnswer { seq, sub, answer, answer_ms, .. } = answer;
-        let values = bind![lease.tenant, lease.run, lease.leg, *seq, *sub, answer, *answer_ms, lease.attempt];
+        let values = bind![lease.tenant, lease.run, lease.leg, seq, sub, answer_ms, shown, lease.attempt];
         tx.unit.run(&WITHDRAW, values).await?;
         tx.commit().await
     }

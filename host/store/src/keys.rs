@@ -24,6 +24,7 @@ catalogue! { "keys";
             WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2";
     TOUCH = "UPDATE api_keys SET last_used_ms = $2 WHERE id = $1
             AND (last_used_ms IS NULL OR last_used_ms < CAST($2 AS BIGINT) - 60000)";
+    ONE = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2");
     BY_HASH = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE hash = $1");
     OF_TENANT = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
     OF_OPERATOR = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE tenant_id IS NULL AND id < $1 ORDER BY id DESC LIMIT $2");
@@ -120,6 +121,14 @@ impl SystemRead {
     /// The database's.
     pub async fn key_by_hash(&mut self, hash: &[u8; 32]) -> Result<Option<Key>> {
         self.unit.one(&BY_HASH, bind![hash]).await
+    }
+
+    /// One key of a tenant's or the operator's.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn key(&mut self, tenant: Option<TenantId>, key: KeyId) -> Result<Key> {
+        self.unit.one(&ONE, bind![tenant, key]).await?.ok_or(StoreError::NotFound { what: "key" })
     }
 
     /// A tenant's or the operator's keys, newest first.

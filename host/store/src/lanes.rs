@@ -24,7 +24,8 @@
 //! two that are made at the same time have none.
 //!
 //! **Locks.** On Postgres a lane's row is what orders an arrival against the departure of the last run before it. All
-//! of a unit's lanes are touched inside its commit, sorted, so that no two units wait for each other in a circle.
+//! of a unit's lanes are touched inside its commit, sorted, so that no two units wait for each other in a circle; also
+//! those that a connection put to rest and that a unit releases.
 //!
 //! **Urgency.** A lane has the priority of its head, or of a more urgent run further back, until that one is through.
 
@@ -49,6 +50,14 @@ catalogue! { "lanes";
                 priority = CASE WHEN urgent_upto >= $8 AND priority < $7 THEN priority ELSE $7 END
             WHERE tenant_id = $1 AND connection_id = $2 AND lane = $3";
     REMOVE = "DELETE FROM lanes WHERE tenant_id = $1 AND connection_id = $2 AND lane = $3";
+    /// Lanes that were put to rest are due when their heads are.
+    RELEASE = "UPDATE lanes SET ready_at_ms = due_ms
+            WHERE tenant_id = $1 AND connection_id = $2 AND state = 'waiting' AND ready_at_ms > due_ms"
+        => pg "WITH held AS MATERIALIZED (
+                SELECT tenant_id AS t, connection_id AS c, lane AS l FROM lanes
+                WHERE tenant_id = $1 AND connection_id = $2 AND state = 'waiting' AND ready_at_ms > due_ms
+                ORDER BY lane FOR UPDATE)
+            UPDATE lanes SET ready_at_ms = due_ms FROM held WHERE tenant_id = t AND connection_id = c AND lane = l";
 }
 
 /// Runs arrive, each at a lane of its own. An existing lane keeps its head; its row is locked against going away
@@ -97,6 +106,8 @@ impl Arrival {
 
 #[derive(Default)]
 struct Work {
+    /// Release what rests of the connection's lanes.
+    release: bool,
     arrival: Option<Arrival>,
     /// Look for the head anew, as of this time.
     settle: Option<u64>,
@@ -114,6 +125,11 @@ impl LaneWork {
         }
     }
 
+    /// What a connection put to rest may be claimed again. No lane's name comes before the empty one.
+    pub(crate) fn release(&mut self, tenant: TenantId, connection: ConnectionId) {
+        self.0.entry(LaneKey { tenant, connection, lane: String::new() }).or_default().release = true;
+    }
+
     pub(crate) fn settle(&mut self, lane: LaneKey, now_ms: u64) {
         self.0.entry(lane).or_default().settle = Some(now_ms);
     }
@@ -124,6 +140,10 @@ impl Unit {
     pub(crate) async fn settle_lanes(&mut self) -> Result<()> {
         let mut joined = Vec::new();
         for (lane, work) in std::mem::take(&mut self.lanes).0 {
+            if work.release {
+                self.join_lanes(&std::mem::take(&mut joined)).await?;
+                self.run(&RELEASE, bind![lane.tenant, lane.connection]).await?;
+            }
             let settled = work.settle.map(|now_ms| (lane.clone(), now_ms));
             joined.extend(work.arrival.map(|arrival| (lane, arrival)));
             if let Some((lane, now_ms)) = settled {

@@ -125,7 +125,7 @@ impl SystemRead {
     }
 }
 
-/// When a lane is due that waits for a person: of a paused connection, say.
+/// When a lane is due that waits for a person: of a connection to be authorized again, say.
 pub(crate) const NEVER_MS: u64 = i64::MAX as u64;
 
 impl Store {

@@ -22,6 +22,8 @@ catalogue! { "links";
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
     REFRESH = "UPDATE links SET external_version = $6, hash = COALESCE($7, hash), updated_ms = $8
             WHERE tenant_id = $1 AND connection_id = $2 AND stream = $3 AND record_id = $4 AND external_id = $5";
+    FORGET_HASH = "UPDATE links SET hash = NULL
+            WHERE tenant_id = $1 AND connection_id = $2 AND stream = $3 AND record_id = $4";
     REMOVE = "DELETE FROM links WHERE tenant_id = $1 AND connection_id = $2 AND stream = $3 AND record_id = $4";
     OF_RECORD = concat!("SELECT ", link_columns!(), " FROM links
             WHERE tenant_id = $1 AND connection_id = $2 AND stream = $3 AND record_id = $4");
@@ -44,7 +46,7 @@ row! {
         pub external_id: String;
         /// Its version there.
         pub external_version: Option<String>;
-        /// Of what was last sent or seen; none keeps the one that is there.
+        /// Of what was last sent or seen; none where something was sent since. In a write none keeps the one that is there.
         pub hash: Option<[u8; 32]>;
         /// When.
         pub updated_ms: u64;
@@ -82,6 +84,15 @@ impl TenantTx {
             existing_record: by_external.map(|link| link.record_id),
             existing_external: by_record.map(|link| link.external_id),
         })))
+    }
+
+    /// What the provider has of a record is not known from here on, until it is sent or seen again.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget_hash(&mut self, connection: ConnectionId, stream: &str, record_id: &str) -> Result<()> {
+        let values = bind![self.tenant(), connection, stream, record_id];
+        self.unit.run(&FORGET_HASH, values).await.map(drop)
     }
 
     /// Takes a record's link away. Answers whether it had one.

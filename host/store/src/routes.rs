@@ -5,31 +5,32 @@ use bulkhead_manifest::{ConnectionId, RouteId, TenantId};
 use crate::Json;
 use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
-use crate::paging::Page;
+use crate::paging::{Page, Part, fitting};
 use crate::row::row;
 use crate::tx::{TenantRead, TenantTx};
 use crate::value::bind;
 
 macro_rules! route_columns {
     () => {
-        "id, tenant_id, name, connection_id, event_name, steps, enabled, created_ms"
+        "id, tenant_id, name, connection_id, event_name, steps, created_ms"
     };
 }
 
 catalogue! { "routes";
-    INSERT = "INSERT INTO routes (tenant_id, id, name, connection_id, event_name, steps, enabled, created_ms)
-            VALUES ($1, $2, $3, $4, $5, $6, 1, $7)";
+    INSERT = "INSERT INTO routes (tenant_id, id, name, connection_id, event_name, steps, created_ms)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
     REMOVE = "DELETE FROM routes WHERE tenant_id = $1 AND id = $2";
-    ENABLE = "UPDATE routes SET enabled = $3 WHERE tenant_id = $1 AND id = $2";
     ONE = concat!("SELECT ", route_columns!(), " FROM routes WHERE tenant_id = $1 AND id = $2");
+    SIZES = "SELECT CAST(octet_length(steps) AS BIGINT) FROM routes WHERE tenant_id = $1 AND id < $2
+            ORDER BY id DESC LIMIT $3";
     LIST = concat!("SELECT ", route_columns!(), " FROM routes WHERE tenant_id = $1 AND id < $2
             ORDER BY id DESC LIMIT $3");
     COUNT_FOR_EVENT = "SELECT count(*) FROM routes WHERE tenant_id = $1 AND connection_id = $2 AND event_name = $3";
     FOR_EVENT = concat!("SELECT ", route_columns!(), " FROM routes
-            WHERE tenant_id = $1 AND connection_id = $2 AND event_name = $3 AND enabled = 1 ORDER BY id");
+            WHERE tenant_id = $1 AND connection_id = $2 AND event_name = $3 ORDER BY id");
 }
 
-/// A route to be made. It is enabled.
+/// A route to be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewRoute {
     /// Its id.
@@ -61,8 +62,6 @@ row! {
         pub event_name: String;
         /// What to do.
         pub steps: Json;
-        /// Whether it does it.
-        pub enabled: bool;
         /// Since when it is there.
         pub created_ms: u64;
     }
@@ -94,15 +93,6 @@ impl TenantTx {
         let values = bind![self.tenant(), route];
         found(self.unit.run(&REMOVE, values).await?)
     }
-
-    /// Switches a route on or off.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn set_route_enabled(&mut self, route: RouteId, enabled: bool) -> Result<()> {
-        let values = bind![self.tenant(), route, enabled];
-        found(self.unit.run(&ENABLE, values).await?)
-    }
 }
 
 fn found(rows: u64) -> Result<()> {
@@ -123,10 +113,11 @@ impl TenantRead {
     ///
     /// # Errors
     /// The database's.
-    pub async fn routes(&mut self, page: Page<RouteId>) -> Result<Vec<Route>> {
-        let tenant = self.tenant();
-        let before = page.start();
-        self.unit.all(&LIST, bind![tenant, before, page.rows()]).await
+    pub async fn routes(&mut self, page: Page<RouteId>) -> Result<Part<Route>> {
+        let (tenant, before) = (self.tenant(), page.start());
+        let sizes: Vec<(u64,)> = self.unit.all(&SIZES, bind![tenant, before, page.rows() + 1]).await?;
+        let rows = self.unit.all(&LIST, bind![tenant, before, fitting(&sizes, page.rows())]).await?;
+        Ok(Part { more: rows.len() < sizes.len(), rows })
     }
 
     /// How many routes an event of a connection has, enabled or not.

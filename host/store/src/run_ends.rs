@@ -200,7 +200,8 @@ impl TenantTx {
         let Park { run_at_ms, resume, deadline_ms } = park;
         let values = bind![self.tenant(), lease.run, lease.fence, run_at_ms, resume, deadline_ms];
         let left: Option<Left> = self.unit.one(&PARK, values).await?;
-        self.back_in_line(lease, left, attempt).await
+        self.back_in_line(lease, left, attempt).await?;
+        journal::forget(&mut self.unit, lease).await
     }
 
     async fn back_in_line(&mut self, lease: &Lease, left: Option<Left>, attempt: &AttemptEnd) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Runs: their rows, and how people look at them.
 //!
-//! Getting in line is in `enqueue.rs`, claiming in `claim.rs`, what keeps a claim alive in `leases.rs`, every way to end or reopen one in `run_ends.rs`.
+//! Getting in line is in `enqueue.rs`, claiming in `claim.rs`, what keeps a claim alive in `leases.rs`, every way to end or reopen one in
+//! `run_ends.rs`, what else there is to see of one in `detail.rs`.
 
-use bulkhead_manifest::{ConnectionId, RunId, TenantId, VersionId};
+use bulkhead_manifest::{ConnectionId, RunId, TenantId};
 
 use crate::Json;
 use crate::catalogue::catalogue;
@@ -33,6 +34,7 @@ macro_rules! listed_columns {
 
 catalogue! { "runs";
     ONE = concat!("SELECT ", run_columns!(), " FROM runs WHERE tenant_id = $1 AND id = $2");
+    STATE = "SELECT state FROM runs WHERE tenant_id = $1 AND id = $2";
     LIST = concat!("SELECT ", listed_columns!(), " FROM runs WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
     LIST_OF_CONNECTION = concat!("SELECT ", listed_columns!(), " FROM runs
             WHERE tenant_id = $1 AND connection_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
@@ -47,8 +49,6 @@ catalogue! { "runs";
             WHERE tenant_id = $1 AND id < $2 AND state = $4 AND finished_ms IS NOT NULL ORDER BY id DESC LIMIT $3");
     LIST_UNFINISHED = concat!("SELECT ", listed_columns!(), " FROM runs
             WHERE tenant_id = $1 AND id < $2 AND state = $4 AND finished_ms IS NULL ORDER BY id DESC LIMIT $3");
-    ATTEMPTS = "SELECT run_id, number, started_ms, ended_ms, outcome, failure, log, logs_dropped, version_id, usage
-            FROM attempts WHERE tenant_id = $1 AND run_id = $2 ORDER BY number";
     DEPTH = "SELECT state, count(*) FROM lanes WHERE tenant_id = $1 GROUP BY state";
     DEPTH_OF_ALL = "SELECT state, count(*) FROM lanes GROUP BY state";
 }
@@ -242,32 +242,6 @@ impl Run {
     }
 }
 
-row! {
-    /// One try at a run, after it ended.
-    pub struct Attempt {
-        /// Whose.
-        pub run: RunId, in "run_id";
-        /// 1 for the first.
-        pub number: u32;
-        /// When it began.
-        pub started_ms: u64;
-        /// When it ended.
-        pub ended_ms: u64;
-        /// A word for how it ended: a run's state, a stop's code, `lost`.
-        pub outcome: String;
-        /// Why it did not work.
-        pub failure: Option<Json>;
-        /// What the guest said: a list.
-        pub log: Json;
-        /// How much more it said.
-        pub logs_dropped: u64;
-        /// Which version ran.
-        pub version: Option<VersionId>, in "version_id";
-        /// What it used.
-        pub usage: Json;
-    }
-}
-
 /// Which runs to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
@@ -298,6 +272,16 @@ impl TenantRead {
         self.unit.one(&ONE, bind![tenant, run]).await?.ok_or(StoreError::NotFound { what: "run" })
     }
 
+    /// Where a run is in its life, without what goes in and comes out.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn run_state(&mut self, run: RunId) -> Result<RunState> {
+        let tenant = self.tenant();
+        let state: Option<(RunState,)> = self.unit.one(&STATE, bind![tenant, run]).await?;
+        state.map(|(state,)| state).ok_or(StoreError::NotFound { what: "run" })
+    }
+
     /// Runs, newest first.
     ///
     /// # Errors
@@ -316,15 +300,6 @@ impl TenantRead {
             (None, Some(state)) if state.ended() => unit.all(&LIST_ENDED, bind![tenant, before, rows, state]).await,
             (None, Some(state)) => unit.all(&LIST_UNFINISHED, bind![tenant, before, rows, state]).await,
         }
-    }
-
-    /// The attempts of a run that have ended, in order.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn attempts(&mut self, run: RunId) -> Result<Vec<Attempt>> {
-        let tenant = self.tenant();
-        self.unit.all(&ATTEMPTS, bind![tenant, run]).await
     }
 
     /// How much this tenant has in line.

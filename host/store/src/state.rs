@@ -30,23 +30,7 @@ catalogue! { "state";
 }
 
 impl TenantTx {
-    /// Sets a value, or removes it. Without an ordering key, say `""`.
-    ///
-    /// # Errors
-    /// `NotFound` where this tenant has no such connection.
-    pub async fn put_state(
-        &mut self,
-        connection: ConnectionId,
-        ordering_key: &str,
-        key: &str,
-        value: Option<&str>,
-        now_ms: u64,
-    ) -> Result<()> {
-        let value = value.map(str::to_owned);
-        self.put_states(connection, ordering_key, &[(key.to_owned(), value)], now_ms).await
-    }
-
-    /// Sets or removes several values, in order.
+    /// Sets or removes values, in order. Without an ordering key, say `""`.
     ///
     /// # Errors
     /// `NotFound` where this tenant has no such connection.

@@ -16,18 +16,13 @@ use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
-use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
 use crate::fair::Rotation;
 use crate::inbox::{self, Inbox};
 use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
 use crate::unit::{Link, Unit};
-use crate::value::{bind, hex};
+use crate::value::hex;
 use crate::writer::Writer;
-
-catalogue! { "store";
-    PING = "SELECT CAST(1 AS BIGINT)";
-}
 
 /// Where the store is and how much of it to use.
 #[derive(Clone, Debug)]
@@ -138,15 +133,6 @@ impl Store {
 
     pub(crate) async fn system_unit(&self) -> Result<Unit> {
         self.begin(Access::Write, None).await
-    }
-
-    /// One read, to see whether the database answers.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn ping(&self) -> Result<()> {
-        let mut read = self.system_read().await?;
-        read.unit.one::<(i64,), _>(&PING, bind![]).await.map(drop)
     }
 
     /// Commits what is finished, closes every connection, lets go of the lock. Units begun later are `Closed`.

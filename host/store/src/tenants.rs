@@ -6,7 +6,7 @@ use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
 use crate::paging::Page;
 use crate::row::row;
-use crate::tx::{SystemRead, SystemTx, TenantRead};
+use crate::tx::{SystemRead, SystemTx};
 use crate::value::bind;
 
 catalogue! { "tenants";
@@ -57,16 +57,5 @@ impl SystemRead {
     pub async fn tenants(&mut self, page: Page<TenantId>) -> Result<Vec<Tenant>> {
         let before = page.start();
         self.unit.all(&LIST, bind![before, page.rows()]).await
-    }
-}
-
-impl TenantRead {
-    /// This tenant's own row.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn tenant_row(&mut self) -> Result<Tenant> {
-        let tenant = self.tenant();
-        self.unit.one(&ONE, bind![tenant]).await?.ok_or(StoreError::NotFound { what: "tenant" })
     }
 }

@@ -1,8 +1,8 @@
 //! Envelope encryption of stored secrets.
 //!
 //! Every version of every secret has a data key of its own. The data key encrypts the secret, bound
-//! to whose it is; the key provider encrypts the data key, bound to the id of the key it used.
-//! Rotation re-wraps data keys and never touches a payload.
+//! to whose it is; the key provider encrypts the data key, bound to the id of the key it used. That id
+//! stands beside it and not in the payload, so that a data key can be wrapped anew without the secret.
 //!
 //! Invariant: a sealed secret opens only for the same tenant, owner, name and version it was sealed
 //! for, so a row copied to another tenant is worthless.
@@ -56,16 +56,6 @@ impl Context<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed(pub Vec<u8>);
 
-impl Sealed {
-    /// Which key its data key is wrapped under, so that rotation can find what is left to re-wrap.
-    ///
-    /// # Errors
-    /// [`VaultError::Malformed`].
-    pub fn key_id(&self) -> Result<&str, VaultError> {
-        Parts::read(&self.0).map(|parts| parts.key_id)
-    }
-}
-
 /// Seals, opens and derives. Cheap to clone.
 #[derive(Clone)]
 pub struct Vault {
@@ -75,7 +65,7 @@ pub struct Vault {
 
 impl Vault {
     /// A vault over a key provider. `root` is the secret sub-keys are derived from: it must be the same
-    /// at every start and on every node, and survive rotation.
+    /// at every start and on every node.
     pub fn new(keys: Arc<dyn KeyProvider>, root: Secret) -> Self {
         Self { keys, root: Arc::new(root) }
     }
@@ -108,19 +98,8 @@ impl Vault {
         aead::decrypt(&dek, &context.associated_data(), parts.payload)
     }
 
-    /// The same secret with its data key wrapped under the key now active. The payload stays as it is,
-    /// so this needs no context and never sees the secret.
-    ///
-    /// # Errors
-    /// Those of [`Vault::open`], except that the payload is not looked at.
-    pub fn rewrap(&self, sealed: &Sealed) -> Result<Sealed, VaultError> {
-        let parts = Parts::read(&sealed.0)?;
-        let dek = self.keys.unwrap(&parts.wrapped(), WRAP_PURPOSE)?;
-        assemble(&self.keys.wrap(&dek, WRAP_PURPOSE)?, parts.payload)
-    }
-
-    /// A 256-bit sub-key for one purpose, the same at every start and after every rotation. Give each
-    /// purpose a label of its own and never use one key for two.
+    /// A 256-bit sub-key for one purpose, the same at every start. Give each purpose a label of its own
+    /// and never use one key for two.
     pub fn derive(&self, label: &str) -> Secret {
         Secret::from_array(hmac_sha256_framed(&self.root, &[DERIVE_PURPOSE, label.as_bytes()]))
     }
@@ -173,11 +152,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
     use super::*;
 
-    fn vault() -> (tempfile::TempDir, Arc<LocalKeys>, Vault) {
+    fn vault() -> (tempfile::TempDir, Vault) {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Arc::new(LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap());
-        let vault = Vault::new(keys.clone(), keys.root());
-        (folder, keys, vault)
+        let vault = Vault::local(LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap());
+        (folder, vault)
     }
 
     fn tenant(byte: u8) -> Option<TenantId> {
@@ -194,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_sealed_secret_opens_again() {
-        let (_folder, _, vault) = vault();
+        let (_folder, vault) = vault();
         for text in [String::new(), "hunter2".into(), "x".repeat(1_000_000)] {
             let sealed = vault.seal(&context(tenant(1)), &Secret::from_string(text.clone())).unwrap();
             assert_eq!(vault.open(&context(tenant(1)), &sealed).unwrap().expose_str().unwrap(), text);
@@ -203,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_sealed_secret_does_not_contain_it_and_is_never_the_same_twice() {
-        let (_folder, _, vault) = vault();
+        let (_folder, vault) = vault();
         let (one, two) =
             (vault.seal(&context(None), &secret()).unwrap(), vault.seal(&context(None), &secret()).unwrap());
         assert_ne!(one, two);
@@ -213,7 +191,7 @@ mod tests {
     /// With any part left out of `associated_data` this fails.
     #[test]
     fn a_secret_opens_for_nobody_and_nothing_else() {
-        let (_folder, _, vault) = vault();
+        let (_folder, vault) = vault();
         let own = context(tenant(1));
         let sealed = vault.seal(&own, &secret()).unwrap();
         let others = [
@@ -234,7 +212,7 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_or_missing_byte_is_noticed() {
-        let (_folder, _, vault) = vault();
+        let (_folder, vault) = vault();
         let sealed = vault.seal(&context(tenant(1)), &secret()).unwrap();
         for bit in 0..sealed.0.len() * 8 {
             let mut damaged = sealed.clone();
@@ -248,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_data_key_moved_from_another_secret_opens_nothing() {
-        let (_folder, _, vault) = vault();
+        let (_folder, vault) = vault();
         let (one, two) =
             (vault.seal(&context(tenant(1)), &secret()).unwrap(), vault.seal(&context(tenant(1)), &secret()).unwrap());
         let mixed = assemble(&Parts::read(&one.0).unwrap().wrapped(), Parts::read(&two.0).unwrap().payload).unwrap();
@@ -256,23 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn rotation_wraps_the_data_key_anew_and_leaves_the_payload_alone() {
-        let (_folder, keys, vault) = vault();
-        let sealed = vault.seal(&context(tenant(1)), &secret()).unwrap();
-        keys.rotate().unwrap();
-        let rewrapped = vault.rewrap(&sealed).unwrap();
-        assert_eq!(rewrapped.key_id().unwrap(), keys.active_key_id());
-        assert_ne!(sealed.key_id().unwrap(), keys.active_key_id());
-        assert_eq!(Parts::read(&rewrapped.0).unwrap().payload, Parts::read(&sealed.0).unwrap().payload);
-        for sealed in [sealed, rewrapped] {
-            assert_eq!(vault.open(&context(tenant(1)), &sealed).unwrap().expose(), b"hunter2");
-        }
-    }
-
-    #[test]
     fn a_replaced_key_file_is_told_from_a_damaged_secret() {
-        let (_folder, _, vault) = vault();
-        let (_other_folder, _, other) = self::vault();
+        let (_folder, vault) = vault();
+        let (_other_folder, other) = self::vault();
         let sealed = vault.seal(&context(None), &secret()).unwrap();
         let error = other.open(&context(None), &sealed).unwrap_err();
         assert!(matches!(error, VaultError::UnknownKey { .. }), "{error}");
@@ -281,13 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn sub_keys_differ_by_label_and_survive_rotation_and_restart() {
-        let (folder, keys, vault) = vault();
+    fn sub_keys_differ_by_label_and_survive_a_restart() {
+        let (folder, vault) = vault();
         let artifact = vault.derive("artifact");
         assert_eq!(artifact.len(), 32);
         assert_ne!(artifact.expose(), vault.derive("effect").expose());
         let fingerprint = vault.fingerprint();
-        keys.rotate().unwrap();
         let restarted = Vault::local(LocalKeys::open(folder.path().join("keys.json")).unwrap());
         assert_eq!(restarted.derive("artifact").expose(), artifact.expose());
         assert_eq!(restarted.fingerprint(), fingerprint);

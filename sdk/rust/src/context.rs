@@ -1,4 +1,5 @@
-//! What a run may know about where it runs. The same for every attempt and every replay of a run.
+//! What a run may know about where it runs. The same for every attempt of a run, unless a person authorizes the connection
+//! anew in between.
 
 use std::collections::BTreeMap;
 

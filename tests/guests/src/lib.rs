@@ -101,6 +101,16 @@ impl Hostile {
     #[event("noise")]
     type Noise = Value;
 
+    /// Reports events that refer to more records than anybody wants to look up.
+    #[action]
+    fn flood_references(input: flood_of_events::Crowd) -> Answer<Outcome<Value>> {
+        flood_of_events::refer(&input)
+    }
+
+    /// A crowd
+    #[event("crowd")]
+    type CrowdSeen = flood_of_events::About;
+
     /// Reports something that its descriptor does not list.
     #[action]
     fn report_undeclared() -> Answer<Outcome<Value>> {

@@ -26,6 +26,13 @@ struct Named {
     thing: String,
 }
 
+/// What a tenant may say.
+#[derive(Deserialize)]
+struct Settings {
+    /// Where its check signs in, which no check should.
+    sign_in_at: Option<String>,
+}
+
 /// What there is at the provider.
 #[derive(Deserialize)]
 struct There {
@@ -49,6 +56,14 @@ struct Mirror;
 
 #[connector]
 impl Mirror {
+    #[check]
+    fn check() -> Result<Identity, Failure> {
+        if let Some(place) = context::settings::<Settings>()?.sign_in_at {
+            http::post(format!("https://mirror.example/{place}")).json(&json!({})).send()?.error_for_status()?;
+        }
+        Ok(Identity::new("mirror", "Mirror"))
+    }
+
     /// Makes the first of two things and then the second.
     #[action]
     fn make_two(input: Named) -> Result<Named, Failure> {

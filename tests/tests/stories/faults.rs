@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bulkhead_tests::{Host, Tenant};
+use bulkhead_tests::{Host, HostBuilder, Tenant};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -18,8 +18,12 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::over(Host::builder()).await
+    }
+
+    async fn over(builder: HostBuilder) -> Self {
         let log = tempfile::tempdir().unwrap();
-        let host = Host::builder().log_to(&log.path().join("log")).set("NO_COLOR", "1").spawn().await;
+        let host = builder.log_to(&log.path().join("log")).set("NO_COLOR", "1").spawn().await;
         host.publish("hostile").await;
         let tenant = host.tenant("unlucky").await.id().to_owned();
         let connection = host.tenant_by_id(&tenant).connection("hostile", json!({})).await;
@@ -156,4 +160,21 @@ async fn what_a_run_did_is_written_when_the_store_can_write_again() {
     database.execute("ROLLBACK").await.unwrap();
     let run = stage.run_until(&id, has_ended).await;
     assert_eq!((run["state"].as_str(), run["attempt"].as_u64()), (Some("succeeded"), Some(1)), "{run:#}");
+}
+
+/// Nobody has taken it over yet, and somebody may at any moment.
+///
+/// Mutation: host/engine/src/commit.rs, `write_end`, an end for what was abandoned: the run ends, and is not tried again.
+#[tokio::test]
+async fn an_attempt_whose_claim_cannot_be_held_leaves_nothing() {
+    let stage = Stage::over(Host::builder().set("BULKHEAD_LEASE_SECONDS", "3")).await;
+    let id = stage.start("sleep", json!({ "seconds": 25 })).await;
+    stage.run_until(&id, |run| run["state"] == "running").await;
+    let mut database = stage.database().await;
+    database.execute("BEGIN IMMEDIATE").await.unwrap();
+    until(|| stage.log().contains("the lease could not be held")).await;
+    database.execute("ROLLBACK").await.unwrap();
+    stage.run_until(&id, |run| has_ended(run) || run["attempt"].as_u64() > Some(1)).await;
+    let run = stage.tenant().get(&format!("/v1/runs/{id}")).await.ok();
+    assert_eq!(run["detail"]["attempts"][0]["outcome"], "lost", "{run:#}");
 }

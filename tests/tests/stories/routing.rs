@@ -4,6 +4,7 @@ use bulkhead_tests::{Host, Tenant};
 use serde_json::{Value, json};
 
 use crate::hostile::assert_failed;
+use crate::wait::has_ended;
 
 const STEPS: usize = 20;
 const ROUTES: usize = 100;
@@ -56,6 +57,26 @@ async fn a_run_whose_events_set_too_much_going_fails_and_sets_nothing_going() {
     assert_eq!(runs["items"].as_array().unwrap().len(), 1, "{runs:#}");
 }
 
+/// Mutation: host/engine/src/commit/events.rs, `fan_out`, without `DEEPEST`: it never ends.
+#[tokio::test]
+async fn events_that_follow_from_themselves_come_to_an_end() {
+    const DEEPEST: usize = 8;
+    let host = Host::spawn().await;
+    host.publish("mirror").await;
+    let tenant = host.tenant("router").await;
+    let connection = tenant.connection("mirror", json!({})).await;
+    let step = json!({ "connection": connection, "action": "see", "mapping": "{thing: (.data.thing + \"!\")}" });
+    let route = json!({ "name": "r", "from": connection, "event": "seen", "steps": [step] });
+    tenant.post("/v1/routes", route).await.ok();
+    tenant.act(&connection, "see", json!({ "thing": "it" })).await;
+    // What a run sets going is there when it has ended.
+    let over = |runs: &[Value]| runs.len() > DEEPEST + 1 || runs.iter().all(has_ended);
+    let runs = tenant.runs_until("", over).await;
+    assert_eq!(runs.len(), DEEPEST + 1, "{runs:#?}");
+    let events = tenant.get("/v1/events").await.ok();
+    assert_eq!(events["items"].as_array().map(Vec::len), Some(DEEPEST + 1), "{events:#}");
+}
+
 /// Mutation: host/engine/src/routes.rs, `usable_step`, do not ask what is wrong with the mapping: the first event finds out.
 #[tokio::test]
 async fn a_mapping_that_is_no_filter_is_refused_before_there_is_an_event() {
@@ -67,7 +88,7 @@ async fn a_mapping_that_is_no_filter_is_refused_before_there_is_an_event() {
         let step = json!({ "connection": connection, "action": "behave", "mapping": mapping });
         let route = json!({ "name": "r", "from": connection, "event": "noise", "steps": [step] });
         let refused = tenant.post("/v1/routes", route).await;
-        assert_eq!(refused.status, 422, "{mapping}: {refused:?}");
+        assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some("mapping")), "{mapping}: {refused:?}");
         let detail = refused.body["detail"].as_str().unwrap();
         assert!(detail.starts_with("step 1: ") && !detail.contains("event"), "{detail}");
     }

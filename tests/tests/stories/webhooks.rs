@@ -1,6 +1,10 @@
 //! Webhooks at an address of their own, apart from any provider.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bulkhead_tests::shop::{REALM, Shop, Silence, VERIFIER_TOKEN};
 use bulkhead_tests::{Host, Tenant, component};
+use bulkhead_vault::{Secret, mac};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -21,8 +25,12 @@ dedupe = ["/id"]
 
 /// A connection that is told of things, and the path at which. Nobody has authorized it.
 async fn told(host: &Host) -> (Tenant<'_>, String) {
+    told_by(host, TOLD_BY_TOKEN).await
+}
+
+async fn told_by<'h>(host: &'h Host, webhook: &str) -> (Tenant<'h>, String) {
     let handles_webhooks = std::fs::read(component("stripe")).unwrap();
-    host.upload(tiny::with_manifest(&handles_webhooks, &tiny::manifest("told", "1.0.0", TOLD_BY_TOKEN))).await.ok();
+    host.upload(tiny::with_manifest(&handles_webhooks, &tiny::manifest("told", "1.0.0", webhook))).await.ok();
     let tenant = host.tenant("told").await;
     let new = json!({ "connector": "told", "environment": "sandbox", "name": "c" });
     let made = tenant.post("/v1/connections", new).await.ok();
@@ -90,4 +98,70 @@ async fn what_comes_for_a_connection_that_nobody_authorized_runs_no_connector() 
     assert_eq!(tell(&host, &path, TOKEN, r#"{"id":"1","kind":"k"}"#).await.status, 200);
     let runs = tenant.runs_until("", |runs| runs.iter().any(has_ended)).await;
     assert_eq!(runs[0]["failure"]["kind"], "unauthorized", "{runs:#?}");
+}
+
+/// Each part is kept with how the request came, so that a head of 30 kB and a body of 15 could be 30 MB in one
+/// transaction.
+///
+/// Mutation: host/engine/src/ingress.rs, `parts`, without `MOST_BYTES`.
+#[tokio::test]
+async fn a_request_whose_parts_are_too_much_together_is_kept_whole() {
+    let host = Host::spawn().await;
+    let (tenant, path) = told_by(&host, &TOLD_BY_TOKEN.replace("when = { pointer = \"/kind\" }", "items = \"\"")).await;
+    let parts = |round: u32| {
+        let items: Vec<_> = (0..1_000).map(|number| json!({ "id": format!("{round}-{number}") })).collect();
+        Wire::to(&host).request(Method::POST, &path).header("x-token", TOKEN).json(&items)
+    };
+    assert_eq!(Reply::of(parts(1).header("x-padding", "x".repeat(30_000))).await.status, 200);
+    let kept = items(&tenant, "/v1/deliveries").await;
+    assert!(kept.len() == 1 && kept[0]["status"] == "ignored", "{kept:#?}");
+    assert_eq!(Reply::of(parts(2)).await.status, 200);
+    let kept = items(&tenant, "/v1/deliveries?limit=200").await;
+    assert!(kept.len() == 200 && kept.iter().all(|delivery| delivery["status"] == "accepted"), "{kept:#?}");
+}
+
+/// What Intuit sends to its app's address.
+async fn tell_app(shop: &Shop, account: &str, count: usize) -> Reply {
+    let id = |number: usize| format!("{account}-{count}-{number}");
+    let item = |number| json!({ "id": id(number), "intuitaccountid": account, "intuitentityid": "1", "type": "x" });
+    let body = Value::from((0..count).map(item).collect::<Vec<_>>()).to_string();
+    let signed = mac::hmac_sha256(&Secret::from_string(VERIFIER_TOKEN.to_owned()), &[body.as_bytes()]);
+    let request = Wire::to(&shop.host).request(Method::POST, &format!("/hooks/app/{}", shop.app));
+    Reply::of(request.header("intuit-signature", BASE64_STANDARD.encode(signed)).body(body)).await
+}
+
+/// Mutation: host/engine/src/ingress.rs, `parts`, without `MOST_PARTS`; host/store/src/connections.rs, `BY_ACCOUNT`, one.
+#[tokio::test]
+async fn items_times_connections_of_their_account_have_an_end() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    shop.authorize_books(&shop.new_books().await).await;
+    assert_eq!(tell_app(&shop, REALM, 2).await.status, 200);
+    assert_eq!(items(&shop.tenant(), "/v1/deliveries").await.len(), 4, "each of two to both connections");
+    assert_eq!(tell_app(&shop, REALM, 501).await.status, 200);
+    assert_eq!(items(&shop.tenant(), "/v1/deliveries").await.len(), 4);
+    let unrouted = shop.host.operator(Method::GET, "/v1/deliveries", None).await.ok();
+    assert_eq!(unrouted["items"].as_array().map(Vec::len), Some(1), "{unrouted:#}");
+}
+
+/// It was verified and acknowledged, so it has to be found by somebody: whoever runs the host.
+///
+/// Mutation: host/server/src/api/events.rs, `deliveries`, for tenants alone; host/store/src/deliveries.rs, `UNROUTED`,
+/// whosever they are.
+#[tokio::test]
+async fn what_came_for_an_account_that_nobody_has_is_found_by_the_operator() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    assert_eq!(tell_app(&shop, "nobodys", 3).await.status, 200);
+    assert_eq!(tell_app(&shop, REALM, 1).await.status, 200);
+    assert_eq!(tell_app(&shop, REALM, 0).await.status, 200);
+    let mut found = Vec::new();
+    let mut next = Some(String::new());
+    while let Some(cursor) = next {
+        let page = shop.host.operator(Method::GET, &format!("/v1/deliveries?limit=2{cursor}"), None).await.ok();
+        found.extend(page["items"].as_array().unwrap().clone());
+        next = page["next"].as_str().map(|before| format!("&before={before}"));
+    }
+    let is_unrouted = |delivery: &Value| delivery["status"] == "unrouted" && delivery["app"] == *shop.app;
+    assert!(found.len() == 4 && found.iter().all(is_unrouted), "three items, and a batch without any: {found:#?}");
+    assert!(found[3]["body_bytes"].as_u64() > Some(50) && found[0]["body_bytes"] == 2, "{found:#?}");
+    assert_eq!(items(&shop.tenant(), "/v1/deliveries").await.len(), 1);
 }

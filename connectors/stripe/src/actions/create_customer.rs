@@ -9,6 +9,7 @@ use crate::objects::customer::{Address, IdentifiedCustomer, StripeCustomer};
 
 /// In Stripe's own names: this is the form that is sent.
 #[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NewCustomer {
     #[schemars(length(max = 256))]
     pub name: Option<String>,

@@ -6,6 +6,7 @@ use crate::api::{self, List};
 use crate::objects::customer::{IdentifiedCustomer, StripeCustomer};
 
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Query {
     /// Only customers with exactly this e-mail address.
     pub email: Option<String>,

@@ -6,6 +6,7 @@ use crate::api;
 use crate::objects::payment_intent::{Payment, PaymentIntent};
 
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     /// Stripe's id of the payment: `pi_…`.
     #[schemars(length(min = 1, max = 255))]

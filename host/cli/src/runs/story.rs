@@ -31,12 +31,18 @@ fn tell(run: &Value, out: &mut String) -> std::fmt::Result {
         }
     }
     tell_failure(run, "", out)?;
+    if has_more(run, "more_attempts") {
+        writeln!(out, "\nearlier attempts are kept and not shown")?;
+    }
     for attempt in list(run, "attempts") {
         tell_attempt(attempt, began, out)?;
     }
     let journal = list(run, "journal");
     if !journal.is_empty() {
         writeln!(out, "\nrequests")?;
+    }
+    if has_more(run, "more_journal") {
+        writeln!(out, "  earlier ones are kept and not shown")?;
     }
     for entry in journal {
         tell_request(entry, began, out)?;
@@ -106,6 +112,10 @@ fn list<'v>(run: &'v Value, name: &str) -> &'v [Value] {
     found.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
+fn has_more(run: &Value, name: &str) -> bool {
+    run.get("detail").and_then(|detail| detail.get(name)) == Some(&Value::Bool(true))
+}
+
 /// Text without its quotes; everything else as JSON.
 fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
@@ -136,7 +146,7 @@ mod tests {
                     "request": { "method": "POST", "url": "https://api.example.com/pay" }, "effect_key": "k1",
                     "sends": 2, "intent_ms": 1_020, "answer_ms": 1_050, "answer": 402, "superseded_by": null,
                 }],
-                "events": ["evt_1"],
+                "more_attempts": true, "more_journal": true, "events": ["evt_1"],
             },
         });
         let story = of(&run);
@@ -145,7 +155,9 @@ mod tests {
             "1970-01-01 00:00:01.000 UTC",
             "ended       +61 ms",
             "rejected: No money.",
+            "earlier attempts are kept",
             "attempt 1: failed, +12 ms to +61 ms",
+            "earlier ones are kept",
             "info   paying {\"amount\":5}",
             "and 2 lines more",
             "+20 ms  POST https://api.example.com/pay → 402 +50 ms  sent 2× under key k1",

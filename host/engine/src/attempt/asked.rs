@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bulkhead_egress::AppPins;
-use bulkhead_manifest::{Approved, Ask, Grant, RunId};
+use bulkhead_egress::{AppPins, LARGEST_ANSWER_MIB};
+use bulkhead_manifest::RunId;
 use bulkhead_runtime::{Delivery, Facts, Invocation, Limits, Operation, PullMode};
 use bulkhead_store::{Connection, Run, TenantRead};
 use bulkhead_vault::mac;
@@ -45,7 +45,7 @@ impl Engine {
 
     pub(crate) async fn binding(&self, opened: &Opened) -> Result<Binding, EngineFault> {
         let (run, connection) = (&opened.run, &opened.connection);
-        let grant = grant(opened)?;
+        let grant = opened.known.granted(&opened.connection)?;
         let settings: Value = stored("a connection's settings", &connection.settings)?;
         let account =
             connection.account.as_deref().map(|account| stored("a connection's account", account)).transpose()?;
@@ -58,6 +58,7 @@ impl Engine {
             rules: grant.egress().iter().map(|rule| rule.with_settings(&settings)).collect(),
             budgets: opened.known.manifest.effective_rate(&connection.environment),
             app: connection.app,
+            connector: opened.known.row.connector,
             pins: self.pins(connection).await?,
             account: account.unwrap_or(Value::Null),
             settings: settings.clone(),
@@ -82,7 +83,7 @@ impl Engine {
     ) -> Result<Invocation, EngineFault> {
         let (run, connection) = (&opened.run, &opened.connection);
         let environment = opened.known.manifest.environment(&connection.environment);
-        let read_only = matches!(&opened.request, Request::Act { action, .. } if opened.known.action(action).is_some_and(|(spec, _)| spec.read_only));
+        let read_only = matches!(&opened.request, Request::Act { action, .. } if opened.known.action(action).is_some_and(|spec| spec.read_only));
         Ok(Invocation {
             loaded: self.loaded(&opened.known.digest).await?,
             operation,
@@ -120,20 +121,13 @@ pub(crate) async fn begins_at(
     Ok(read.cursor(run.connection, stream).await?.map(|cursor| cursor.cursor))
 }
 
-fn grant(opened: &Opened) -> Result<Grant, EngineFault> {
-    let imports: Vec<String> = stored("a version's imports", &opened.known.row.imports)?;
-    let ask = Ask::of(&opened.known.manifest, &opened.connection.environment, imports);
-    let approved: Approved = stored("a connection's approvals", &opened.connection.approved)?;
-    Ok(Grant::of(&ask, &approved))
-}
-
 /// No run gets more, whatever its manifest asks for.
 const CAPS: bulkhead_manifest::Limits =
-    bulkhead_manifest::Limits { memory_mib: 512, cpu_ms: 10_000, wall_ms: 300_000, response_mib: 64 };
+    bulkhead_manifest::Limits { memory_mib: 512, cpu_ms: 10_000, wall_ms: 300_000, response_mib: LARGEST_ANSWER_MIB };
 
 /// What was granted of the machine, below the host's caps; the host's own defaults for the rest.
 fn limits(opened: &Opened) -> Result<Limits, EngineFault> {
-    let granted = grant(opened)?.limits().min(CAPS);
+    let granted = opened.known.granted(&opened.connection)?.limits().min(CAPS);
     Ok(Limits {
         memory_bytes: u64::from(granted.memory_mib) << 20,
         cpu_ms: granted.cpu_ms.into(),

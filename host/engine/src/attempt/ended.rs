@@ -1,10 +1,11 @@
 //! What an attempt came to, and what each way to stop means for its run.
 
 use bulkhead_manifest::{Failure, FailureKind};
-use bulkhead_runtime::{Finished, HaltReason, Produced, Stop};
+use bulkhead_runtime::{External, Finished, HaltReason, Produced, Stop};
 use bulkhead_store::StoreError;
 use serde_json::json;
 
+use crate::calls::unlink_first;
 use crate::fault::EngineFault;
 use crate::settle::Ended;
 
@@ -15,6 +16,8 @@ pub(crate) enum End {
     Produced(Produced),
     /// It did not.
     Not(Ended),
+    /// It was not asked: what it would push is at the provider as this.
+    Unchanged(External),
     /// Somebody else holds the run now: nothing may be written.
     Abandoned,
 }
@@ -39,7 +42,7 @@ impl Finish {
 
 impl End {
     pub(super) fn cancelled() -> Self {
-        Self::Not(Ended::Broke(Failure::new(FailureKind::Other("cancelled".to_owned()), "Somebody cancelled it.")))
+        Self::Not(Ended::Cancelled)
     }
 
     /// What a fault of the host means for the run that met it. Logged here: its text goes no further.
@@ -50,7 +53,7 @@ impl End {
         match fault {
             EngineFault::Store(StoreError::LeaseLost { .. }) => return Self::Abandoned,
             EngineFault::Store(StoreError::LinkConflict(conflict)) => {
-                let message = format!("{conflict}. Correct the link, or the record, and push it again.");
+                let message = format!("{conflict}. {}, then run this again.", unlink_first(conflict));
                 let failure = Failure::new(FailureKind::Conflict, message);
                 return Self::Not(Ended::Broke(Failure { code: Some("link-conflict".to_owned()), ..failure }));
             }

@@ -6,8 +6,10 @@ use bulkhead_store::{ConnectionStatus, Run, TenantRead};
 
 use super::{End, Opened, Request, begins_at};
 use crate::Engine;
+use crate::checks::Declared;
 use crate::fault::EngineFault;
 use crate::ports::RunPorts;
+use crate::schema::InvalidField;
 use crate::settle::Ended;
 
 /// A run whose holders all went away, so often in a row, may be what ends them.
@@ -29,14 +31,14 @@ impl Engine {
             Err(failure) => return broke(failure),
         };
         let request = self.begun(&run, Request::of(&run)?).await?;
-        let opened = Opened { run, connection, known, request };
-        if let Some(failure) = refusal(&opened) {
+        let mut opened = Opened { run, connection, known, request };
+        if let Some(failure) = self.refusal(&mut opened).await? {
             return broke(self.explained(&opened, failure).await?);
         }
         let journal = self.journal(&opened.run).await?;
         let opened = match self.pinned(opened, &journal).await? {
             Ok(opened) => opened,
-            Err(ended) => return Ok(Err(Box::new(End::Not(ended)))),
+            Err(end) => return Ok(Err(Box::new(end))),
         };
         let ports = RunPorts::new(self.clone(), self.binding(&opened).await?, journal);
         Ok(Ok((opened, ports)))
@@ -88,26 +90,43 @@ impl Engine {
         }
         Ok(failure)
     }
+
+    /// What stops a run before its guest is asked.
+    async fn refusal(&self, opened: &mut Opened) -> Result<Option<Failure>, EngineFault> {
+        if let Some(failure) = not_working(opened) {
+            return Ok(Some(failure));
+        }
+        let Request::Act { action, input } = &mut opened.request else { return Ok(None) };
+        if opened.known.action(action).is_none() {
+            let message = format!("This version of the connector has no action {action:?}.");
+            return Ok(Some(Failure::new(FailureKind::Unsupported, message)));
+        }
+        let declared = Declared::Input(action.clone());
+        let invalid = match self.checked(opened.run.tenant, &opened.known, declared, std::mem::take(input)).await? {
+            Ok(fitting) => {
+                *input = fitting;
+                return Ok(None);
+            }
+            Err(invalid) => invalid,
+        };
+        let InvalidField { pointer, message } = invalid.first().cloned().unwrap_or_default();
+        let message = format!("The input does not fit the action {action:?}: {pointer} {message}");
+        let details = serde_json::to_value(&invalid).ok().map(Box::new);
+        Ok(Some(Failure { field: Some(pointer), details, ..Failure::new(FailureKind::InvalidInput, message) }))
+    }
 }
 
-/// What stops a run before its guest is asked.
-fn refusal(opened: &Opened) -> Option<Failure> {
+fn not_working(opened: &Opened) -> Option<Failure> {
     let works = opened.connection.status == ConnectionStatus::Active || opened.request == Request::Check;
     if !works {
-        let message =
-            format!("The connection {:?} is not active. Authorize it, then run this again.", opened.connection.name);
+        let next = match opened.connection.status {
+            ConnectionStatus::Disconnected => "was disconnected. Make a new one, and ask there.",
+            _ => "is not active. Authorize it, then run this again.",
+        };
+        let message = format!("The connection {:?} {next}", opened.connection.name);
         return Some(Failure::new(FailureKind::Unauthorized, message));
     }
-    let Request::Act { action, input } = &opened.request else { return None };
-    let Some((_, schema)) = opened.known.action(action) else {
-        let message = format!("This version of the connector has no action {action:?}.");
-        return Some(Failure::new(FailureKind::Unsupported, message));
-    };
-    let invalid = schema.check(input);
-    let first = invalid.first()?;
-    let message = format!("The input does not fit the action {action:?}: {} {}", first.pointer, first.message);
-    let details = serde_json::to_value(&invalid).ok().map(Box::new);
-    Some(Failure { field: Some(first.pointer.clone()), details, ..Failure::new(FailureKind::InvalidInput, message) })
+    None
 }
 
 fn other(code: &str, message: impl Into<String>) -> Failure {

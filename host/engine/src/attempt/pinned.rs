@@ -3,47 +3,62 @@
 //! Invariants:
 //! - Every attempt of a push sends the same, so that a provider recognises it. It is taken anew only where nothing has
 //!   been sent and the record has got a link: then it is an update and no second object.
+//! - What is at the provider already is not sent again. A link keeps the hash of what was last sent or seen, from when that
+//!   is known until something else is about to be sent.
 //! - While it is not known whether an earlier push of a record reached the provider, no later one is sent: it could make a
 //!   second object. It waits and is not refused, because our side of a record may always be written, and because pushes
 //!   that were accepted before stand in the same line.
+
+use std::sync::Arc;
 
 use bulkhead_manifest::{ConnectionId, Failure, FailureKind, RunId};
 use bulkhead_runtime::{ChangeOp, External, Outgoing};
 use bulkhead_store::{Link, TenantRead};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::request::SendsOp;
-use super::{Opened, Request, Sends};
+use super::{End, Opened, Request, Sends};
 use crate::Engine;
+use crate::aside::aside;
 use crate::fault::{EngineFault, stored};
 use crate::journal::Journal;
 use crate::references;
 use crate::settle::Ended;
 
 impl Engine {
-    /// The run with what it pushes, where it is a push. The inner error is why it cannot be pushed now.
+    /// The run with what it pushes, where it is a push. The inner error is why it is not pushed now.
     pub(super) async fn pinned(
         &self,
         mut opened: Opened,
         journal: &Journal,
-    ) -> Result<Result<Opened, Ended>, EngineFault> {
+    ) -> Result<Result<Opened, End>, EngineFault> {
         let Request::Push { stream, record, sends } = &opened.request else { return Ok(Ok(opened)) };
         let mut read = self.inner.store.tenant_read(opened.run.tenant).await?;
         if let Some(run) = read.uncertain_beside(&opened.run).await? {
-            return Ok(Err(has_to_wait(stream, record, run)));
+            return Ok(Err(End::Not(has_to_wait(stream, record, run))));
         }
-        let known = link(&mut read, &opened, stream, record).await?;
+        let link = read.link_of_record(opened.run.connection, stream, record).await?;
+        let sent = link.as_ref().and_then(|link| link.hash).map(hex::encode);
+        let known = link.map(|link| External { id: link.external_id, version: link.external_version });
         if sends.as_ref().is_some_and(|sends| !journal.entries.is_empty() || sends.known == known) {
             return Ok(Ok(opened));
         }
-        let sends = match self.sends(&mut read, &opened, stream, record, known).await? {
+        let sends = match self.sends(&mut read, &opened, stream, record, known.clone()).await? {
             Ok(sends) => sends,
-            Err(failure) => return Ok(Err(Ended::Broke(failure))),
+            Err(failure) => return Ok(Err(End::Not(Ended::Broke(failure)))),
         };
         drop(read);
+        if let Some(known) = known
+            && sent.is_some_and(|sent| sent == sends.hash)
+            && !sends.deletes()
+        {
+            return Ok(Err(End::Unchanged(known)));
+        }
         let request = Request::Push { stream: stream.clone(), record: record.clone(), sends: Some(sends) };
         let (_, _, input) = request.stored();
         let mut tx = self.inner.store.tenant(opened.run.tenant).await?;
+        tx.forget_hash(opened.run.connection, stream, record).await?;
         tx.set_run_input(&opened.run.lease(), &opened.run.input, &input).await?;
         tx.commit().await?;
         opened.run.input = input;
@@ -66,22 +81,34 @@ impl Engine {
             let message = format!("There is no record {record:?} in {stream:?} any more.");
             return Ok(Err(Failure::new(FailureKind::NotFound, message)));
         };
-        let hash = hex::encode(row.hash);
         if row.deleted {
-            return Ok(Ok(Sends { known, op: SendsOp::Delete, hash }));
+            return Ok(Ok(Sends { known, op: SendsOp::Delete, hash: hex::encode(row.hash) }));
         }
-        let document: Value = stored("a record", &row.data)?;
-        let schema = opened.known.stream(stream).map(|spec| spec.record.clone()).unwrap_or_default();
-        let found = references::find(&schema, &document);
+        let (version, name, bytes) = (Arc::clone(&opened.known), stream.to_owned(), row.data.len());
+        let read_through = move || -> Result<_, EngineFault> {
+            let document: Value = stored("a record", &row.data)?;
+            let found = version.stream(&name).map(|spec| references::find(&spec.record, &document));
+            Ok((document, found.unwrap_or_else(|| Ok(Vec::new()))))
+        };
+        let (document, found) = aside(bytes, read_through).await??;
+        let Ok(found) = found else {
+            let most = references::MOST;
+            let message = format!("{stream} {record} refers to too many records: at most {most} in one record.");
+            return Ok(Err(references::too_many(message)));
+        };
         let mut theirs = Vec::with_capacity(found.len());
         for reference in &found {
             match read.link_of_record(connection, &reference.stream, &reference.id).await? {
-                Some(link) => theirs.push((reference, link.external_id)),
+                Some(link) => theirs.push(link.external_id),
                 None => return Ok(Err(unlinked(opened, stream, record, reference))),
             }
         }
-        let op = SendsOp::Upsert(references::substitute(&document, theirs));
-        Ok(Ok(Sends { known, op, hash }))
+        let substitute = move || {
+            let sent = references::substitute(&document, found.iter().zip(theirs));
+            let hash = hex::encode(Sha256::digest(sent.to_string().as_bytes()));
+            Sends { known, op: SendsOp::Upsert(sent), hash }
+        };
+        Ok(Ok(aside(bytes, substitute).await?))
     }
 }
 
@@ -110,26 +137,17 @@ impl Sends {
     ) -> Result<Link, EngineFault> {
         let mut hash = [0; 32];
         hex::decode_to_slice(&self.hash, &mut hash).map_err(|error| EngineFault::damaged("a push's hash", error))?;
+        let hash = (!self.deletes()).then_some(hash);
         Ok(Link {
             connection,
             stream: stream.to_owned(),
             record_id: record.to_owned(),
             external_id: external.id,
             external_version: external.version,
-            hash: Some(hash),
+            hash,
             updated_ms: now_ms,
         })
     }
-}
-
-async fn link(
-    read: &mut TenantRead,
-    opened: &Opened,
-    stream: &str,
-    record: &str,
-) -> Result<Option<External>, EngineFault> {
-    let link = read.link_of_record(opened.run.connection, stream, record).await?;
-    Ok(link.map(|link| External { id: link.external_id, version: link.external_version }))
 }
 
 fn has_to_wait(stream: &str, record: &str, run: RunId) -> Ended {

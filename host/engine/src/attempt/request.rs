@@ -51,7 +51,7 @@ pub(crate) struct Sends {
     /// What the record is at the provider.
     pub known: Option<External>,
     pub op: SendsOp,
-    /// Of the record as it stands with us, hexadecimal.
+    /// Of that document; of the record where it is deleted. Hexadecimal.
     pub hash: String,
 }
 

@@ -1,43 +1,82 @@
 //! Events and what they set going: each event once, and each step of each route once for it.
 
-use bulkhead_manifest::{ConnectionId, EventId, RouteId, RunId};
+use std::sync::Arc;
+
+use bulkhead_manifest::{ConnectionId, EventId, Failure, RouteId, RunId};
 use bulkhead_runtime::Event;
 use bulkhead_store::{NewEvent, NewRun, Priority, Run, TenantTx};
 
 use super::parsed;
 use crate::Engine;
+use crate::aside::aside;
 use crate::attempt::Opened;
 use crate::fault::{EngineFault, json as text, stored};
 use crate::mapping::RoutedCause;
-use crate::references;
+use crate::references::{self, Reference};
 use crate::routes::Step;
+use crate::versions::Known;
 
+/// References of all events of a run.
+const MOST_REFERENCES: usize = 5_000;
 /// An event that came out of a run that came out of an event … may go on for so long.
 const DEEPEST: u32 = 8;
 
 impl Engine {
+    /// `refs` of each event, in their order: looked up before the transaction that writes them, since whoever writes has
+    /// the store for itself. The inner error is why they are not taken.
+    pub(super) async fn refs(
+        &self,
+        opened: &Opened,
+        events: &[Event],
+    ) -> Result<Result<Vec<String>, Failure>, EngineFault> {
+        let known = Arc::clone(&opened.known);
+        let documents: Vec<_> = events.iter().map(|event| (event.name.clone(), event.data.clone())).collect();
+        let bytes = documents.iter().map(|(_, data)| data.len()).sum();
+        let Some(found) = aside(bytes, move || find_all(&known, &documents)).await? else {
+            let message = format!(
+                "Its events refer to too many records: at most {} in one event and {MOST_REFERENCES} in all.",
+                references::MOST
+            );
+            return Ok(Err(references::too_many(message)));
+        };
+        if found.iter().all(Vec::is_empty) {
+            return Ok(Ok(found.iter().map(|_| references::mirror([]).to_string()).collect()));
+        }
+        let mut read = self.inner.store.tenant_read(opened.run.tenant).await?;
+        let mut refs = Vec::with_capacity(found.len());
+        for found in found {
+            let mut ours = Vec::with_capacity(found.len());
+            for reference in &found {
+                let link = read.link_of_external(opened.run.connection, &reference.stream, &reference.id).await?;
+                ours.push((reference, link.map(|link| link.record_id)));
+            }
+            refs.push(references::mirror(ours).to_string());
+        }
+        Ok(Ok(refs))
+    }
+
+    /// `refs` are of the events, one by one.
     pub(super) async fn write_events(
         &self,
         tx: &mut TenantTx,
         opened: &Opened,
         events: Vec<Event>,
+        refs: Vec<String>,
     ) -> Result<(), EngineFault> {
-        for event in events {
-            self.write_event(tx, opened, event).await?;
+        for (event, refs) in events.into_iter().zip(refs) {
+            self.write_event(tx, opened, event, refs).await?;
         }
         Ok(())
     }
 
-    async fn write_event(&self, tx: &mut TenantTx, opened: &Opened, event: Event) -> Result<(), EngineFault> {
+    async fn write_event(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        event: Event,
+        refs: String,
+    ) -> Result<(), EngineFault> {
         let (run, now_ms) = (&opened.run, self.now_ms());
-        let data = parsed(&event.data);
-        let schema = opened.known.event(&event.name).map(|spec| spec.data.clone()).unwrap_or_default();
-        let found = references::find(&schema, &data);
-        let mut ours = Vec::with_capacity(found.len());
-        for reference in &found {
-            let link = tx.link_of_external(run.connection, &reference.stream, &reference.id).await?;
-            ours.push((reference, link.map(|link| link.record_id)));
-        }
         let depth = depth(run) + 1;
         let new = NewEvent {
             id: EventId::new(now_ms),
@@ -46,7 +85,7 @@ impl Engine {
             name: event.name,
             subject: event.subject,
             data: event.data,
-            refs: references::mirror(ours).to_string(),
+            refs,
             run: Some(run.id),
             created_ms: now_ms,
             depth,
@@ -101,6 +140,19 @@ impl Engine {
         let routes = tx.routes_for(connection, event).await?.into_iter();
         routes.map(|route| Ok((route.id, stored("a route's steps", &route.steps)?))).collect()
     }
+}
+
+/// What each of a run's events refers to; nothing where that is too much.
+fn find_all(known: &Known, events: &[(String, String)]) -> Option<Vec<Vec<Reference>>> {
+    let mut left = MOST_REFERENCES;
+    let find = |(name, data): &(String, String)| {
+        // What is not listed has no references, and is refused for that.
+        let Some(spec) = known.event(name) else { return Some(Vec::new()) };
+        let found = references::find(&spec.data, &parsed(data)).ok()?;
+        left = left.checked_sub(found.len())?;
+        Some(found)
+    };
+    events.iter().map(find).collect()
 }
 
 /// How many events deep the run's own cause is.

@@ -26,16 +26,17 @@ impl Engine {
         tx: &mut TenantTx,
         opened: &Opened,
         produced: Produced,
+        refs: Vec<String>,
     ) -> Result<Verdict, EngineFault> {
         let succeeded =
             |output: String| Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None };
         Ok(match produced {
             Produced::Acted(ActOutcome::Done(Output { value, events })) => {
-                self.write_events(tx, opened, events).await?;
+                self.write_events(tx, opened, events, refs).await?;
                 succeeded(value)
             }
             Produced::Acted(ActOutcome::Partial { output, failures }) => {
-                self.write_events(tx, opened, output.events).await?;
+                self.write_events(tx, opened, output.events, refs).await?;
                 Verdict::Ended { state: EndState::Partial, output: Some(output.value), failure: together(failures) }
             }
             Produced::Acted(ActOutcome::Later { after_ms, state }) => {
@@ -44,7 +45,8 @@ impl Engine {
                     let failure = Some(coded("never-done", message));
                     return Ok(Verdict::Ended { state: EndState::Failed, output: None, failure });
                 }
-                let after_ms = after_ms.clamp(SOONEST_LATER_MS, LATEST_LATER_MS);
+                let age_ms = self.now_ms().saturating_sub(opened.run.created_ms);
+                let after_ms = after_ms.clamp(soonest_later_ms(age_ms), LATEST_LATER_MS);
                 Verdict::Parked { at_ms: self.now_ms().saturating_add(after_ms), resume: state }
             }
             Produced::Identity(identity) => {
@@ -54,7 +56,7 @@ impl Engine {
                         .to_string(),
                 )
             }
-            Produced::Receipt(receipt) => succeeded(self.write_receipt(tx, opened, receipt).await?),
+            Produced::Receipt(receipt) => succeeded(self.write_receipt(tx, opened, receipt, refs).await?),
             Produced::Page(page) => self.write_page(tx, opened, page).await?,
             Produced::Pushed(pushed) => self.write_pushed(tx, opened, pushed).await?,
             Produced::Described(_) | Produced::Registered(_) | Produced::Unregistered => succeeded("null".to_owned()),
@@ -72,7 +74,13 @@ impl Engine {
         Ok(tx.set_connection_account(opened.run.connection, Some(&account.to_string()), key, self.now_ms()).await?)
     }
 
-    async fn write_receipt(&self, tx: &mut TenantTx, opened: &Opened, receipt: Receipt) -> Result<String, EngineFault> {
+    async fn write_receipt(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        receipt: Receipt,
+        refs: Vec<String>,
+    ) -> Result<String, EngineFault> {
         let summary = json!({ "events": receipt.events.len(), "pulls": receipt.pulls, "reply": receipt.reply.as_ref().map(|r| r.status) });
         if let Request::Receive { delivery } = &opened.request
             && receipt.events.is_empty()
@@ -87,7 +95,7 @@ impl Engine {
             let cause = json!({ "run": opened.run.id });
             self.follow(tx, opened, request, format!("pull/{stream}"), cause).await?;
         }
-        self.write_events(tx, opened, receipt.events).await?;
+        self.write_events(tx, opened, receipt.events, refs).await?;
         Ok(summary.to_string())
     }
 
@@ -133,7 +141,8 @@ impl Engine {
         };
         let ChangeOp::Upsert(data) = change else {
             tx.delete_record(connection, stream, &id, now_ms).await?;
-            return Ok(());
+            // Should it be pushed once more, it is sent.
+            return Ok(tx.forget_hash(connection, stream, &id).await?);
         };
         let hash: [u8; 32] = Sha256::digest(data.as_bytes()).into();
         let origin = "pull".to_owned();
@@ -198,6 +207,12 @@ impl Engine {
             Some(Pushed::Failed(_)) | None => Err(nothing_pushed()),
         }
     }
+}
+
+/// The longer it takes, the rarer it is asked: a hundredth of its age more each time, so that a run has some thousand legs
+/// and not millions.
+fn soonest_later_ms(age_ms: u64) -> u64 {
+    SOONEST_LATER_MS.max(age_ms / 100)
 }
 
 /// Empty pages in a row: a provider that filters may have some, nobody has them for ever.
@@ -265,6 +280,14 @@ mod tests {
         assert_eq!(going_on(&page(0, Some("2")), None, r#"{"api":"run_1"}"#), Some(1));
         assert_eq!(going_on(&page(1, Some("2")), None, CAUSE), Some(0));
         assert_eq!(going_on(&page(0, Some("2")), None, r#"{"page":"run_1","empty_pages":1000}"#), None);
+    }
+
+    /// Mutation: `soonest_later_ms`, without the age.
+    #[test]
+    fn a_run_that_always_comes_back_has_an_end_to_its_legs() {
+        let wait = |age_ms: &u64| Some(age_ms + soonest_later_ms(*age_ms));
+        let legs = std::iter::successors(Some(0), wait).take_while(|age_ms| *age_ms < LONGEST_LATER_MS).count();
+        assert!((1_000..1_500).contains(&legs), "{legs}");
     }
 
     /// Mutation: `together`, leave out `details`.

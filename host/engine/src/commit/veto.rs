@@ -118,7 +118,7 @@ pub(super) fn coded(code: &str, message: impl Into<String>) -> Failure {
     Failure { code: Some(code.to_owned()), ..Failure::new(FailureKind::Other(code.to_owned()), message) }
 }
 
-fn events_of(produced: &Produced) -> &[Event] {
+pub(super) fn events_of(produced: &Produced) -> &[Event] {
     match produced {
         Produced::Acted(ActOutcome::Done(output) | ActOutcome::Partial { output, .. }) => &output.events,
         Produced::Receipt(receipt) => &receipt.events,

@@ -22,6 +22,8 @@ use crate::credentials::{AUTHORIZATION, LOOK_AGAIN, Meta, WEBHOOK_SECRET, single
 use crate::fault::{EngineFault, stored};
 use crate::schema::{InvalidField, Schema};
 
+/// Bytes of one field: more fits in no header, and each answer is searched for it.
+const LONGEST_FIELD: usize = 16 << 10;
 /// How often a busy store is asked again: a person's consent cannot be had twice.
 const PATIENCE: usize = 5;
 
@@ -48,7 +50,8 @@ impl Engine {
         let row = self.connection_row(tenant, connection).await?;
         let known = self.version(row.version).await?;
         let wanted = fillable(&known.manifest.auth)?;
-        let invalid = invalid_fields(&wanted, &fields);
+        let check = move || (invalid_fields(&wanted, &fields), fields);
+        let (invalid, fields) = self.inner.checks.run(tenant, check).await?;
         if !invalid.is_empty() {
             return Err(ConnectionError::Invalid(invalid));
         }
@@ -194,6 +197,9 @@ fn invalid_fields(wanted: &[AuthField], given: &BTreeMap<String, Secret>) -> Vec
             None if field.optional => {}
             None => refuse(&field.name, format!("{} is missing", field.title)),
             Some(Err(_)) => refuse(&field.name, format!("{} is not text", field.title)),
+            Some(Ok(text)) if text.len() > LONGEST_FIELD => {
+                refuse(&field.name, format!("{} has at most {LONGEST_FIELD} bytes", field.title));
+            }
             Some(Ok(text)) => {
                 if !field.pattern.as_deref().is_none_or(|pattern| matches_whole(pattern, text)) {
                     let help = field.help.as_deref().unwrap_or("Look at the provider's page again.");

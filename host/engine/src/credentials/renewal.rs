@@ -20,8 +20,8 @@ use crate::Engine;
 use crate::fault::{EngineFault, stored};
 use crate::oauth::{OAuthError, Tokens};
 
-const ACCESS_TOKEN: &str = "access_token";
-const REFRESH_TOKEN: &str = "refresh_token";
+pub(crate) const ACCESS_TOKEN: &str = "access_token";
+pub(crate) const REFRESH_TOKEN: &str = "refresh_token";
 
 /// A token this close to its end, or in the last quarter of its life, is renewed before it is used.
 const RENEW_AHEAD_MS: u64 = 120_000;

@@ -3,7 +3,7 @@
 //! Invariant: once the end of the attempt has begun, no intent is let out. The flag here says so at once; the run's row,
 //! which the end locks and the intent has to find running, says so for certain.
 
-use bulkhead_egress::{DoorError, Intent, Intents, Refused, Sent as Passed};
+use bulkhead_egress::{DoorError, Intent, Intents, Large, Refused, Sent as Passed};
 use bulkhead_runtime::{Call, Halt, HaltReason, HttpRequest, HttpResponse};
 use bulkhead_store::{NewAnswer, NewEntry, NewIntent, StoreError};
 use futures::FutureExt;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Bound;
 use crate::fault::EngineFault;
-use crate::journal::{Answered, Entry, Place};
+use crate::journal::{Answered, Entry, Place, cut, leaves_open};
 
 impl Bound {
     /// Keeps an answer: durably for an effect, with the next durable write for anything else. `None`: the lease is gone.
@@ -25,9 +25,10 @@ impl Bound {
         let place = (call.seq, call.sub);
         let mut kept = answered;
         if is_effect {
-            let outcome = self.engine.inner.store.answer(&self.to.lease, &self.answer(place, &kept)?).await?;
+            let answer = self.answer(place, &kept).await?;
+            let outcome = self.engine.inner.store.answer(&self.to.lease, &answer).await?;
             if let Some((earlier, _)) = outcome.earlier {
-                kept = self.engine.open_entry(self.to.tenant, self.to.lease.run, self.to.lease.leg, place, &earlier)?;
+                kept = self.engine.open_answer(self.to.lease, place, earlier).await?;
             }
             if !outcome.held {
                 return Ok(None);
@@ -40,8 +41,8 @@ impl Bound {
             return Ok(Some(kept));
         }
         let intent = self.intent(call, false, None, false, kept.at_ms);
-        let NewAnswer { answer, answer_ms, retryable, .. } = self.answer(place, &kept)?;
-        let entry = NewEntry { intent, answer, answer_ms, retryable };
+        let NewAnswer { answer, answer_ms, shown, retryable, .. } = self.answer(place, &kept).await?;
+        let entry = NewEntry { intent, answer, answer_ms, shown, retryable };
         self.progress(|progress| {
             progress.journal.entries.insert(place, known(call, &entry.intent, Some(kept.clone())));
             progress.unflushed.push(entry);
@@ -49,9 +50,10 @@ impl Bound {
         Ok(Some(kept))
     }
 
-    fn answer(&self, (seq, sub): Place, answered: &Answered) -> Result<NewAnswer, EngineFault> {
-        let answer = self.engine.seal(&self.to, (seq, sub), answered)?;
-        Ok(NewAnswer { seq, sub, answer, answer_ms: answered.at_ms, retryable: answered.retryable() })
+    async fn answer(&self, (seq, sub): Place, answered: &Answered) -> Result<NewAnswer, EngineFault> {
+        let answer = self.engine.seal(self.to.lease, (seq, sub), answered.bytes(), answered.clone()).await?;
+        let (answer_ms, retryable) = (answered.at_ms, answered.retryable());
+        Ok(NewAnswer { seq, sub, answer, answer_ms, shown: answered.shown(), retryable })
     }
 
     /// Takes the intent of a request back whose credential was refused, so that the next attempt sends it for the first
@@ -63,11 +65,8 @@ impl Bound {
             return;
         }
         let answered = Answered { result: Ok(response(refused)), at_ms: self.engine.now_ms() };
-        let withdrawn = match self.answer(place, &answered) {
-            Ok(answer) => self.engine.inner.store.withdraw(&self.to.lease, &answer).await.map_err(EngineFault::from),
-            Err(fault) => Err(fault),
-        };
-        match withdrawn {
+        let store = &self.engine.inner.store;
+        match store.withdraw(&self.to.lease, place, answered.at_ms, &answered.shown()).await {
             Ok(()) => drop(self.progress(|progress| progress.journal.entries.remove(&place))),
             Err(error) => {
                 tracing::warn!(run.id = %self.to.lease.run, %error, "that a request was refused could not be written down");
@@ -84,7 +83,12 @@ impl Bound {
         now_ms: u64,
     ) -> NewIntent {
         let request = &call.request;
-        let shown = json!({ "method": request.method, "url": request.url, "body_bytes": request.body.len(), "effect": request.effect });
+        let shown = json!({
+            "method": cut(&request.method),
+            "url": cut(&request.url),
+            "body_bytes": request.body.len(),
+            "effect": request.effect.as_deref().map(cut),
+        });
         NewIntent {
             seq: call.seq,
             sub: call.sub,
@@ -171,9 +175,14 @@ pub(super) fn response(passed: Passed) -> HttpResponse {
     HttpResponse { status: answer.status, headers: answer.headers, body: answer.body }
 }
 
-/// Whether the first of two sends is settled by how the second one failed to be answered.
+/// Whether it is known what became of an effect whose answer the guest does not get; with `sent_before` also of the first
+/// of two sends.
 pub(super) fn settles(error: &DoorError, sent_before: bool) -> bool {
-    !sent_before && !error.ambiguous()
+    match error {
+        // The provider did answer, and its status says as much as that of an answer that was small enough.
+        DoorError::TooLarge { what: Large::Answer { status }, .. } => !leaves_open(*status, sent_before),
+        error => !sent_before && !error.ambiguous(),
+    }
 }
 
 fn known(call: &Call, intent: &NewIntent, answer: Option<Answered>) -> Entry {

@@ -4,16 +4,14 @@
 //! Invariant: what was read before a request stands in the journal before that request does. It goes out of force with
 //! the call that it follows.
 
-use std::collections::BTreeMap;
-
 use bulkhead_runtime::{Halt, HaltReason};
 use bulkhead_store::{NewEntry, NewIntent, READS, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::Bound;
 use super::halts::host;
-use super::{Bound, Progress};
 use crate::fault::{EngineFault, json as text, stored};
 
 /// All of it is kept for the next attempt, so it has an end.
@@ -47,24 +45,27 @@ impl Bound {
     }
 
     /// Makes what was read since the last call an entry that goes with the next durable write.
-    pub(super) fn shelve(&self, progress: &mut Progress) -> Result<(), EngineFault> {
-        if progress.fresh.is_empty() {
+    pub(super) async fn shelve(&self) -> Result<(), EngineFault> {
+        let (seq, fresh) = self.progress(|progress| (progress.seq, std::mem::take(&mut progress.fresh)));
+        if fresh.is_empty() {
             return Ok(());
         }
-        let (seq, sub, now_ms) = (progress.seq, READS.saturating_add(self.to.lease.attempt), self.engine.now_ms());
-        let answer = self.engine.seal(&self.to, (seq, sub), &progress.fresh)?;
+        let (sub, now_ms) = (READS.saturating_add(self.to.lease.attempt), self.engine.now_ms());
+        let request = json!({ "reads": fresh.len() }).to_string();
+        let bytes = fresh.iter().map(|(what, answer)| what.len() + answer.len()).sum();
+        let answer = self.engine.seal(self.to.lease, (seq, sub), bytes, fresh).await?;
         let intent = NewIntent {
             seq,
             sub,
             fingerprint: [0; 32],
-            request: json!({ "reads": progress.fresh.len() }).to_string(),
+            request,
             effect_key: None,
             keyed: false,
             unsafe_request: false,
             now_ms,
         };
-        progress.unflushed.push(NewEntry { intent, answer, answer_ms: now_ms, retryable: false });
-        progress.fresh = BTreeMap::new();
+        let entry = NewEntry { intent, answer, answer_ms: now_ms, shown: "null".to_owned(), retryable: false };
+        self.progress(|progress| progress.unflushed.push(entry));
         Ok(())
     }
 }

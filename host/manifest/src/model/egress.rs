@@ -193,6 +193,6 @@ pub enum RateScope {
     Connection,
     /// All connections of an app.
     App,
-    /// Everybody on this installation who talks to the host.
+    /// All connections of the connector on this installation, whoever's they are.
     Host,
 }

@@ -41,6 +41,9 @@ pub enum SignedTemplateError {
     /// What is received would not be covered at all.
     #[error("a signature that does not cover `{{body}}` proves nothing about it")]
     NoBody,
+    /// Every request would be hashed that often before it is known who sends it.
+    #[error("a signature covers `{{body}}` once")]
+    BodyAgain,
 }
 
 impl SignedTemplate {
@@ -53,10 +56,11 @@ impl SignedTemplate {
         if let Some(name) = template.placeholders().find(|name| signed_part(name).is_none()) {
             return Err(SignedTemplateError::Placeholder { name: name.to_owned() });
         }
-        if !template.placeholders().any(|name| name == "body") {
-            return Err(SignedTemplateError::NoBody);
+        match template.placeholders().filter(|name| *name == "body").count() {
+            0 => Err(SignedTemplateError::NoBody),
+            1 => Ok(Self(template)),
+            _ => Err(SignedTemplateError::BodyAgain),
         }
-        Ok(Self(template))
     }
 
     /// The pieces, in order.
@@ -119,6 +123,8 @@ mod tests {
         let error = |text| SignedTemplate::parse(text).unwrap_err();
         assert_eq!(error("{body}{nonce}"), SignedTemplateError::Placeholder { name: "nonce".into() });
         assert_eq!(error("{timestamp}"), SignedTemplateError::NoBody);
+        // Mutation: `parse`, take any number: each is a pass over a stranger's body.
+        assert_eq!(error("{body}{body}"), SignedTemplateError::BodyAgain);
         assert_eq!(error("{body"), SignedTemplateError::Template(TemplateError::Unbalanced));
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn check(source: &str) -> Result<(), ManifestError> {
         if sum + key > MAX_DEPTH {
             let span = token.span();
             let message = format!("nested more than {MAX_DEPTH} deep");
-            return Err(Problem::new(source, span.start()..span.end(), message, None).into());
+            return Err(ManifestError::one(source, Problem::new(span.start()..span.end(), message, None)));
         }
     }
     Ok(())

@@ -21,12 +21,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(source: &str, span: Range<usize>, message: impl Into<String>, hint: Option<String>) -> Self {
-        let before = source.get(..span.start).unwrap_or(source);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        Self { line, column, span, message: message.into(), hint }
+    /// One whose line and column are found by [`ManifestError::of`].
+    pub(super) fn new(span: Range<usize>, message: impl Into<String>, hint: Option<String>) -> Self {
+        Self { line: 1, column: 1, span, message: message.into(), hint }
     }
 
     fn report<'r>(&'r self, file_name: &'r str, source: &'r str) -> Group<'r> {
@@ -58,9 +55,20 @@ pub struct ManifestError {
 }
 
 impl ManifestError {
-    /// `None` where there is no problem.
-    pub(super) fn from_problems(mut problems: Vec<Problem>) -> Option<Self> {
+    /// One problem that leaves nothing else to be asked.
+    pub(super) fn one(source: &str, problem: Problem) -> Self {
+        let mut first = Box::new(problem);
+        locate(source, std::iter::once(first.as_mut()));
+        Self { first, rest: Vec::new() }
+    }
+
+    /// These problems and so many `more` that nobody listed. `None` where there is no problem.
+    pub(super) fn of(source: &str, mut problems: Vec<Problem>, more: usize) -> Option<Self> {
         problems.sort_by_key(|problem| problem.span.start);
+        if let (1.., Some(last)) = (more, problems.last()) {
+            problems.push(Problem::new(last.span.clone(), format!("and {more} more problems"), None));
+        }
+        locate(source, problems.iter_mut());
         let mut problems = problems.into_iter();
         let first = Box::new(problems.next()?);
         Some(Self { first, rest: problems.collect() })
@@ -105,9 +113,16 @@ impl ManifestError {
     }
 }
 
-impl From<Problem> for ManifestError {
-    fn from(problem: Problem) -> Self {
-        Self { first: Box::new(problem), rest: Vec::new() }
+/// Finds lines and columns. The problems stand in the order of the text: it is walked through once for all of them.
+fn locate<'p>(source: &str, problems: impl Iterator<Item = &'p mut Problem>) {
+    let (mut at, mut line, mut column) = (0, 1, 1);
+    for problem in problems {
+        let start = source.floor_char_boundary(problem.span.start);
+        for passed in source.get(at..start).unwrap_or_default().chars() {
+            (line, column) = if passed == '\n' { (line + 1, 1) } else { (line, column + 1) };
+        }
+        at = start;
+        (problem.line, problem.column) = (line, column);
     }
 }
 

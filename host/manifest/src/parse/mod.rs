@@ -1,6 +1,7 @@
 //! From the text of `connector.toml` to a [`Manifest`], or to what is wrong with it, by line and column.
 //!
-//! A manifest may come from a stranger: the text is bounded before it is read, and nesting before anything recurses.
+//! A manifest may come from a stranger: the text is bounded before it is read, nesting before anything recurses, lists
+//! before they are compared with each other, and what is said about it in the end.
 //! Three steps, each in its file: [`depth`] looks at tokens, [`reader`] makes serde understand the tree without
 //! forgetting where things stand, `checks/` asks what serde cannot.
 
@@ -30,15 +31,16 @@ impl Manifest {
     pub fn parse(source: &str) -> Result<Self, ManifestError> {
         if source.len() > MAX_BYTES {
             let message = format!("a manifest may have {MAX_BYTES} bytes; this one has {}", source.len());
-            return Err(Problem::new(source, 0..0, message, None).into());
+            return Err(ManifestError::one(source, Problem::new(0..0, message, None)));
         }
         depth::check(source)?;
         let tree = Tree::parse(source)?;
         let manifest = Self::deserialize(Reader::new(tree.root(), 0..0)).map_err(|misread| {
             let span = misread.span.clone().unwrap_or_default();
-            Problem::new(source, span, misread.message, misread.hint)
+            ManifestError::one(source, Problem::new(span, misread.message, misread.hint))
         })?;
-        match ManifestError::from_problems(checks::check(&manifest, &tree)) {
+        let (problems, more) = checks::check(&manifest, &tree);
+        match ManifestError::of(source, problems, more) {
             Some(error) => Err(error),
             None => Ok(manifest),
         }

@@ -7,9 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{ManifestError, Problem};
 
-/// A parsed document and its text.
+/// A parsed document.
 pub(super) struct Tree<'s> {
-    source: &'s str,
     root: DeValue<'s>,
 }
 
@@ -46,17 +45,15 @@ pub(super) use at;
 
 impl<'s> Tree<'s> {
     pub(super) fn parse(source: &'s str) -> Result<Self, ManifestError> {
-        let root = DeTable::parse(source)
-            .map_err(|error| Problem::new(source, error.span().unwrap_or_default(), sentence(error.message()), None))?;
-        Ok(Self { source, root: DeValue::Table(root.into_inner()) })
+        let root = DeTable::parse(source).map_err(|error| {
+            let problem = Problem::new(error.span().unwrap_or_default(), sentence(error.message()), None);
+            ManifestError::one(source, problem)
+        })?;
+        Ok(Self { root: DeValue::Table(root.into_inner()) })
     }
 
     pub(super) fn root(&self) -> &DeValue<'s> {
         &self.root
-    }
-
-    pub(super) fn source(&self) -> &'s str {
-        self.source
     }
 
     /// Where a value stands; where there is none, what it would stand in.

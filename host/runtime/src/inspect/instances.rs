@@ -1,8 +1,10 @@
 //! How many instances a component makes: core instances, and instances of nested components.
 //!
 //! A nested component counts once for each time it is instantiated; counts saturate, because doubling per level is cheap
-//! to write down. An instance that holds no code costs the host memory all the same, when the artifact is read. What is instantiated through an import or another instance's export cannot be seen here; the pool's own
-//! limit stands behind.
+//! to write down. An instance that holds no code costs the host memory all the same, when the artifact is read.
+//!
+//! Invariant: whatever is instantiated was counted. A component that came by an import or by another instance's export
+//! has no count, so whoever instantiates it is told apart: no toolchain does, and the pool's limit is for code alone.
 
 use wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
@@ -16,22 +18,21 @@ pub(super) struct Makes {
     pub(super) nested: u64,
 }
 
-const NOTHING: Makes = Makes { core: 0, nested: 0 };
-
 /// Fed with every payload of a component in order.
 #[derive(Default)]
 pub(super) struct InstanceCount {
     /// One for each component being read, outermost first. Modules stand in between as `None`.
     open: Vec<Option<Level>>,
     total: Makes,
+    uncounted: bool,
 }
 
 #[derive(Default)]
 struct Level {
     /// What instantiating this component makes.
     makes: Makes,
-    /// The same for each component it can name, by index.
-    components: Vec<Makes>,
+    /// The same for each component it can name, by index; `None` for one that came from elsewhere.
+    components: Vec<Option<Makes>>,
 }
 
 impl InstanceCount {
@@ -50,15 +51,17 @@ impl InstanceCount {
             Payload::ComponentInstanceSection(instances) => {
                 for instance in instances.clone() {
                     if let ComponentInstance::Instantiate { component_index, .. } = instance? {
-                        let inner = self.made_by(0, component_index);
-                        self.makes(Makes { nested: inner.nested.saturating_add(1), ..inner });
+                        match self.made_by(0, component_index) {
+                            Some(inner) => self.makes(Makes { nested: inner.nested.saturating_add(1), ..inner }),
+                            None => self.uncounted = true,
+                        }
                     }
                 }
             }
             Payload::ComponentImportSection(imports) => {
                 for import in imports.clone() {
                     if matches!(import?.ty, ComponentTypeRef::Component(_)) {
-                        self.knows(NOTHING);
+                        self.knows(None);
                     }
                 }
             }
@@ -86,16 +89,21 @@ impl InstanceCount {
         self.total
     }
 
+    /// Whether something was instantiated that is not in the total.
+    pub(super) fn uncounted(&self) -> bool {
+        self.uncounted
+    }
+
     fn close(&mut self) {
         if let Some(Some(level)) = self.open.pop() {
             self.total = level.makes;
-            self.knows(level.makes);
+            self.knows(Some(level.makes));
         }
     }
 
     fn alias(&mut self, alias: &ComponentAlias<'_>) {
         match alias {
-            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => self.knows(NOTHING),
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => self.knows(None),
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
                 let inner = self.made_by(*count as usize, *index);
                 self.knows(inner);
@@ -111,15 +119,15 @@ impl InstanceCount {
         }
     }
 
-    fn knows(&mut self, component: Makes) {
+    fn knows(&mut self, component: Option<Makes>) {
         if let Some(Some(level)) = self.open.last_mut() {
             level.components.push(component);
         }
     }
 
-    fn made_by(&self, levels_out: usize, index: u32) -> Makes {
+    fn made_by(&self, levels_out: usize, index: u32) -> Option<Makes> {
         let level = self.open.iter().rev().nth(levels_out).and_then(Option::as_ref);
-        level.and_then(|level| level.components.get(index as usize)).copied().unwrap_or(NOTHING)
+        level?.components.get(index as usize).copied().flatten()
     }
 }
 
@@ -128,12 +136,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn count(text: &str) -> (u64, u64) {
+    fn counted(text: &str) -> InstanceCount {
         let wasm = wat::parse_str(text).unwrap();
+        wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(&wasm).unwrap();
         let mut count = InstanceCount::default();
         for payload in wasmparser::Parser::new(0).parse_all(&wasm) {
             count.see(&payload.unwrap()).unwrap();
         }
+        count
+    }
+
+    fn count(text: &str) -> (u64, u64) {
+        let count = counted(text);
+        assert!(!count.uncounted());
         let Makes { core, nested } = count.total();
         (core, nested)
     }
@@ -159,6 +174,39 @@ mod tests {
             text = twice(&text);
         }
         assert_eq!(count(&format!("(component {text})")), (0, (2 << 24) - 2));
+    }
+
+    /// Mutation: `alias` or the import section, take what comes from elsewhere for nothing.
+    #[test]
+    fn what_is_instantiated_and_came_from_elsewhere_is_told_apart() {
+        // Each level looks like two instances and doubles what is below.
+        let mut text = "(component $c0)".to_owned();
+        for level in 1..=24 {
+            let below = level - 1;
+            text += &format!(
+                "(component $p{level} (alias outer 1 $c{below} (component $c))
+                   (component $d (instance (instantiate $c)) (instance (instantiate $c))) (export \"d\" (component $d)))
+                 (instance $i{level} (instantiate $p{level})) (alias export $i{level} \"d\" (component $c{level}))"
+            );
+        }
+        for elsewhere in [
+            format!("{text} (instance (instantiate $c24))"),
+            r#"(component $c) (instance $i (export "c" (component $c))) (alias export $i "c" (component $d))
+               (instance (instantiate $d))"#
+                .to_owned(),
+            r#"(component (import "c" (component $c)) (instance (instantiate $c)))"#.to_owned(),
+            r#"(component (import "c" (component $c)) (export $d "d" (component $c)) (instance (instantiate $d)))"#
+                .to_owned(),
+            r#"(component $p (import "c" (component $c))
+                 (component (alias outer $p $c (component $d)) (instance (instantiate $d))))"#
+                .to_owned(),
+        ] {
+            assert!(counted(&format!("(component {elsewhere})")).uncounted(), "{elsewhere}");
+        }
+        // To hand one on is no harm.
+        let handed = r#"(component $c) (component $p (import "c" (component $c)) (export "d" (component $c)))
+                        (instance (instantiate $p (with "c" (component $c))))"#;
+        assert!(!counted(&format!("(component {handed})")).uncounted());
     }
 
     #[test]

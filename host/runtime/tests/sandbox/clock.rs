@@ -72,6 +72,21 @@ async fn a_timer_beyond_the_wall_limit_ends_the_run_at_once() {
     assert!(finished.usage.wall_ms < 10_000, "{:?}", finished.usage);
 }
 
+/// Mutation: clocks.rs, `wait_for_earliest_timer`, `with_ports` in the place of `look_up`: it goes on until its wall time
+/// is over, thousands of timers a second.
+#[tokio::test]
+async fn each_pause_counts() {
+    let sandbox = Sandbox::start();
+    let pause = "(call $block (call $subscribe (i64.const 1)))";
+    let pausing = |times: usize| {
+        Guest::new().with_wasi().act(&format!("{} (call $done_number (i64.const 1))", pause.repeat(times))).build()
+    };
+    let limits = Limits { lookups: 3, ..Limits::default() };
+    assert_eq!(value(&sandbox.act_within(&pausing(3), limits.clone()).await), "1");
+    let finished = sandbox.act_within(&pausing(4), limits).await;
+    assert_eq!(*stop(&finished), Stop::Limit { kind: LimitKind::Lookups, allowed: 3 });
+}
+
 #[tokio::test]
 async fn randomness_comes_from_the_seed_alone() {
     let sandbox = Sandbox::start();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Desk;
-use crate::api::{List, created, short_list};
+use crate::api::{List, Paging, created};
 use crate::auth::{Access, Caller};
 use crate::body::{Json, Path, id};
 use crate::problem::Answer;
@@ -78,6 +78,8 @@ async fn register(caller: Caller, State(desk): State<Desk>, body: Json<New>) -> 
         .key("/connector", &new.connector)
         .name("/name", &new.name)
         .key("/client_id", new.client_id.as_deref().unwrap_or("none"))
+        .secret("/client_secret", new.client_secret.as_deref())
+        .secret("/webhook_secret", new.webhook_secret.as_deref())
         .done()?;
     let new = NewApp {
         connector: new.connector,
@@ -99,18 +101,22 @@ async fn set_secrets(
 ) -> Answer<StatusCode> {
     caller.may("apps", Access::Write)?;
     let secrets = body.read().await?;
+    Fields::default()
+        .secret("/client_secret", secrets.client_secret.as_deref())
+        .secret("/webhook_secret", secrets.webhook_secret.as_deref())
+        .done()?;
     let (client, webhook) =
         (secrets.client_secret.map(Secret::from_string), secrets.webhook_secret.map(Secret::from_string));
     desk.engine.set_app_secrets(caller.tenant, id(&app, "app")?, client, webhook).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn list(caller: Caller, State(desk): State<Desk>) -> Answer<List<View>> {
+async fn list(caller: Caller<Paging>, State(desk): State<Desk>) -> Answer<List<View>> {
     caller.may("apps", Access::Read)?;
-    let store = desk.engine.store();
+    let (store, paging) = (desk.engine.store(), caller.query);
     let rows = match caller.tenant {
-        Some(tenant) => store.tenant_read(tenant).await?.apps().await?,
-        None => store.system_read().await?.apps().await?,
+        Some(tenant) => store.tenant_read(tenant).await?.apps(paging.page()?).await?,
+        None => store.system_read().await?.apps(paging.page()?).await?,
     };
-    Ok(short_list(rows.into_iter().map(|row| view(&desk, row)).collect()))
+    Ok(paging.list(rows.into_iter().map(|row| view(&desk, row)).collect(), |app| app.id.to_string()))
 }

@@ -18,7 +18,7 @@ use crate::Desk;
 use crate::api::operations::run_answer;
 use crate::api::{List, Paging, created};
 use crate::auth::{Access, Tenant};
-use crate::body::{Json, Path, Query, id};
+use crate::body::{Json, Path, id};
 use crate::problem::{Answer, Problem};
 use crate::text::Fields;
 
@@ -73,8 +73,8 @@ async fn create(tenant: Tenant, State(desk): State<Desk>, body: Json<New>) -> An
     Ok(created(desk.engine.connect(tenant, new).await?))
 }
 
-async fn list(tenant: Tenant, State(desk): State<Desk>, Query(paging): Query<Paging>) -> Answer<List<ConnectionView>> {
-    let tenant = tenant.may("connections", Access::Read)?;
+async fn list(tenant: Tenant<Paging>, State(desk): State<Desk>) -> Answer<List<ConnectionView>> {
+    let (tenant, paging) = tenant.asks("connections", Access::Read)?;
     let views = desk.engine.connections(tenant, paging.page()?).await?;
     Ok(paging.list(views, |view| view.id.to_string()))
 }

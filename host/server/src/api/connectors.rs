@@ -5,20 +5,24 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bulkhead_manifest::{ConnectorId, VersionId};
-use bulkhead_store::{Connector, Version};
+use bulkhead_store::{Connector, ListedVersion, Part, Version};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Desk;
-use crate::api::{List, created, short_list};
+use crate::api::{Forward, List, Paging, created};
 use crate::auth::{Access, Caller};
 use crate::body::{self, Path};
-use crate::problem::{Answer, Problem};
+use crate::problem::{self, Answer, Problem};
 use crate::text::is_key;
 
 pub(crate) fn routes() -> Router<Desk> {
-    Router::new().route("/connectors", get(list)).route("/connectors/{name}", get(inspect))
+    Router::new()
+        .route("/connectors", get(list))
+        .route("/connectors/{name}", get(inspect))
+        .route("/connectors/{name}/versions", get(versions))
+        .route("/connectors/{name}/versions/{version}", get(version))
 }
 
 pub(crate) fn uploads() -> Router<Desk> {
@@ -39,38 +43,50 @@ struct View {
     created_ms: u64,
 }
 
+/// A version in a list.
 #[derive(Serialize)]
-struct VersionView {
+struct Listed {
     id: VersionId,
     version: String,
     /// SHA-256 of the component, hex.
     digest: String,
     bytes: u64,
+    created_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    version: Listed,
     imports: Value,
     exports: Value,
     descriptor: Value,
     /// The manifest as it was uploaded, TOML.
     manifest: String,
-    created_ms: u64,
 }
 
 #[derive(Serialize)]
 struct Inspected {
     #[serde(flatten)]
     connector: View,
-    versions: Vec<VersionView>,
+    newest: Whole,
 }
 
 async fn publish(caller: Caller, State(desk): State<Desk>, request: Request) -> Answer<Response> {
     caller.may("connectors", Access::Write)?;
-    // Held until it is published: a component in memory is a large thing.
-    let _place = desk.uploads.acquire().await;
+    let place = desk.uploads.place(caller.tenant).await.ok();
     let wasm = body::read(request.into_body(), LARGEST_UPLOAD, desk.clients.patience * UPLOAD_PATIENCE).await?;
     if wasm.is_empty() {
         let detail = "Send the component itself as the body: `curl --data-binary @connector.wasm`.";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "body-empty", detail));
     }
-    let published = desk.engine.publish(caller.tenant, wasm).await?;
+    // A task of its own: what is begun comes to its end, and leaves nothing half done, though nobody waits any more.
+    let published = tokio::spawn(async move {
+        let published = desk.engine.publish(caller.tenant, wasm).await;
+        drop(place);
+        published
+    });
+    let published = published.await.map_err(problem::of_task)??;
     if published.already { Ok(axum::Json(published).into_response()) } else { Ok(created(published)) }
 }
 
@@ -83,51 +99,99 @@ fn view(connector: Connector) -> View {
     }
 }
 
-fn version_view(version: Version) -> VersionView {
+fn whole(version: Version) -> Whole {
     let json = |text: &str| serde_json::from_str(text).unwrap_or_default();
-    VersionView {
-        id: version.id,
-        version: version.version,
-        digest: hex::encode(version.digest),
-        bytes: version.size,
+    Whole {
         imports: json(&version.imports),
         exports: json(&version.exports),
         descriptor: json(&version.descriptor),
         manifest: version.manifest,
+        version: Listed {
+            id: version.id,
+            version: version.version,
+            digest: hex::encode(version.digest),
+            bytes: version.size,
+            created_ms: version.created_ms,
+        },
+    }
+}
+
+fn listed(version: ListedVersion) -> Listed {
+    Listed {
+        id: version.id,
+        version: version.version,
+        digest: hex::encode(version.digest),
+        bytes: version.size,
         created_ms: version.created_ms,
     }
 }
 
-async fn list(caller: Caller, State(desk): State<Desk>) -> Answer<List<View>> {
+async fn list(caller: Caller<Forward>, State(desk): State<Desk>) -> Answer<List<View>> {
     caller.may("connectors", Access::Read)?;
-    let store = desk.engine.store();
+    let (store, page) = (desk.engine.store(), caller.query.page()?);
     let rows = match caller.tenant {
-        Some(tenant) => store.tenant_read(tenant).await?.connectors().await?,
-        None => store.system_read().await?.connectors().await?,
+        Some(tenant) => store.tenant_read(tenant).await?.connectors(&page).await?,
+        None => store.system_read().await?.connectors(&page).await?,
     };
-    Ok(short_list(rows.into_iter().map(view).collect()))
+    let more = rows.len() >= page.limit as usize;
+    Ok(List::part(Part { rows, more }, view, |connector| connector.name.clone()))
 }
 
 async fn inspect(caller: Caller, State(desk): State<Desk>, Path(name): Path<String>) -> Answer<axum::Json<Inspected>> {
+    let (connector, newest) = found(&caller, &desk, &name, None).await?;
+    Ok(axum::Json(Inspected { connector: view(connector), newest: whole(newest) }))
+}
+
+async fn version(
+    caller: Caller,
+    State(desk): State<Desk>,
+    Path((name, version)): Path<(String, String)>,
+) -> Answer<axum::Json<Whole>> {
+    let (_, version) = found(&caller, &desk, &name, Some(&version)).await?;
+    Ok(axum::Json(whole(version)))
+}
+
+/// The connector of this name and its version of this name, or its newest.
+async fn found(caller: &Caller, desk: &Desk, name: &str, version: Option<&str>) -> Answer<(Connector, Version)> {
     caller.may("connectors", Access::Read)?;
-    if !is_key(&name) {
-        return Err(Problem::not_found("connector"));
-    }
+    refuse_other_than_key(name, "connector")?;
+    refuse_other_than_key(version.unwrap_or("newest"), "version")?;
     let store = desk.engine.store();
-    let (connector, versions) = match caller.tenant {
+    match caller.tenant {
         Some(tenant) => {
             let mut read = store.tenant_read(tenant).await?;
-            let connector = read.connector(&name).await?;
-            let versions = read.versions(connector.id).await?;
-            (connector, versions)
+            let connector = read.connector(name).await?;
+            let version = read.version_of(connector.id, version).await?;
+            Ok((connector, version))
         }
         None => {
             let mut read = store.system_read().await?;
-            let connector = read.connector(&name).await?;
-            let versions = read.versions(connector.id).await?;
-            (connector, versions)
+            let connector = read.connector(name).await?;
+            let version = read.version_of(connector.id, version).await?;
+            Ok((connector, version))
+        }
+    }
+}
+
+fn refuse_other_than_key(text: &str, what: &str) -> Answer<()> {
+    if is_key(text) { Ok(()) } else { Err(Problem::not_found(what)) }
+}
+
+async fn versions(caller: Caller<Paging>, State(desk): State<Desk>, Path(name): Path<String>) -> Answer<List<Listed>> {
+    caller.may("connectors", Access::Read)?;
+    refuse_other_than_key(&name, "connector")?;
+    let (store, paging) = (desk.engine.store(), caller.query);
+    let rows = match caller.tenant {
+        Some(tenant) => {
+            let mut read = store.tenant_read(tenant).await?;
+            let connector = read.connector(&name).await?.id;
+            read.versions(connector, paging.page()?).await?
+        }
+        None => {
+            let mut read = store.system_read().await?;
+            let connector = read.connector(&name).await?.id;
+            read.versions(connector, paging.page()?).await?
         }
     };
-    let versions = versions.into_iter().map(version_view).collect();
-    Ok(axum::Json(Inspected { connector: view(connector), versions }))
+    Ok(paging.list(rows.into_iter().map(listed).collect(), |version| version.id.to_string()))
 }

@@ -3,15 +3,14 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use bulkhead_manifest::{ConnectionId, DeliveryId, EventId, RunId};
+use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, EventId, RunId, TenantId};
 use bulkhead_store::{DeliveryStatus, Event, ListedDelivery};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Desk;
-use crate::api::{List, Paging};
-use crate::auth::{Access, Tenant};
-use crate::body::{Query, id};
+use crate::api::{List, Paging, connection_of};
+use crate::auth::{Access, Caller, Tenant, tenant_needed};
 use crate::problem::Answer;
 
 pub(crate) fn routes() -> Router<Desk> {
@@ -19,6 +18,7 @@ pub(crate) fn routes() -> Router<Desk> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Filter {
     connection: Option<String>,
     before: Option<String>,
@@ -26,8 +26,8 @@ struct Filter {
 }
 
 impl Filter {
-    fn split(self) -> Answer<(Option<ConnectionId>, Paging)> {
-        let connection = self.connection.as_deref().map(|connection| id(connection, "connection")).transpose()?;
+    async fn split(self, desk: &Desk, tenant: TenantId) -> Answer<(Option<ConnectionId>, Paging)> {
+        let connection = connection_of(desk, tenant, self.connection.as_deref()).await?;
         Ok((connection, Paging { before: self.before, limit: self.limit }))
     }
 }
@@ -51,6 +51,8 @@ struct EventView {
 struct DeliveryView {
     id: DeliveryId,
     connection: Option<ConnectionId>,
+    /// To whose address it came, where that is an app's.
+    app: Option<AppId>,
     dedupe_key: Option<String>,
     status: DeliveryStatus,
     /// How often the same came again.
@@ -78,6 +80,7 @@ fn delivery_view(delivery: ListedDelivery) -> DeliveryView {
     DeliveryView {
         id: delivery.id,
         connection: delivery.connection,
+        app: delivery.app,
         dedupe_key: delivery.dedupe_key,
         status: delivery.status,
         duplicates: delivery.duplicates,
@@ -86,20 +89,26 @@ fn delivery_view(delivery: ListedDelivery) -> DeliveryView {
     }
 }
 
-async fn events(tenant: Tenant, State(desk): State<Desk>, Query(filter): Query<Filter>) -> Answer<List<EventView>> {
-    let tenant = tenant.may("events", Access::Read)?;
-    let (connection, paging) = filter.split()?;
+async fn events(tenant: Tenant<Filter>, State(desk): State<Desk>) -> Answer<List<EventView>> {
+    let (tenant, filter) = tenant.asks("events", Access::Read)?;
+    let (connection, paging) = filter.split(&desk, tenant).await?;
     let part = desk.engine.store().tenant_read(tenant).await?.events(connection, paging.page()?).await?;
     Ok(List::part(part, event_view, |event| event.id.to_string()))
 }
 
-async fn deliveries(
-    tenant: Tenant,
-    State(desk): State<Desk>,
-    Query(filter): Query<Filter>,
-) -> Answer<List<DeliveryView>> {
-    let tenant = tenant.may("deliveries", Access::Read)?;
-    let (connection, paging) = filter.split()?;
-    let rows = desk.engine.store().tenant_read(tenant).await?.deliveries(connection, paging.page()?).await?;
+/// A tenant's; or, asked by an operator for no tenant, those that came to an app's address and are nobody's.
+async fn deliveries(caller: Caller<Filter>, State(desk): State<Desk>) -> Answer<List<DeliveryView>> {
+    caller.may("deliveries", Access::Read)?;
+    let (rows, paging) = match (caller.tenant, caller.query) {
+        (None, Filter { connection: None, before, limit }) => {
+            let paging = Paging { before, limit };
+            (desk.engine.store().system_read().await?.unrouted(paging.page()?).await?, paging)
+        }
+        (tenant, filter) => {
+            let tenant = tenant.ok_or_else(tenant_needed)?;
+            let (connection, paging) = filter.split(&desk, tenant).await?;
+            (desk.engine.store().tenant_read(tenant).await?.deliveries(connection, paging.page()?).await?, paging)
+        }
+    };
     Ok(paging.list(rows.into_iter().map(delivery_view).collect(), |delivery| delivery.id.to_string()))
 }

@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::Desk;
 use crate::api::{List, Paging, created};
 use crate::auth::{Access, Caller, NOUNS, allows, new_key};
-use crate::body::{Json, Path, Query, id};
-use crate::problem::Answer;
+use crate::body::{Json, Path, id};
+use crate::problem::{Answer, Problem};
 use crate::text::Fields;
 
 pub(crate) fn routes() -> Router<Desk> {
@@ -56,13 +56,15 @@ async fn create(caller: Caller, State(desk): State<Desk>, body: Json<New>) -> An
     let new = body.read().await?;
     let no_later = new.expires_ms.is_some_and(|end| caller.expires_ms().is_none_or(|own| end <= own));
     let may_be_without_end = new.expires_ms.is_none() && caller.expires_ms().is_none();
+    let now_ms = desk.engine.clock().now_ms();
+    let is_to_come = new.expires_ms.is_none_or(|end| end > now_ms);
     Fields::default()
         .name("/name", &new.name)
+        .require(is_to_come, "/expires_ms", format!("this is over: it is {now_ms} now, in milliseconds since 1970"))
         .require(no_later || may_be_without_end, "/expires_ms", expires_no_later(caller.expires_ms()))
         .require(new.scopes.len() <= MOST_SCOPES, "/scopes", format!("a key has at most {MOST_SCOPES} scopes"))
         .also(invalid_scopes(caller.scopes(), &new.scopes))
         .done()?;
-    let now_ms = desk.engine.clock().now_ms();
     let (row, token) = new_key(&desk.pepper, now_ms, new.name, &new.scopes, new.expires_ms);
     let mut tx = desk.engine.store().system().await?;
     tx.create_key(caller.tenant, &row).await?;
@@ -106,8 +108,9 @@ fn invalid_scopes(own: &[String], wanted: &[String]) -> Vec<InvalidField> {
     wanted.iter().take(MOST_SCOPES).enumerate().filter_map(refuse).collect()
 }
 
-async fn list(caller: Caller, State(desk): State<Desk>, Query(paging): Query<Paging>) -> Answer<List<View>> {
+async fn list(caller: Caller<Paging>, State(desk): State<Desk>) -> Answer<List<View>> {
     caller.may("keys", Access::Read)?;
+    let paging = caller.query;
     let rows = desk.engine.store().system_read().await?.keys(caller.tenant, paging.page()?).await?;
     Ok(paging.list(rows.into_iter().map(view).collect(), |key| key.id.to_string()))
 }
@@ -128,8 +131,14 @@ fn view(key: Key) -> View {
 
 async fn revoke(caller: Caller, State(desk): State<Desk>, Path(key): Path<String>) -> Answer<StatusCode> {
     caller.may("keys", Access::Write)?;
+    let key = id(&key, "key")?;
     let mut tx = desk.engine.store().system().await?;
-    tx.revoke_key(caller.tenant, id(&key, "key")?, desk.engine.clock().now_ms()).await?;
+    let scopes: Vec<String> = serde_json::from_str(&tx.key(caller.tenant, key).await?.scopes).unwrap_or_default();
+    if !invalid_scopes(caller.scopes(), &scopes).is_empty() {
+        let detail = "That key may do what this one may not. Use one that may do as much.";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "stronger-key", detail));
+    }
+    tx.revoke_key(caller.tenant, key, desk.engine.clock().now_ms()).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,12 +14,15 @@ mod tenants;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use bulkhead_store::{Page, Part};
+use bulkhead_manifest::{ConnectionId, TenantId};
+use bulkhead_store::{After, Page, Part};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::Desk;
+use crate::body::id;
 use crate::problem::{Answer, Problem};
+use crate::text::is_key;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new()
@@ -50,13 +53,14 @@ pub(crate) fn uploads() -> Router<Desk> {
 #[derive(Serialize)]
 pub(crate) struct List<T> {
     items: Vec<T>,
-    /// Give it as `before` (`after` for records and links) to get what follows; absent on the last page.
+    /// Give it as `before` (`after` where a list goes forward) to get what follows; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// How a list is asked for.
+/// How a list is asked for, newest first.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Paging {
     before: Option<String>,
     limit: Option<u32>,
@@ -84,6 +88,14 @@ impl Paging {
     }
 }
 
+/// The connection that a list is asked for; one that is not there, or not this tenant's, is none to ask for.
+pub(crate) async fn connection_of(desk: &Desk, tenant: TenantId, named: Option<&str>) -> Answer<Option<ConnectionId>> {
+    let Some(named) = named else { return Ok(None) };
+    let connection = id(named, "connection")?;
+    desk.engine.store().tenant_read(tenant).await?.connection(connection).await?;
+    Ok(Some(connection))
+}
+
 impl<T: Serialize> IntoResponse for List<T> {
     fn into_response(self) -> Response {
         axum::Json(self).into_response()
@@ -99,11 +111,36 @@ impl<T> List<T> {
     }
 }
 
-/// A list that is never long.
-pub(crate) fn short_list<T>(items: Vec<T>) -> List<T> {
-    List { items, next: None }
+/// How a list is asked for that goes forward, by names or by the tenant's own ids.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forward {
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+impl Forward {
+    pub(crate) fn page(self) -> Answer<After> {
+        if self.after.as_deref().is_some_and(|after| !is_key(after)) {
+            let detail = "`after` is not a cursor of this list.";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-cursor", detail));
+        }
+        Ok(After { after: self.after, limit: self.limit.unwrap_or(USUAL_LIMIT).clamp(1, LARGEST_LIMIT) })
+    }
 }
 
 pub(crate) fn created<T: Serialize>(value: T) -> Response {
     (StatusCode::CREATED, axum::Json(value)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: `Paging::limit`, without `clamp`.
+    #[test]
+    fn a_page_has_at_least_one_row_and_at_most_two_hundred() {
+        let limit = |limit| Paging { before: None, limit }.limit();
+        assert_eq!([None, Some(0), Some(200), Some(201), Some(u32::MAX)].map(limit), [50, 1, 200, 200, 200]);
+    }
 }

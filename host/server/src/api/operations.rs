@@ -1,19 +1,19 @@
 //! Asking a connection for something: actions and pulls, waiting or not.
 //!
-//! The answer is the run: 200 when it has ended, however it ended; 202 while it goes on.
+//! The answer is the run: 200 when it has ended, however it ended; 202 while it goes on, at once where too many wait.
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bulkhead_engine::{ActionCall, PullMode, RunView};
+use bulkhead_engine::{ActionCall, PullCall, PullMode, RunView};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Desk;
 use crate::auth::{Access, Tenant};
-use crate::body::{Json, Path, Query, id};
+use crate::body::{Json, Path, id};
 use crate::problem::{Answer, Problem};
 
 pub(crate) fn routes() -> Router<Desk> {
@@ -27,6 +27,7 @@ const LONGEST_WAIT_MS: u64 = 60_000;
 const LONGEST_KEY: usize = 255;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Waiting {
     /// How long to wait for the outcome; 0 or absent: not at all.
     pub wait_ms: Option<u64>,
@@ -55,14 +56,13 @@ fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
 }
 
 async fn act(
-    tenant: Tenant,
+    tenant: Tenant<Waiting>,
     State(desk): State<Desk>,
     Path((connection, action)): Path<(String, String)>,
-    Query(waiting): Query<Waiting>,
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Answer<Response> {
-    let tenant = tenant.may("runs", Access::Write)?;
+    let (tenant, waiting) = tenant.asks("runs", Access::Write)?;
     let input = body.any().await?;
     let call = ActionCall { action, input, idempotency_key: idempotency_key(&headers)?, wait_ms: waiting.wait_ms() };
     Ok(run_answer(desk.engine.call(tenant, id(&connection, "connection")?, call).await?))
@@ -85,17 +85,31 @@ enum Mode {
 }
 
 async fn pull(
-    tenant: Tenant,
+    tenant: Tenant<Waiting>,
     State(desk): State<Desk>,
     Path((connection, stream)): Path<(String, String)>,
-    Query(waiting): Query<Waiting>,
+    headers: HeaderMap,
     body: Json<Pull>,
 ) -> Answer<Response> {
-    let tenant = tenant.may("runs", Access::Write)?;
+    let (tenant, waiting) = tenant.asks("runs", Access::Write)?;
     let pull = body.read().await?;
     let mode = match pull.mode {
         Mode::Full => PullMode::Full,
         Mode::Incremental => PullMode::Incremental,
     };
-    Ok(run_answer(desk.engine.pull(tenant, id(&connection, "connection")?, stream, mode, waiting.wait_ms()).await?))
+    let call = PullCall { stream, mode, idempotency_key: idempotency_key(&headers)?, wait_ms: waiting.wait_ms() };
+    Ok(run_answer(desk.engine.pull(tenant, id(&connection, "connection")?, call).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: `Waiting::wait_ms`, without `min`.
+    #[test]
+    fn nobody_is_kept_waiting_for_longer_than_a_minute() {
+        let wait = |wait_ms| Waiting { wait_ms }.wait_ms();
+        assert_eq!([None, Some(0)].map(wait), [None; 2]);
+        assert_eq!([Some(60_000), Some(60_001), Some(u64::MAX)].map(wait), [Some(60_000); 3]);
+    }
 }

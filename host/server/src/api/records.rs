@@ -4,16 +4,16 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, put};
-use bulkhead_store::{After, Link, Record};
+use bulkhead_store::{Link, Record};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Desk;
 use crate::api::operations::{Waiting, run_answer};
-use crate::api::{LARGEST_LIMIT, List, USUAL_LIMIT};
+use crate::api::{Forward, List};
 use crate::auth::{Access, Tenant};
-use crate::body::{Json, Path, Query, id};
+use crate::body::{Json, Path, id};
 use crate::problem::{Answer, Problem};
 use crate::text::{Fields, is_key};
 
@@ -22,7 +22,7 @@ pub(crate) fn routes() -> Router<Desk> {
         .route("/connections/{connection}/records/{stream}", get(list))
         .route("/connections/{connection}/records/{stream}/{record}", get(read).put(store))
         .route("/connections/{connection}/links/{stream}", get(links))
-        .route("/connections/{connection}/links/{stream}/{record}", put(link))
+        .route("/connections/{connection}/links/{stream}/{record}", put(link).delete(unlink))
 }
 
 #[derive(Serialize)]
@@ -40,23 +40,6 @@ struct LinkView {
     external_id: String,
     external_version: Option<String>,
     updated_ms: u64,
-}
-
-/// Lists of records go forward by the tenant's own ids.
-#[derive(Deserialize)]
-struct Forward {
-    after: Option<String>,
-    limit: Option<u32>,
-}
-
-impl Forward {
-    fn after(self) -> Answer<After> {
-        if self.after.as_deref().is_some_and(|after| !is_key(after)) {
-            let detail = "`after` is not a cursor of this list.";
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-cursor", detail));
-        }
-        Ok(After { after: self.after, limit: self.limit.unwrap_or(USUAL_LIMIT).clamp(1, LARGEST_LIMIT) })
-    }
 }
 
 fn view(record: Record) -> View {
@@ -79,13 +62,12 @@ fn link_view(link: Link) -> LinkView {
 }
 
 async fn store(
-    tenant: Tenant,
+    tenant: Tenant<Waiting>,
     State(desk): State<Desk>,
     Path((connection, stream, record)): Path<(String, String, String)>,
-    Query(waiting): Query<Waiting>,
     body: Json<Value>,
 ) -> Answer<Response> {
-    let tenant = tenant.may("records", Access::Write)?;
+    let (tenant, waiting) = tenant.asks("records", Access::Write)?;
     let connection = id(&connection, "connection")?;
     Fields::default().key("/record", &record).done()?;
     let data = body.any().await?;
@@ -106,26 +88,24 @@ async fn read(
 }
 
 async fn list(
-    tenant: Tenant,
+    tenant: Tenant<Forward>,
     State(desk): State<Desk>,
     Path((connection, stream)): Path<(String, String)>,
-    Query(forward): Query<Forward>,
 ) -> Answer<List<View>> {
-    let tenant = tenant.may("records", Access::Read)?;
-    let (connection, after) = (id(&connection, "connection")?, forward.after()?);
+    let (tenant, forward) = tenant.asks("records", Access::Read)?;
+    let (connection, after) = (id(&connection, "connection")?, forward.page()?);
     desk.engine.stream(tenant, connection, &stream).await?;
     let mut read = desk.engine.store().tenant_read(tenant).await?;
     Ok(List::part(read.records(connection, &stream, &after).await?, view, |record| record.id.clone()))
 }
 
 async fn links(
-    tenant: Tenant,
+    tenant: Tenant<Forward>,
     State(desk): State<Desk>,
     Path((connection, stream)): Path<(String, String)>,
-    Query(forward): Query<Forward>,
 ) -> Answer<List<LinkView>> {
-    let tenant = tenant.may("records", Access::Read)?;
-    let (connection, after) = (id(&connection, "connection")?, forward.after()?);
+    let (tenant, forward) = tenant.asks("records", Access::Read)?;
+    let (connection, after) = (id(&connection, "connection")?, forward.page()?);
     desk.engine.stream(tenant, connection, &stream).await?;
     let mut read = desk.engine.store().tenant_read(tenant).await?;
     Ok(List::part(read.links(connection, &stream, &after).await?, link_view, |link| link.record.clone()))
@@ -148,5 +128,19 @@ async fn link(
     let new = body.read().await?;
     Fields::default().key("/record", &record).key("/external_id", &new.external_id).done()?;
     desk.engine.put_link(tenant, connection, stream, record, new.external_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn unlink(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path((connection, stream, record)): Path<(String, String, String)>,
+) -> Answer<StatusCode> {
+    let tenant = tenant.may("records", Access::Write)?;
+    let connection = id(&connection, "connection")?;
+    if !is_key(&record) {
+        return Err(Problem::not_found("link"));
+    }
+    desk.engine.delete_link(tenant, connection, &stream, &record).await?;
     Ok(StatusCode::NO_CONTENT)
 }

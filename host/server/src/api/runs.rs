@@ -8,10 +8,11 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::Desk;
-use crate::api::{List, Paging};
+use crate::api::{List, Paging, connection_of};
 use crate::auth::{Access, Tenant};
-use crate::body::{Json, Path, Query, id};
+use crate::body::{Json, Object, Path, id};
 use crate::problem::{Answer, Problem};
+use crate::text::Fields;
 
 pub(crate) fn routes() -> Router<Desk> {
     Router::new()
@@ -23,6 +24,7 @@ pub(crate) fn routes() -> Router<Desk> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Filter {
     connection: Option<String>,
     state: Option<String>,
@@ -30,9 +32,9 @@ struct Filter {
     limit: Option<u32>,
 }
 
-async fn list(tenant: Tenant, State(desk): State<Desk>, Query(filter): Query<Filter>) -> Answer<List<RunView>> {
-    let tenant = tenant.may("runs", Access::Read)?;
-    let connection = filter.connection.as_deref().map(|connection| id(connection, "connection")).transpose()?;
+async fn list(tenant: Tenant<Filter>, State(desk): State<Desk>) -> Answer<List<RunView>> {
+    let (tenant, filter) = tenant.asks("runs", Access::Read)?;
+    let connection = connection_of(&desk, tenant, filter.connection.as_deref()).await?;
     let unknown = |_| Problem::new(StatusCode::BAD_REQUEST, "invalid-query", "`state` is not the state of a run.");
     let state = filter.state.as_deref().map(|state| state.parse().map_err(unknown)).transpose()?;
     let paging = Paging { before: filter.before, limit: filter.limit };
@@ -51,7 +53,7 @@ struct Resolve {
     verdict: Said,
     /// Which requests are not there, where it is not plain.
     #[serde(default)]
-    requests: Vec<Named>,
+    requests: Vec<Object<Named>>,
     /// What a push made at the provider, where it happened: its id, and its version where it has one.
     external: Option<String>,
     version: Option<String>,
@@ -79,13 +81,18 @@ async fn resolve(
 ) -> Answer<axum::Json<RunView>> {
     let tenant = tenant.may("runs", Access::Write)?;
     let resolve = body.read().await?;
+    Fields::default()
+        .key("/external", resolve.external.as_deref().unwrap_or("none"))
+        .key("/version", resolve.version.as_deref().unwrap_or("none"))
+        .done()?;
     let verdict = match resolve.verdict {
         Said::Happened => {
             let version = resolve.version;
             Verdict::Happened { external: resolve.external.map(|id| External { id, version }) }
         }
         Said::SendAgain => {
-            Verdict::SendAgain { requests: resolve.requests.iter().map(|named| (named.seq, named.sub)).collect() }
+            let named = |Object(named): &Object<Named>| (named.seq, named.sub);
+            Verdict::SendAgain { requests: resolve.requests.iter().map(named).collect() }
         }
     };
     Ok(axum::Json(desk.engine.resolve_uncertain(tenant, id(&run, "run")?, verdict).await?))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::Desk;
 use crate::api::{List, Paging, created};
 use crate::auth::{Access, Caller};
-use crate::body::{Json, Query};
+use crate::body::Json;
 use crate::problem::Answer;
 use crate::text::Fields;
 
@@ -43,8 +43,9 @@ async fn create(caller: Caller, State(desk): State<Desk>, body: Json<New>) -> An
     Ok(created(View { id: row.id, name: row.name, created_ms: row.created_ms }))
 }
 
-async fn list(caller: Caller, State(desk): State<Desk>, Query(paging): Query<Paging>) -> Answer<List<View>> {
+async fn list(caller: Caller<Paging>, State(desk): State<Desk>) -> Answer<List<View>> {
     caller.operator(Access::Read)?;
+    let paging = caller.query;
     let rows = desk.engine.store().system_read().await?.tenants(paging.page()?).await?;
     let views = rows.into_iter().map(|row| View { id: row.id, name: row.name, created_ms: row.created_ms }).collect();
     Ok(paging.list(views, |view| view.id.to_string()))

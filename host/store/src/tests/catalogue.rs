@@ -97,6 +97,32 @@ async fn runs_in_a_state_are_found_by_an_index_of_that_state() {
     }
 }
 
+/// What is not in the list is tried by none of these.
+///
+/// Mutation: catalogue.rs, `all`, without any of its lines.
+#[test]
+fn every_statement_that_is_written_is_in_the_list() {
+    let listed: BTreeSet<(&str, &str)> = all().iter().flat_map(|one| [(one.noun, ""), (one.noun, one.name)]).collect();
+    let mut nouns = 0;
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap() {
+        let (file, text) =
+            file.map(|file| (file.path(), std::fs::read_to_string(file.path()).unwrap_or_default())).unwrap();
+        // What stands between quotation marks next.
+        let quoted = |rest: &str, which: usize| rest.split('"').nth(2 * which + 1).unwrap_or_default().to_owned();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for rest in code.split("\ncatalogue! {").skip(1) {
+            let noun = quoted(rest, 0);
+            assert!(listed.contains(&(noun.as_str(), "")), "{}: {noun} is not in catalogue::all", file.display());
+            nouns += 1;
+        }
+        for rest in code.split("= Many::new(").skip(1) {
+            let (noun, name) = (quoted(rest, 0), quoted(rest, 1));
+            assert!(listed.contains(&(&noun, &name)), "{}: {noun}::{name} is not in catalogue::all", file.display());
+        }
+    }
+    assert!(nouns > 20, "these tables were looked for elsewhere");
+}
+
 #[test]
 fn names_are_unique_within_a_noun() {
     let mut seen = BTreeSet::new();

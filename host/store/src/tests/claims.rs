@@ -147,44 +147,26 @@ on_both! {
         assert_eq!(world.store.claim(&capped).await.unwrap().runs.len(), 0);
     }
 
-    async fn a_paused_connection_rests_until_it_is_active_again(world) {
+    async fn a_connection_to_be_authorized_again_rests_until_it_is(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
-        for status in [ConnectionStatus::Paused, ConnectionStatus::NeedsReauthorization] {
-            set_status(world, tenant, connection, status).await;
-            backlog(world, tenant, connection, 2, Priority::Sync).await;
-            assert_eq!(world.claim(10).await, []);
-            assert_eq!(world.claim(10).await, []);
-            assert_eq!(world.store.next_due_ms().await.unwrap(), None, "it waits for a person");
-            set_status(world, tenant, connection, ConnectionStatus::Active).await;
-            let runs = world.claim(10).await;
-            assert_eq!(runs.len(), 2);
-            for run in &runs {
-                world.finish(run).await;
-            }
-        }
+        set_status(world, tenant, connection, ConnectionStatus::NeedsReauthorization).await;
+        backlog(world, tenant, connection, 2, Priority::Sync).await;
+        assert_eq!(world.claim(10).await, []);
+        assert_eq!(world.claim(10).await, []);
+        assert_eq!(world.store.next_due_ms().await.unwrap(), None, "it waits for a person");
+        set_status(world, tenant, connection, ConnectionStatus::Active).await;
+        assert_eq!(world.claim(10).await.len(), 2);
     }
 
-    async fn a_retry_of_a_paused_connection_is_not_due_early_when_it_is_released(world) {
+    async fn a_retry_of_a_connection_that_rests_is_not_due_early_when_it_is_released(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         world.enqueue(tenant, &NewRun { run_at_ms: NOW + 1_000, ..new_run(connection) }).await;
-        set_status(world, tenant, connection, ConnectionStatus::Paused).await;
+        set_status(world, tenant, connection, ConnectionStatus::NeedsReauthorization).await;
         assert_eq!(world.claim_at(NOW + 1_000, 10).await, []);
         set_status(world, tenant, connection, ConnectionStatus::Active).await;
         assert_eq!(world.store.next_due_ms().await.unwrap(), Some(NOW + 1_000));
         assert_eq!(world.claim(10).await, []);
         assert_eq!(world.claim_at(NOW + 1_000, 10).await.len(), 1);
-    }
-
-    async fn a_connection_that_was_told_to_wait_waits(world) {
-        let (tenant, connection) = world.tenant_with_connection(10).await;
-        backlog(world, tenant, connection, 3, Priority::Sync).await;
-        let mut tx = world.store.tenant(tenant).await.unwrap();
-        tx.delay_connection(connection, NOW + 9_000, NOW).await.unwrap();
-        tx.delay_connection(connection, NOW + 1_000, NOW).await.unwrap();
-        tx.commit().await.unwrap();
-        assert_eq!(world.claim(10).await, []);
-        assert_eq!(world.store.next_due_ms().await.unwrap(), Some(NOW + 9_000));
-        assert_eq!(world.claim_at(NOW + 9_000, 10).await.len(), 3);
     }
 
     async fn a_claim_says_whether_there_may_be_more(world) {

@@ -1,8 +1,14 @@
+use std::sync::Arc;
+
 use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, TenantId};
 use futures::future::join_all;
 
 use super::{NOW, World, new_run, on_both};
 use crate::*;
+
+pub(super) fn came() -> Arc<Came> {
+    Arc::new(Came { method: "POST".into(), path: "/".into(), query: String::new(), headers: "[]".into() })
+}
 
 pub(super) fn delivery(scope: Scope, to: Option<(TenantId, ConnectionId)>, key: &str) -> NewDelivery {
     NewDelivery {
@@ -11,10 +17,7 @@ pub(super) fn delivery(scope: Scope, to: Option<(TenantId, ConnectionId)>, key: 
         dedupe_key: Some(key.into()),
         to,
         status: if to.is_some() { DeliveryStatus::Accepted } else { DeliveryStatus::Unrouted },
-        method: "POST".into(),
-        path: "/".into(),
-        query: String::new(),
-        headers: "[]".into(),
+        came: came(),
         body: vec![0, 159, 146, 150],
         received_ms: NOW,
         runs: to.iter().map(|(_, connection)| new_run(*connection)).collect(),

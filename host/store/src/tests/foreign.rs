@@ -2,6 +2,7 @@
 
 use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, EventId, RouteId, RunId, TenantId};
 
+use super::deliveries::came;
 use super::{NOW, World, new_run, on_both, success};
 use crate::*;
 
@@ -47,10 +48,7 @@ async fn a_run_with_an_effect(world: &World, tenant: TenantId, connection: Conne
         dedupe_key: Some("evt".into()),
         to: Some((tenant, connection)),
         status: DeliveryStatus::Accepted,
-        method: "POST".into(),
-        path: "/".into(),
-        query: String::new(),
-        headers: "[]".into(),
+        came: came(),
         body: Vec::new(),
         received_ms: NOW,
         runs: vec![new_run(connection)],
@@ -126,15 +124,14 @@ async fn sees_nothing(tx: &mut TenantTx, its: &Its) {
     assert!(tx.events(None, Page::first(9)).await.unwrap().rows.is_empty());
     assert!(tx.events(Some(its.connection), Page::first(9)).await.unwrap().rows.is_empty());
     assert_eq!(tx.events_of_run(its.run).await.unwrap(), []);
-    assert_eq!(tx.fanned_out(its.event).await.unwrap(), []);
     assert!(tx.delivery(its.delivery).await.unwrap_err().is_not_found());
     assert!(tx.deliveries(None, Page::first(9)).await.unwrap().is_empty());
     assert!(tx.deliveries(Some(its.connection), Page::first(9)).await.unwrap().is_empty());
     assert!(tx.route(its.route).await.unwrap_err().is_not_found());
-    assert_eq!(tx.routes(Page::first(9)).await.unwrap(), []);
+    assert_eq!(tx.routes(Page::first(9)).await.unwrap().rows, []);
     assert_eq!(tx.routes_for(its.connection, "paid").await.unwrap(), []);
     assert!(tx.app(its.app).await.unwrap_err().is_not_found());
-    assert_eq!(tx.apps().await.unwrap(), []);
+    assert_eq!(tx.apps(Page::first(9)).await.unwrap(), []);
     assert_eq!(tx.record(its.connection, "customers", "c1").await.unwrap(), None);
     assert!(tx.records(its.connection, "customers", &after).await.unwrap().rows.is_empty());
     assert_eq!(tx.link_of_record(its.connection, "customers", "c1").await.unwrap(), None);
@@ -142,8 +139,8 @@ async fn sees_nothing(tx: &mut TenantTx, its: &Its) {
     assert!(tx.links(its.connection, "customers", &after).await.unwrap().rows.is_empty());
     assert_eq!(tx.state_keys(its.connection, "", "", 9).await.unwrap(), Vec::<String>::new());
     assert_eq!(tx.state_bytes(its.connection).await.unwrap(), 0);
-    assert_eq!(tx.attempts(its.run).await.unwrap(), []);
-    assert_eq!(tx.journal_all(its.run).await.unwrap(), []);
+    assert_eq!(tx.attempts(its.run).await.unwrap().rows, []);
+    assert_eq!(tx.requests(its.run).await.unwrap().rows, []);
     for connection in [None, Some(its.connection)] {
         for state in [None, Some(RunState::Queued), Some(RunState::Succeeded)] {
             assert!(tx.runs(&RunFilter { connection, state }, Page::first(9)).await.unwrap().is_empty());
@@ -153,9 +150,7 @@ async fn sees_nothing(tx: &mut TenantTx, its: &Its) {
 
 async fn changes_nothing(tx: &mut TenantTx, its: &Its) {
     assert!(tx.set_delivery_status(its.delivery, DeliveryStatus::Ignored).await.unwrap_err().is_not_found());
-    assert!(tx.set_route_enabled(its.route, false).await.unwrap_err().is_not_found());
     assert!(tx.delete_route(its.route).await.unwrap_err().is_not_found());
-    assert!(tx.set_app_client(its.app, Some("theirs")).await.unwrap_err().is_not_found());
     assert!(!tx.unlink(its.connection, "customers", "c1").await.unwrap());
     assert!(!tx.delete_record(its.connection, "customers", "c1", NOW).await.unwrap());
     let stopped = Stopped { cancelled: None, uncertain: None };
@@ -179,8 +174,8 @@ on_both! {
 
         let mut read = world.store.tenant_read(tenant).await.unwrap();
         assert_eq!(read.delivery(its.delivery).await.unwrap().status, DeliveryStatus::Accepted);
-        assert!(read.route(its.route).await.unwrap().enabled);
-        assert_eq!(read.app(its.app).await.unwrap().client_id, None);
+        assert_eq!(read.route(its.route).await.unwrap().id, its.route);
+        assert_eq!(read.app(its.app).await.unwrap().id, its.app);
         assert_eq!(read.events(None, Page::first(9)).await.unwrap().rows.len(), 1);
     }
 }

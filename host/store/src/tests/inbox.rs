@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use bulkhead_manifest::{ConnectionId, TenantId};
+use futures::FutureExt as _;
 use futures::future::join_all;
 
 use super::deliveries::delivery;
 use super::{NOW, World, on_both, ordered};
-use crate::inbox::Request;
+use crate::inbox::{Inbox, Request};
 use crate::*;
 
 /// What a provider sends about one thing: its run has to stay in order with the others about it.
@@ -25,6 +26,18 @@ async fn keep(world: &World, requests: Vec<Vec<NewDelivery>>) -> Vec<Result<Vec<
 fn accepted(new: &NewDelivery) -> Accepted {
     let runs = new.runs.iter().map(|run| Enqueued::New(run.id)).collect();
     Accepted::New { delivery: new.id, runs }
+}
+
+/// Mutation: inbox.rs, `batch`, without `BATCH_BYTES`: whatever waits is one transaction of the only writer.
+#[tokio::test]
+async fn large_requests_do_not_share_a_batch_without_end() {
+    let (tenant, connection) = (TenantId::new(NOW), ConnectionId::new(NOW));
+    let (inbox, requests) = Inbox::new(Duration::from_secs(10));
+    for number in 0..5 {
+        let new = NewDelivery { body: vec![0; 9 << 20], ..about(tenant, connection, "a thing", &number.to_string()) };
+        assert!(inbox.put(vec![new]).now_or_never().is_none(), "it waits to be kept");
+    }
+    assert_eq!([requests.batch().await.len(), requests.batch().await.len(), requests.batch().await.len()], [2, 2, 1]);
 }
 
 on_both! {

@@ -1,4 +1,5 @@
 use super::{NOW, World, attempt_end, new_run, on_both, ordered, success};
+use crate::catalogue::Sql;
 use crate::*;
 
 fn intent(seq: u32, sub: u32) -> NewIntent {
@@ -15,12 +16,12 @@ fn intent(seq: u32, sub: u32) -> NewIntent {
 }
 
 fn answer(seq: u32, sub: u32, byte: u8) -> NewAnswer {
-    NewAnswer { seq, sub, answer: vec![byte], answer_ms: NOW + 5, retryable: false }
+    NewAnswer { seq, sub, answer: vec![byte], answer_ms: NOW + 5, shown: "200".into(), retryable: false }
 }
 
 fn safe(seq: u32) -> NewEntry {
     let intent = NewIntent { unsafe_request: false, keyed: false, effect_key: None, ..intent(seq, 0) };
-    NewEntry { intent, answer: vec![7], answer_ms: NOW + 1, retryable: true }
+    NewEntry { intent, answer: vec![7], answer_ms: NOW + 1, shown: "503".into(), retryable: true }
 }
 
 async fn claimed(world: &World) -> Run {
@@ -31,6 +32,18 @@ async fn claimed(world: &World) -> Run {
 
 async fn journal(world: &World, run: &Run) -> Vec<Entry> {
     world.store.tenant_read(run.tenant).await.unwrap().journal(run.id, run.leg).await.unwrap()
+}
+
+async fn requests(world: &World, run: &Run) -> Part<ListedEntry> {
+    world.store.tenant_read(run.tenant).await.unwrap().requests(run.id).await.unwrap()
+}
+
+/// How many sealed answers are kept.
+async fn kept(world: &World) -> u64 {
+    const TEXT: &str = "SELECT count(*) FROM journal WHERE answer IS NOT NULL";
+    let mut read = world.store.system_read().await.unwrap();
+    let count: Option<(u64,)> = read.unit.one(&Sql::<0> { name: "KEPT", lite: TEXT, pg: TEXT }, []).await.unwrap();
+    count.unwrap().0
 }
 
 async fn first_sent(world: &World, run: &Run) -> Vec<(String, u64)> {
@@ -119,9 +132,9 @@ on_both! {
         tx.commit().await.unwrap();
         let entries = journal(world, &run).await;
         assert_eq!(entries.iter().map(|entry| (entry.seq, entry.sub, entry.fingerprint[0])).collect::<Vec<_>>(), [(1, 0, 1), (2, 0, 50)]);
-        let all = world.store.tenant_read(run.tenant).await.unwrap().journal_all(run.id).await.unwrap();
-        assert_eq!(all.len(), 4);
-        assert_eq!(all[1].superseded_by, Some(1));
+        let all = requests(world, &run).await;
+        assert_eq!(all.rows.len(), 4);
+        assert_eq!((all.rows[0].shown.as_deref(), all.rows[1].superseded_by), (Some("503"), Some(1)));
     }
 
     async fn places_are_in_order_however_they_were_answered(world) {
@@ -161,15 +174,58 @@ on_both! {
         assert_eq!(journal(world, &back).await, []);
         let other = NewIntent { fingerprint: [99; 32], ..intent(1, 0) };
         world.store.intend(&back.lease(), &[], &other).await.unwrap();
-        assert_eq!(journal(world, &run).await[0].answer, Some(vec![1]));
-        assert_eq!(journal(world, &back).await[0].answer, None);
+        assert_eq!(journal(world, &run).await[0].fingerprint, [1; 32]);
+        assert_eq!(journal(world, &back).await[0].fingerprint, [99; 32]);
+    }
+
+    /// A run may come back for weeks, and be asked for again and again.
+    ///
+    /// Mutations: run_ends.rs, `park_run`, without `forget`; journal.rs, keep the answer of what goes out of force.
+    async fn only_what_may_be_asked_for_again_keeps_its_answer(world) {
+        let run = claimed(world).await;
+        let lease = run.lease();
+        world.store.intend(&lease, &[safe(1), safe(2), safe(3)], &intent(4, 0)).await.unwrap();
+        assert_eq!(kept(world).await, 3);
+        let mut tx = world.store.tenant(run.tenant).await.unwrap();
+        tx.supersede(&lease, &Anew { after: Some(2), places: vec![(2, 0)] }).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(kept(world).await, 1);
+        let mut tx = world.store.tenant(run.tenant).await.unwrap();
+        let park = Park { run_at_ms: NOW, resume: "1", deadline_ms: NOW + 90_000 };
+        tx.park_run(&lease, park, &attempt_end("later", NOW)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(kept(world).await, 0);
+        let shown: Vec<_> = requests(world, &run).await.rows.into_iter().filter_map(|one| one.shown).collect();
+        assert_eq!(shown, ["503"; 3], "what it was stays to be seen");
+    }
+
+    /// Mutations: detail.rs, the oldest instead of the newest; as many as there are; without the sizes; without `sub`.
+    async fn of_a_long_story_the_end_is_told(world) {
+        let run = claimed(world).await;
+        let read = NewEntry { intent: NewIntent { sub: READS + 1, ..safe(500).intent }, ..safe(500) };
+        let entries: Vec<_> = (1..=500).map(safe).chain([read]).collect();
+        world.store.intend(&run.lease(), &entries, &intent(501, 0)).await.unwrap();
+        let told = requests(world, &run).await;
+        assert_eq!((told.rows.len(), told.more), (500, true));
+        assert_eq!((told.rows[0].seq, told.rows[499].seq), (2, 501));
+        let log = format!("[{}1]", "1,".repeat(2 << 20));
+        let mut lease = run.lease();
+        for _ in 0..3 {
+            let mut tx = world.store.tenant(run.tenant).await.unwrap();
+            let end = AttemptEnd { log: log.clone(), ..attempt_end("retry", NOW) };
+            tx.reschedule_run(&lease, NOW, &end).await.unwrap();
+            tx.commit().await.unwrap();
+            lease = world.claim_one().await.lease();
+        }
+        let told = world.store.tenant_read(run.tenant).await.unwrap().attempts(run.id).await.unwrap();
+        assert_eq!((told.rows.iter().map(|one| one.number).collect::<Vec<_>>(), told.more), (vec![3], true));
     }
 
     /// Mutation: answer an intent that was turned away as any other, or leave it open.
     async fn a_request_that_was_turned_away_is_sent_as_if_for_the_first_time(world) {
         let run = claimed(world).await;
         world.store.intend(&run.lease(), &[], &intent(1, 0)).await.unwrap();
-        world.store.withdraw(&run.lease(), &answer(1, 0, 4)).await.unwrap();
+        world.store.withdraw(&run.lease(), (1, 0), NOW + 5, "401").await.unwrap();
         assert_eq!(journal(world, &run).await, []);
         assert_eq!(first_sent(world, &run).await, []);
         world.store.intend(&run.lease(), &[], &NewIntent { now_ms: NOW + 9, ..intent(1, 0) }).await.unwrap();
@@ -250,6 +306,7 @@ on_both! {
         world.enqueue(tenant, &ordered(connection, "k")).await;
         let run = world.claim_one().await;
         world.store.intend(&run.lease(), &[safe(1)], &intent(2, 0)).await.unwrap();
+        world.store.answer(&run.lease(), &answer(2, 0, 1)).await.unwrap();
         let mut tx = world.store.tenant(tenant).await.unwrap();
         let end = RunEnd { state: EndState::Uncertain, ..success(NOW) };
         tx.finish_run(&run.lease(), &end).await.unwrap();
@@ -258,6 +315,7 @@ on_both! {
         tx.reopen_run(run.id, &reopen).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(journal(world, &run).await.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1]);
+        assert_eq!(kept(world).await, 1, "what is out of force keeps no answer");
         assert_eq!(world.claim_one().await.id, run.id);
     }
 }

@@ -9,6 +9,7 @@ mod deliveries;
 mod foreign;
 mod inbox;
 mod journal;
+mod lanes;
 mod nouns;
 mod opening;
 mod queue;
@@ -90,6 +91,21 @@ pub(crate) async fn drop_database(admin: &str, name: &str) {
     connection.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await.unwrap();
 }
 
+impl TenantTx {
+    /// One value of a connector's state.
+    pub(super) async fn put_state(
+        &mut self,
+        connection: ConnectionId,
+        ordering_key: &str,
+        key: &str,
+        value: Option<&str>,
+        now_ms: u64,
+    ) -> Result<()> {
+        let values = [(key.to_owned(), value.map(str::to_owned))];
+        self.put_states(connection, ordering_key, &values, now_ms).await
+    }
+}
+
 impl World {
     pub(crate) async fn on_sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -110,6 +126,13 @@ impl World {
         let version = tx.publish(&new_version("hello", "1.0.0", 1)).await.unwrap();
         tx.commit().await.unwrap();
         Self { store, version, place }
+    }
+
+    /// Where the database is, on its server.
+    pub(crate) fn url(&self) -> String {
+        let Place::Database { admin, name } = &self.place else { panic!("a file has no server") };
+        let options: sqlx::postgres::PgConnectOptions = admin.parse().unwrap();
+        options.database(name).to_url_lossy().to_string()
     }
 
     pub(crate) fn folder(&self) -> &std::path::Path {

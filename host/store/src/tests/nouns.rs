@@ -26,11 +26,10 @@ on_both! {
         assert_eq!(tx.fan_out(event.id, route.id, 0, &run).await.unwrap(), Some(run.id));
         assert_eq!(tx.fan_out(event.id, route.id, 0, &new_run(connection)).await.unwrap(), None);
         assert!(tx.fan_out(event.id, route.id, 1, &new_run(connection)).await.unwrap().is_some());
-        tx.set_route_enabled(route.id, false).await.unwrap();
+        tx.delete_route(route.id).await.unwrap();
         assert_eq!(tx.routes_for(connection, "paid").await.unwrap(), []);
         tx.commit().await.unwrap();
         let mut read = world.store.tenant_read(tenant).await.unwrap();
-        assert_eq!(read.fanned_out(event.id).await.unwrap().len(), 2);
         assert_eq!(read.event(event.id).await.unwrap().key, "pi_1");
         assert_eq!(read.events(Some(connection), Page::first(5)).await.unwrap().rows.len(), 1);
         assert_eq!(read.events(None, Page::first(5)).await.unwrap().rows.len(), 1);
@@ -119,6 +118,9 @@ on_both! {
         tx.put_link(&Link { external_version: Some("1".into()), hash: None, ..link("c1", "41") }).await.unwrap();
         let kept = tx.link_of_record(connection, "customers", "c1").await.unwrap().unwrap();
         assert_eq!((kept.external_version.as_deref(), kept.hash), (Some("1"), Some([1; 32])));
+        tx.forget_hash(connection, "customers", "c1").await.unwrap();
+        let forgotten = tx.link_of_record(connection, "customers", "c1").await.unwrap().unwrap();
+        assert_eq!(forgotten, Link { hash: None, ..kept });
         let Err(StoreError::LinkConflict(conflict)) = tx.put_link(&link("c1", "42")).await else { panic!() };
         assert_eq!((conflict.existing_external.as_deref(), conflict.existing_record), (Some("41"), None));
         let Err(StoreError::LinkConflict(conflict)) = tx.put_link(&link("c2", "41")).await else { panic!() };
@@ -145,7 +147,7 @@ on_both! {
         assert_eq!(tx.state(connection, "", "k").await.unwrap(), None);
         assert_eq!(tx.cursor(connection, "s").await.unwrap(), None);
         tx.put_state(connection, "", "k", None, NOW).await.unwrap();
-        assert!(tx.set_connection_status(connection, ConnectionStatus::Paused, NOW).await.unwrap_err().is_not_found());
+        assert!(tx.set_connection_status(connection, ConnectionStatus::NeedsReauthorization, NOW).await.unwrap_err().is_not_found());
         assert!(tx.put_state(connection, "", "k", Some("2"), NOW).await.unwrap_err().is_not_found());
         drop(tx);
         let mut read = world.store.tenant_read(tenant).await.unwrap();
@@ -175,7 +177,6 @@ on_both! {
         assert!(matches!(tx.put_credential(&new(1, 4)).await, Err(StoreError::Stale { expected: 1, found: Some(2) })));
         let kept = tx.credential(owner, "oauth").await.unwrap().unwrap();
         assert_eq!((kept.sealed, kept.lease_until_ms, kept.lease_holder), (vec![3], 0, None));
-        assert_eq!(tx.credentials(owner).await.unwrap().len(), 1);
         assert_eq!(tx.delete_credentials(owner).await.unwrap(), 1);
         tx.commit().await.unwrap();
     }
@@ -224,14 +225,16 @@ on_both! {
         assert_eq!((again.version, again.already), (own.version, true));
         assert!(matches!(tx.publish(&new_version("hello", "0.1.0", 3)).await, Err(StoreError::Taken { what: "version" })));
         assert_eq!(tx.connector("hello").await.unwrap().id, own.connector);
-        assert_eq!(tx.connectors().await.unwrap().len(), 1);
+        assert_eq!(tx.connectors(&After::first(9)).await.unwrap().len(), 1);
         assert_eq!(tx.version(own.version).await.unwrap().connector_name, "hello");
         assert_eq!(tx.version_of(own.connector, Some("0.1.0")).await.unwrap().id, own.version);
+        assert_eq!(tx.versions(own.connector, Page::first(9)).await.unwrap()[0].digest, [2; 32]);
         tx.commit().await.unwrap();
         let mut theirs = world.store.tenant_read(stranger).await.unwrap();
         assert_eq!(theirs.connector("hello").await.unwrap().tenant, None);
         assert!(theirs.version(own.version).await.unwrap_err().is_not_found());
         assert!(theirs.version_of(own.connector, None).await.unwrap_err().is_not_found());
+        assert_eq!(theirs.versions(own.connector, Page::first(9)).await.unwrap(), []);
         let mut system = world.store.system_read().await.unwrap();
         assert_eq!(system.component(&[2; 32]).await.unwrap(), vec![2; 10]);
         assert!(system.has_component(&[1; 32]).await.unwrap() && !system.has_component(&[3; 32]).await.unwrap());
@@ -246,26 +249,25 @@ on_both! {
         };
         let mut tx = world.store.system().await.unwrap();
         tx.create_app(None, &app).await.unwrap();
-        tx.set_app_pins(app.id, "[1]").await.unwrap();
         tx.commit().await.unwrap();
         let mut made = Vec::new();
         for tenant in [tenant, stranger] {
             let new = NewConnection { app: Some(app.id), ..world.new_connection(1) };
             let mut tx = world.store.tenant(tenant).await.unwrap();
-            assert_eq!(tx.app(app.id).await.unwrap().pins, "[1]");
+            assert_eq!(tx.app(app.id).await.unwrap().pins, "{}");
             tx.create_connection(&new).await.unwrap();
-            tx.set_connection_account(new.id, Some("{\"realmId\":\"9\"}"), Some("9"), NOW).await.unwrap();
-            tx.set_connection_settings(new.id, "{\"a\":1}", NOW + 1).await.unwrap();
+            tx.set_connection_account(new.id, Some("{\"realmId\":\"9\"}"), Some("9"), NOW + 1).await.unwrap();
             tx.commit().await.unwrap();
             made.push(new);
         }
         let mut system = world.store.system_read().await.unwrap();
         let found = system.connection_by_endpoint(&made[0].endpoint).await.unwrap().unwrap();
         assert_eq!((found.id, found.tenant, found.status), (made[0].id, tenant, ConnectionStatus::Pending));
-        assert_eq!((found.settings.as_str(), found.updated_ms), ("{\"a\":1}", NOW + 1));
+        assert_eq!((found.account_key.as_deref(), found.updated_ms), (Some("9"), NOW + 1));
         assert_eq!(system.connection_by_endpoint("nobody").await.unwrap(), None);
-        assert_eq!(system.connections_by_account(app.id, "9").await.unwrap().len(), 2);
-        assert_eq!(system.connections_by_account(AppId::new(NOW), "9").await.unwrap(), [], "another app's account");
+        assert_eq!(system.connections_by_account(app.id, "9", 9).await.unwrap().len(), 2);
+        assert_eq!(system.connections_by_account(app.id, "9", 1).await.unwrap().len(), 1);
+        assert_eq!(system.connections_by_account(AppId::new(NOW), "9", 9).await.unwrap(), [], "another app's account");
         drop(system);
         let mut tx = world.store.tenant(stranger).await.unwrap();
         tx.set_connection_status(made[1].id, ConnectionStatus::Disconnected, NOW).await.unwrap();
@@ -276,7 +278,62 @@ on_both! {
         tx.set_connection_status(made[1].id, ConnectionStatus::Disconnected, NOW).await.unwrap();
         tx.commit().await.unwrap();
         let mut system = world.store.system_read().await.unwrap();
-        assert_eq!(system.connections_by_account(app.id, "9").await.unwrap().len(), 1);
+        assert_eq!(system.connections_by_account(app.id, "9", 9).await.unwrap().len(), 1);
+    }
+
+    /// The tenant's own and the operator's are one list, and where both have a name there is one of them.
+    ///
+    /// Mutation: connectors.rs, `connectors`, without `dedup_by` or without `truncate`; apps.rs, `apps`, likewise.
+    async fn what_a_tenant_sees_of_connectors_and_apps_is_one_list_in_pages(world) {
+        let tenant = world.tenant().await;
+        let app = |number: u64| NewApp {
+            id: AppId::new(NOW + number), connector_name: "hello".into(), name: number.to_string(), client_id: None,
+            pins: "{}".into(), created_ms: NOW,
+        };
+        let mut tx = world.store.system().await.unwrap();
+        for (number, owner) in [None, Some(tenant), None, None, Some(tenant)].into_iter().enumerate() {
+            tx.create_app(owner, &app(number as u64)).await.unwrap();
+        }
+        tx.publish(&new_version("bye", "0.1.0", 3)).await.unwrap();
+        tx.publish(&new_version("world", "0.1.0", 4)).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        for (name, seed) in [("Zoo", 5), ("hello", 6), ("x-1", 7), ("x_1", 8)] {
+            tx.publish(&new_version(name, "0.1.0", seed)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let mut read = world.store.tenant_read(tenant).await.unwrap();
+        for rows in 1..=7 {
+            let (mut page, mut apps) = (Page::first(rows), Vec::new());
+            while let Some(last) = { let more = read.apps(page).await.unwrap(); apps.extend(more.clone()); more.last().map(|app| app.id) } {
+                page = Page::after(last, rows);
+            }
+            assert_eq!(apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(" "), "4 3 2 1 0", "{rows}");
+            let (mut page, mut seen) = (After::first(rows), Vec::new());
+            while let Some(last) = { let more = read.connectors(&page).await.unwrap(); seen.extend(more.clone()); more.last().cloned() } {
+                page = After { after: Some(last.name), limit: rows };
+            }
+            let names: Vec<_> = seen.iter().map(|one| (one.name.as_str(), one.tenant.is_some())).collect();
+            let all = [("Zoo", true), ("bye", false), ("hello", true), ("world", false), ("x-1", true), ("x_1", true)];
+            assert_eq!(names, all, "{rows} at a time");
+        }
+        let mut system = world.store.system_read().await.unwrap();
+        assert_eq!(system.apps(Page::first(9)).await.unwrap().len(), 3);
+        assert_eq!(system.connectors(&After::first(2)).await.unwrap().len(), 2);
+    }
+
+    /// Mutation: routes.rs, `routes`, as many as were asked for.
+    async fn a_page_of_large_routes_ends_early(world) {
+        let (tenant, source) = world.tenant_with_connection(10).await;
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        for _ in 0..3 {
+            let (id, steps) = (RouteId::new(NOW), format!("\"{}\"", "x".repeat(3 << 20)));
+            let new = NewRoute { id, name: "r".into(), source, event_name: "paid".into(), steps, created_ms: NOW };
+            tx.create_route(&new).await.unwrap();
+        }
+        let first = tx.routes(Page::first(200)).await.unwrap();
+        let rest = tx.routes(Page::after(first.rows[1].id, 200)).await.unwrap();
+        assert_eq!((first.rows.len(), first.more, rest.rows.len(), rest.more), (2, true, 1, false));
     }
 
     async fn a_session_is_used_once(world) {
@@ -288,13 +345,17 @@ on_both! {
         tx.create_session(&new).await.unwrap();
         tx.commit().await.unwrap();
         let mut tx = world.store.system().await.unwrap();
-        tx.begin_session(new.id, &[2; 32], &[3; 32], Some(&[4])).await.unwrap();
+        let begun = Begun { state_hash: &[2; 32], browser_hash: &[3; 32], pkce: Some(&[4]), webhook_secret: Some(&[5]) };
+        tx.begin_session(new.id, begun).await.unwrap();
         let session = tx.session_by_state(&[2; 32]).await.unwrap().unwrap();
-        assert_eq!((session.browser_hash, session.pkce, session.tenant), (Some([3; 32]), Some(vec![4]), tenant));
+        assert_eq!((session.browser_hash, session.tenant), (Some([3; 32]), tenant));
+        assert_eq!((session.pkce, session.webhook_secret), (Some(vec![4]), Some(vec![5])));
         assert!(!tx.use_session(new.id, NOW + 10).await.unwrap(), "expired");
         assert!(tx.use_session(new.id, NOW).await.unwrap());
         assert!(!tx.use_session(new.id, NOW).await.unwrap(), "used");
-        assert!(tx.begin_session(new.id, &[5; 32], &[3; 32], None).await.unwrap_err().is_not_found());
+        let used = tx.session_by_state(&[2; 32]).await.unwrap().unwrap();
+        assert_eq!((used.pkce, used.webhook_secret), (None, None), "it is not needed any more");
+        assert!(tx.begin_session(new.id, begun).await.unwrap_err().is_not_found());
         tx.give_session_back(new.id, NOW + 1).await.unwrap();
         assert!(tx.session_by_token(&[1; 32]).await.unwrap().unwrap().used_ms.is_some(), "that was not this use");
         tx.give_session_back(new.id, NOW).await.unwrap();

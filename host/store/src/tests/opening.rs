@@ -54,7 +54,7 @@ async fn what_was_closed_can_be_opened_again() {
     let world = World::on_sqlite().await;
     world.store.close().await;
     let again = Store::open(at(&world.folder().join("store.db"))).await.unwrap();
-    again.ping().await.unwrap();
+    again.probe().await.unwrap();
     assert!(matches!(world.store.system().await.err(), Some(StoreError::Closed)));
 }
 

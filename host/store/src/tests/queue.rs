@@ -99,7 +99,7 @@ on_both! {
         assert!(tx.run(run.id).await.unwrap_err().is_not_found());
         assert!(tx.cancel_run(run.id, NOW, Stopped::default()).await.unwrap_err().is_not_found());
         assert!(matches!(tx.finish_run(&lease, &success(NOW)).await, Err(StoreError::LeaseLost { .. })));
-        assert_eq!(tx.attempts(run.id).await.unwrap(), []);
+        assert_eq!(tx.attempts(run.id).await.unwrap().rows, []);
         assert_eq!(tx.journal(run.id, 0).await.unwrap(), []);
         assert_eq!(tx.runs(&RunFilter::default(), Page::first(10)).await.unwrap(), []);
     }
@@ -122,7 +122,7 @@ on_both! {
         assert!(matches!(world.store.heartbeat(&slow.lease(), later).await, Err(StoreError::LeaseLost { .. })));
         let mut read = world.store.tenant_read(tenant).await.unwrap();
         assert_eq!(read.state(connection, "", "seen").await.unwrap(), None);
-        assert_eq!(read.attempts(slow.id).await.unwrap()[0].outcome, "lost");
+        assert_eq!(read.attempts(slow.id).await.unwrap().rows[0].outcome, "lost");
 
         world.finish(&quick).await;
         assert!(matches!(world.try_finish(&quick.lease()).await, Err(StoreError::LeaseLost { .. })), "ended");
@@ -168,7 +168,7 @@ on_both! {
         assert_eq!(retried[0].failure, failed.failure);
         world.finish(&retried[0]).await;
         assert_eq!(world.claim_one().await.id, second.id);
-        let attempts = world.store.tenant_read(tenant).await.unwrap().attempts(first.id).await.unwrap();
+        let attempts = world.store.tenant_read(tenant).await.unwrap().attempts(first.id).await.unwrap().rows;
         assert_eq!(attempts.iter().map(|one| (one.number, one.outcome.as_str())).collect::<Vec<_>>(), [(1, "failed"), (2, "succeeded")]);
     }
 

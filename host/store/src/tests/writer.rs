@@ -140,3 +140,18 @@ async fn readers_do_not_wait_for_the_writer() {
     open.commit().await.unwrap();
     assert_eq!(names(&world.store).await, ["not yet"]);
 }
+
+/// Only lost power would show it.
+///
+/// Mutation: open.rs, `open_sqlite`, `SqliteSynchronous::Normal`, or another `SqliteJournalMode` than `Wal`.
+#[tokio::test]
+async fn what_is_committed_outlives_a_loss_of_power() {
+    const FULL: i64 = 2;
+    let world = World::on_sqlite().await;
+    let Pools::Lite { writer, .. } = &world.store.inner.pools else { panic!("this is SQLite") };
+    let mut turn = writer.turn().await.unwrap();
+    let connection = turn.connection().unwrap();
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.unwrap();
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(connection).await.unwrap();
+    assert_eq!((synchronous, journal.as_str()), (FULL, "wal"));
+}

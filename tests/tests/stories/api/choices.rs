@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{key, publish};
 use crate::tiny;
-use crate::wire::{Reply, Wire, detail};
+use crate::wire::{Reply, Wire, detail, pointers};
 
 /// Mutation: host/engine/src/connections.rs, `connect`, take any environment.
 #[tokio::test]
@@ -39,6 +39,25 @@ async fn an_app_is_not_for_another_connector_of_the_same_name() {
     let upload = wire.request(Method::POST, "/v1/connectors").bearer_auth(&key).body(own);
     assert_eq!(Reply::of(upload).await.status, 201);
     wire.send(&key, Method::POST, "/v1/connections", &new).await.problem(422, "unknown-app");
+}
+
+/// Mutation: host/server/src/api/apps.rs, `register` or `set_secrets`, without `secret`.
+#[tokio::test]
+async fn an_apps_secret_is_not_empty() {
+    let host = Host::spawn().await;
+    publish(&host, &json!([]), "").await;
+    let new = |client: &str, webhook: &str| json!({ "connector": "tiny", "name": "app", "client_secret": client, "webhook_secret": webhook });
+    let register = async |new| host.operator(Method::POST, "/v1/apps", Some(new)).await;
+    let app = register(new("secret", "secret")).await.text("id");
+    let secrets = async |secrets| host.operator(Method::PUT, &format!("/v1/apps/{app}/secrets"), Some(secrets)).await;
+    for empty in ["", " "] {
+        let given = json!({ "client_secret": empty, "webhook_secret": empty });
+        for refused in [register(new(empty, empty)).await, secrets(given).await] {
+            assert_eq!(refused.status, 422, "{refused:?}");
+            assert_eq!(pointers(&refused.body), ["/client_secret", "/webhook_secret"], "{refused:?}");
+        }
+    }
+    secrets(json!({ "webhook_secret": "another" })).await.ok();
 }
 
 /// Mutations: host/engine/src/connections.rs, `usable_app`, let OAuth go without an app; host/engine/src/apps.rs,

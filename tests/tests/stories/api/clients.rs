@@ -52,10 +52,38 @@ async fn who_does_not_finish_a_request_is_let_go() {
     assert!(heard(slow).await.contains("body-too-slow"));
 }
 
+/// Mutation: host/server/src/connect_pages.rs, `given`, another patience than the clients'.
+#[tokio::test]
+async fn who_does_not_finish_a_form_is_let_go_too() {
+    let host = Host::builder().set("BULKHEAD_CLIENT_SECONDS", "1").spawn().await;
+    host.publish("hostile").await;
+    let tenant = host.tenant("t").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let link = tenant.post(&format!("/v1/connections/{connection}/sessions"), json!({})).await.text("url");
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nHost: x";
+    let begun = begun("POST", &link.replace(host.url(), ""), "none", "a=").replace("Host: x", form);
+    let mut slow = send(&host, &begun).await;
+    assert_eq!(first_line(&mut slow).await, "HTTP/1.1 408 Request Timeout");
+}
+
+/// Mutation: host/server/src/clients.rs, `serve`, without `max_buf_size`.
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let host = Host::spawn().await;
+    let asked = async |length: usize| {
+        let head =
+            format!("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-a: {}\r\n\r\n", "b".repeat(length));
+        heard(send(&host, &head).await).await
+    };
+    assert!(asked(30_000).await.starts_with("HTTP/1.1 200 "));
+    let refused = asked(100_000).await;
+    assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
+}
+
 /// Nothing is taken in for an address that is not there, and nothing from somebody who may not send it.
 ///
 /// Mutation: host/server/src/hooks.rs, `deliver`, leave out `listens`; host/server/src/api/connectors.rs, `publish`, the
-/// body before `may`.
+/// body before `may`; host/server/src/connect_pages.rs, `submit`, the form before the session.
 #[tokio::test]
 async fn what_is_refused_anyway_is_refused_before_its_body_is_there() {
     let host = Host::builder().set("BULKHEAD_CLIENT_SECONDS", "3600").spawn().await;
@@ -63,6 +91,7 @@ async fn what_is_refused_anyway_is_refused_before_its_body_is_there() {
     for (method, path, status) in [
         ("POST", "/hooks/hk_nobody", "404 Not Found"),
         ("POST", "/hooks/app/app_00000000000000000000000000", "404 Not Found"),
+        ("POST", "/connect/cs_nobody", "404 Not Found"),
         ("POST", "/v1/connectors", "403 Forbidden"),
         ("POST", "/v1/keys", "403 Forbidden"),
     ] {

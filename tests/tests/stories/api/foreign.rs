@@ -22,6 +22,7 @@ fn of_a_connection() -> Vec<(Method, &'static str, Value)> {
         (Method::GET, "/records/customers/1", Value::Null),
         (Method::PUT, "/records/customers/1", json!({})),
         (Method::PUT, "/links/customers/1", json!({ "external_id": "1" })),
+        (Method::DELETE, "/links/customers/1", Value::Null),
         (Method::DELETE, "", Value::Null),
     ]
 }
@@ -84,21 +85,28 @@ async fn lists_show_what_is_ones_own() {
     let (owner, stranger) = (host.tenant("owner").await, host.tenant("stranger").await);
     let connection = owner.connection("tiny", json!({})).await;
     owner.post(&format!("/v1/connections/{connection}/actions/pay"), json!({})).await.ok();
-    for path in [
-        "/v1/connections".to_owned(),
-        "/v1/runs".to_owned(),
-        "/v1/events".to_owned(),
-        "/v1/deliveries".to_owned(),
-        "/v1/routes".to_owned(),
-        "/v1/apps".to_owned(),
-        "/v1/keys".to_owned(),
-        format!("/v1/runs?connection={connection}"),
-        format!("/v1/events?connection={connection}"),
-        format!("/v1/deliveries?connection={connection}"),
-    ] {
-        assert_eq!(stranger.get(&path).await.ok()["items"], json!([]), "{path}");
+    for path in ["/v1/connections", "/v1/runs", "/v1/events", "/v1/deliveries", "/v1/routes", "/v1/apps", "/v1/keys"] {
+        assert_eq!(stranger.get(path).await.ok()["items"], json!([]), "{path}");
     }
     assert_eq!(owner.get("/v1/runs").await.ok()["items"].as_array().map(Vec::len), Some(1));
+}
+
+/// Mutation: host/server/src/api/mod.rs, `connection_of`, without asking whether it is there.
+#[tokio::test]
+async fn a_list_of_a_foreign_connection_answers_like_one_of_a_connection_that_does_not_exist() {
+    let host = Host::spawn().await;
+    publish_pay(&host).await;
+    let (owner, stranger) = (host.tenant("owner").await, host.tenant("stranger").await);
+    let foreign = owner.connection("tiny", json!({})).await;
+    for list in ["runs", "events", "deliveries"] {
+        let of = |connection: &str| format!("/v1/{list}?connection={connection}");
+        assert_eq!(owner.get(&of(&foreign)).await.ok()["items"], json!([]), "{list}");
+        let there = stranger.get(&of(&foreign)).await;
+        assert_eq!(there.status, 404, "{list}: {there:?}");
+        for nowhere in ["conn_00000000000000000000000000", "nonsense"] {
+            assert_eq!(stranger.get(&of(nowhere)).await.body, there.body, "{list} of {nowhere}");
+        }
+    }
 }
 
 /// Mutation: host/engine/src/routes.rs, `create_route` or `usable_step`, without `connection_row`.

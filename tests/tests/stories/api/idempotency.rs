@@ -92,6 +92,25 @@ async fn a_key_means_nothing_to_anybody_else() {
     assert_ne!(first["id"], second["id"]);
 }
 
+/// Mutation: host/server/src/api/operations.rs, `pull`, without the key; host/engine/src/calls.rs, `pull`, likewise.
+#[tokio::test]
+async fn a_pull_is_asked_for_once_too() {
+    let host = Host::spawn().await;
+    host.publish("hostile").await;
+    let caller = Caller::new(&host, "caller").await;
+    let pull = async |key: &str, mode: &str| {
+        let path = format!("/v1/connections/{}/streams/noise/pull", caller.connection);
+        let request = Wire::to(&host).request(Method::POST, &path).bearer_auth(host.operator_key());
+        let request = request.header("bulkhead-tenant", caller.tenant.id()).header("idempotency-key", key);
+        Reply::of(request.json(&json!({ "mode": mode }))).await
+    };
+    let first = pull("monday", "full").await.json();
+    assert_eq!(pull("monday", "full").await.json()["id"], first["id"]);
+    assert_ne!(pull("tuesday", "full").await.json()["id"], first["id"]);
+    pull("monday", "incremental").await.problem(409, "idempotency-key-reused");
+    pull("", "full").await.problem(400, "invalid-idempotency-key");
+}
+
 #[tokio::test]
 async fn a_key_that_is_none_is_refused() {
     let host = Host::spawn().await;

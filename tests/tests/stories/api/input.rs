@@ -36,6 +36,23 @@ async fn what_is_no_json_is_refused_with_the_place() {
     assert!(detail(&problem).contains("not UTF-8"), "{problem:#}");
 }
 
+/// Within a body as around it: nothing says of values in order which is which.
+///
+/// Mutation: host/server/src/api/routes.rs, `New`, or runs.rs, `Resolve`, without `Object`.
+#[tokio::test]
+async fn values_in_order_are_no_object() {
+    let host = Host::spawn().await;
+    let tenant = host.tenant("t").await;
+    let (connection, run) = ("conn_00000000000000000000000000", "run_00000000000000000000000000");
+    let route = json!({ "name": "r", "from": connection, "event": "e", "steps": [[connection, "act", "."]] });
+    let resolve = json!({ "verdict": "send-again", "requests": [[1, 0]] });
+    for (path, body) in [("/v1/routes".to_owned(), route), (format!("/v1/runs/{run}/resolve"), resolve)] {
+        let refused = tenant.post(&path, body).await;
+        assert_eq!((refused.status, &refused.body["code"]), (400, &json!("invalid-json")), "{refused:?}");
+        assert!(detail(&refused.body).contains("expected an object at line 1 column"), "{refused:?}");
+    }
+}
+
 /// Mutation: host/server/src/body.rs, `parse`, leave out `check_depth`: serde stops at 128 by itself, so a document
 /// between the two gets in.
 #[tokio::test]

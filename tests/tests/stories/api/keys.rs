@@ -19,8 +19,10 @@ fn now_ms() -> u64 {
 async fn without_a_key_that_holds_nothing_is_answered() {
     let host = Host::spawn().await;
     let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
-    let ended = json!({ "name": "ended", "scopes": ["*"], "expires_ms": now_ms() - 1 });
-    let expired = tenant.post("/v1/keys", ended).await.text("key");
+    let ending = json!({ "name": "ending", "scopes": ["*"], "expires_ms": now_ms() + 2_000 });
+    let expired = tenant.post("/v1/keys", ending).await.text("key");
+    let asking = async { while wire.get(&expired, "/v1/runs").await.status == 200 {} };
+    tokio::time::timeout(PATIENCE, asking).await.expect("it ends");
     let made = tenant.post("/v1/keys", json!({ "name": "revoked", "scopes": ["*"] })).await.ok();
     let (id, revoked) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
     assert_eq!(wire.get(revoked, "/v1/runs").await.status, 200);
@@ -123,6 +125,44 @@ async fn a_key_that_ends_makes_none_that_outlives_it() {
         assert_eq!(pointers(&make(later).await.problem(422, "invalid-input")), ["/expires_ms"]);
     }
     assert_eq!(make(json!(end)).await.status, 201);
+}
+
+/// Mutation: host/server/src/api/keys.rs, `create`, without `is_to_come`.
+#[tokio::test]
+async fn a_key_that_has_ended_already_is_not_made() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    for end in [0, now_ms() - 1] {
+        let new = json!({ "name": "k", "scopes": ["runs"], "expires_ms": end });
+        let refused = wire.send(&key(&tenant, &["*"]).await, Method::POST, "/v1/keys", &new).await;
+        assert_eq!(pointers(&refused.problem(422, "invalid-input")), ["/expires_ms"]);
+    }
+}
+
+/// Mutation: host/server/src/api/keys.rs, `revoke`, without comparing the scopes.
+#[tokio::test]
+async fn a_key_does_not_revoke_one_that_may_more() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    let made = async |scopes: &[&str]| {
+        let made = tenant.post("/v1/keys", json!({ "name": "k", "scopes": scopes })).await.ok();
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        (format!("/v1/keys/{}", text("id")), text("key"))
+    };
+    let (own, narrow) = made(&["keys", "runs:read"]).await;
+    for stronger in [&["*"][..], &["runs"], &["keys", "apps"], &["*:read"]] {
+        let (path, text) = made(stronger).await;
+        let refused = Reply::of(wire.request(Method::DELETE, &path).bearer_auth(&narrow)).await;
+        refused.problem(403, "stronger-key");
+        assert_ne!(wire.get(&text, "/v1/keys").await.status, 401, "{stronger:?} does not hold any more");
+    }
+    let (weaker, text) = made(&["runs:read"]).await;
+    for path in [weaker, own] {
+        assert_eq!(Reply::of(wire.request(Method::DELETE, &path).bearer_auth(&narrow)).await.status, 204);
+    }
+    for ended in [text, narrow] {
+        assert_eq!(wire.get(&ended, "/v1/runs").await.status, 401);
+    }
 }
 
 /// Mutation: host/server/src/auth.rs, `authenticated`, leave out `note_use`.

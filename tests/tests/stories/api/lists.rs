@@ -4,6 +4,7 @@ use bulkhead_tests::{Host, Tenant};
 use serde_json::{Value, json};
 
 use crate::postgres::Database;
+use crate::tiny;
 
 async fn list(tenant: &Tenant<'_>, path: &str) -> (Vec<Value>, Option<String>) {
     let page = tenant.get(path).await.ok();
@@ -46,6 +47,14 @@ async fn pages(host: &Host) {
     }
     let (keys, pages) = follow(&tenant, "/v1/keys?limit=3", "before", "id").await;
     assert_eq!((keys.len(), pages), (4, 2), "{keys:?}");
+    for name in ["one", "two", "three"] {
+        host.upload(tiny::connector(name, "1.0.0")).await.ok();
+        tenant.post("/v1/apps", json!({ "connector": name, "name": name })).await.ok();
+    }
+    let connectors = follow(&tenant, "/v1/connectors?limit=3", "after", "name").await;
+    assert_eq!((connectors.0.join(" ").as_str(), connectors.1), ("mirror one three two", 2));
+    let apps = follow(&tenant, "/v1/apps?limit=2", "before", "connector").await;
+    assert_eq!((apps.0.join(" ").as_str(), apps.1), ("three two one", 2));
     let runs = follow(&tenant, "/v1/runs?limit=3", "before", "id").await;
     assert_eq!(runs.0.len(), 4, "{runs:?}");
     let (runs, _) = list(&tenant, "/v1/runs").await;
@@ -56,7 +65,8 @@ async fn pages(host: &Host) {
     }
 }
 
-/// Mutation: host/store/src/records.rs or links.rs, `more: false`; host/store/src/runs.rs, the lists with `run_columns!`.
+/// Mutation: host/store/src/records.rs or links.rs, `more: false`; host/store/src/runs.rs, the lists with `run_columns!`;
+/// host/server/src/api/connectors.rs or apps.rs, `list`, all at once.
 #[tokio::test]
 async fn a_list_that_goes_on_says_where() {
     pages(&Host::spawn().await).await;

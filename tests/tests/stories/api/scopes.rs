@@ -29,6 +29,8 @@ fn endpoints() -> Vec<(Method, &'static str, &'static str)> {
         (GET, "/v1/connectors", "connectors"),
         (POST, "/v1/connectors", "connectors"),
         (GET, "/v1/connectors/x", "connectors"),
+        (GET, "/v1/connectors/x/versions", "connectors"),
+        (GET, "/v1/connectors/x/versions/y", "connectors"),
         (GET, "/v1/deliveries", "deliveries"),
         (GET, "/v1/events", "events"),
         (GET, "/v1/keys", "keys"),
@@ -39,6 +41,7 @@ fn endpoints() -> Vec<(Method, &'static str, &'static str)> {
         (PUT, "/v1/connections/conn_0/records/x/y", "records"),
         (GET, "/v1/connections/conn_0/links/x", "records"),
         (PUT, "/v1/connections/conn_0/links/x/y", "records"),
+        (DELETE, "/v1/connections/conn_0/links/x/y", "records"),
         (GET, "/v1/routes", "routes"),
         (POST, "/v1/routes", "routes"),
         (DELETE, "/v1/routes/rt_0", "routes"),
@@ -84,6 +87,27 @@ async fn every_endpoint_needs_its_own_scope() {
             let read = wire.send(&reading, method.clone(), path, &body(path)).await;
             assert_eq!(read.status == 403, method != GET, "{method} {path} with {noun}:read: {read:?}");
         }
+    }
+}
+
+/// Whoever writes `wait` for `wait_ms` is not left to wonder.
+///
+/// Mutation: host/server/src/auth.rs, `NoQuery`, or any other query of host/server/src/api, without
+/// `deny_unknown_fields`.
+#[tokio::test]
+async fn every_endpoint_names_what_it_does_not_know_in_its_query() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    let everything = key(&tenant, &["*"]).await;
+    for (method, path, _) in endpoints() {
+        let reply = wire.send(&everything, method.clone(), &format!("{path}?limt=5"), &body(path)).await;
+        let problem = reply.problem(400, "invalid-query");
+        assert!(detail(&problem).contains("`limt`"), "{method} {path}: {problem:#}");
+    }
+    for (method, path) in [(GET, "/v1/tenants"), (POST, "/v1/tenants"), (GET, "/v1/counters")] {
+        let reply =
+            wire.send(host.operator_key(), method.clone(), &format!("{path}?limt=5"), &json!({ "name": "x" })).await;
+        assert!(detail(&reply.problem(400, "invalid-query")).contains("`limt`"), "{method} {path}");
     }
 }
 
@@ -143,7 +167,8 @@ async fn a_tenants_key_acts_for_its_tenant_alone() {
 async fn an_operator_has_to_name_the_tenant() {
     let host = Host::spawn().await;
     let wire = Wire::to(&host);
-    for path in ["/v1/connections", "/v1/runs", "/v1/routes", "/v1/events", "/v1/deliveries"] {
+    let of_a_connection = "/v1/deliveries?connection=conn_00000000000000000000000000";
+    for path in ["/v1/connections", "/v1/runs", "/v1/routes", "/v1/events", of_a_connection] {
         let problem = wire.get(host.operator_key(), path).await.problem(400, "tenant-needed");
         assert!(detail(&problem).contains("`Bulkhead-Tenant`"), "{problem:#}");
     }

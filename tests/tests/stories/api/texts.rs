@@ -76,7 +76,11 @@ async fn ids(host: &Host) {
             assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid-cursor")), "{wrong}: {answer:?}");
             assert_eq!(tenant.get(&at(&format!("{list}/{wrong}"))).await.status, 404, "{wrong}");
         }
-        assert_eq!(tenant.get(&format!("/v1/connectors/{wrong}")).await.status, 404, "{wrong}");
+        for path in [wrong.to_owned(), format!("{wrong}/versions"), format!("mirror/versions/{wrong}")] {
+            assert_eq!(tenant.get(&format!("/v1/connectors/{path}")).await.status, 404, "{path}");
+        }
+        let after = tenant.get(&format!("/v1/connectors?after={wrong}")).await;
+        assert_eq!((after.status, &after.body["code"]), (400, &json!("invalid-cursor")), "{after:?}");
         for method in [Method::GET, Method::POST] {
             for path in [format!("/hooks/{wrong}"), format!("/hooks/app/{wrong}")] {
                 Reply::of(Wire::to(host).request(method.clone(), &path)).await.problem(404, "not-found");
@@ -86,6 +90,9 @@ async fn ids(host: &Host) {
     for wrong in ["", "a\0b", &"x".repeat(200_000)] {
         let link = tenant.put(&at("links/things/1"), json!({ "external_id": wrong })).await;
         refused(&link, &["/external_id"], &json!("external_id"));
+        let said = json!({ "verdict": "happened", "external": wrong, "version": wrong });
+        let told = tenant.post("/v1/runs/run_00000000000000000000000000/resolve", said).await;
+        refused(&told, &["/external", "/version"], &json!("external"));
     }
     let longest = "ä".repeat(256);
     tenant.put(&at(&format!("links/things/{longest}")), json!({ "external_id": longest })).await.ok();

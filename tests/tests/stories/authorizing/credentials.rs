@@ -1,10 +1,12 @@
 //! Credentials that people fill in: tried first, and then all or nothing.
 
-use bulkhead_tests::Host;
+use bulkhead_tests::{Host, component};
 use serde_json::json;
 
 use super::accounts::{key_in_use, stripe};
 use super::status;
+use crate::hostile::WEBHOOK;
+use crate::provider::Provider;
 use crate::tiny;
 
 /// Mutation: store it, and then check it.
@@ -41,6 +43,22 @@ async fn a_webhook_secret_that_verifies_nothing_is_refused() {
     }
 }
 
+/// Each answer of the provider is searched for it.
+///
+/// Mutation: host/engine/src/connections/authorization.rs, `invalid_fields`, without `LONGEST_FIELD`.
+#[tokio::test]
+async fn a_field_that_no_header_could_carry_is_refused_by_name() {
+    let (host, _provider) = stripe().await;
+    let tenant = host.tenant("t").await;
+    let connection = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let key = format!("sk_test_{}", "x".repeat(16 << 10));
+    let path = format!("/v1/connections/{connection}/credential");
+    let refused = tenant.put(&path, json!({ "fields": { "api_key": key } })).await;
+    let error = &refused.body["errors"][0];
+    assert_eq!((refused.status, &error["pointer"]), (422, &json!("/api_key")), "{:#}", refused.body);
+    assert!(error["message"].as_str().unwrap().ends_with("has at most 16384 bytes"), "{error:#}");
+}
+
 /// Mutation: let it wait for somebody to authorize it.
 #[tokio::test]
 async fn a_connection_that_needs_no_authorization_works_at_once() {
@@ -49,4 +67,22 @@ async fn a_connection_that_needs_no_authorization_works_at_once() {
     let tenant = host.tenant("t").await;
     let made = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.ok();
     assert_eq!(made["status"], "active", "{made:#}");
+}
+
+/// A check is no run: there is nothing to keep in what it sends, so not even a POST that is said to read is sent.
+///
+/// Mutation: host/engine/src/attempt/probe.rs, `probe`, leave the rules' methods as they are.
+#[tokio::test]
+async fn a_check_changes_nothing_at_the_provider() {
+    let provider = Provider::agreeable().await;
+    let host = Host::builder().upstream("mirror.example", provider.url()).spawn().await;
+    let egress = "[[egress]]\nhost = \"mirror.example\"\nmethods = [\"POST\"]\npaths = [\"/*\"]\nread_only_posts = [\"/things\"]\n";
+    let manifest = tiny::manifest("mirror", "0.1.0", &format!("{WEBHOOK}{egress}"));
+    host.upload(tiny::with_manifest(&std::fs::read(component("mirror")).unwrap(), &manifest)).await.ok();
+    let tenant = host.tenant("t").await;
+    for sign_in_at in ["things", "sessions"] {
+        let new = json!({ "connector": "mirror", "name": "m", "settings": { "sign_in_at": sign_in_at } });
+        let made = tenant.post("/v1/connections", new).await.ok();
+        assert_eq!((&made["status"], provider.seen().len()), (&json!("pending"), 0), "{made:#}");
+    }
 }

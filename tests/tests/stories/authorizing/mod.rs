@@ -3,9 +3,14 @@
 mod accounts;
 mod callbacks;
 mod credentials;
+mod ending;
 mod pages;
+mod pinned;
 mod renewing;
+mod secrets;
 mod verdicts;
+
+use std::collections::BTreeMap;
 
 use bulkhead_tests::shop::{REALM, Shop, Silence, query_of};
 use bulkhead_tests::{Host, PATIENCE, Tenant};
@@ -23,7 +28,7 @@ const TOKENS: &str = "/oauth2/v1/tokens/bearer";
 /// A person's browser, with its cookies.
 struct Browser {
     client: Client,
-    cookie: Option<String>,
+    cookies: BTreeMap<String, String>,
 }
 
 /// What a person sees.
@@ -53,7 +58,7 @@ impl Page {
 impl Browser {
     fn new() -> Self {
         let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
-        Self { client, cookie: None }
+        Self { client, cookies: BTreeMap::new() }
     }
 
     fn request(&self, url: &str) -> reqwest::RequestBuilder {
@@ -61,10 +66,8 @@ impl Browser {
     }
 
     fn with_cookie(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        match &self.cookie {
-            Some(cookie) => request.header("cookie", cookie),
-            None => request,
-        }
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) }
     }
 
     async fn get(&self, url: &str) -> Page {
@@ -78,14 +81,20 @@ impl Browser {
 
     /// Presses the button on the link's page; gives the provider's address.
     async fn begin(&mut self, link: &str) -> String {
-        let begun = self.with_cookie(self.client.post(link).form(&[("", "")])).send().await.unwrap();
-        let header = |name: &str| begun.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        self.begin_with(link, &[("", "")]).await
+    }
+
+    /// The same, with something filled in.
+    async fn begin_with(&mut self, link: &str, fields: &[(&str, &str)]) -> String {
+        let begun = self.with_cookie(self.client.post(link).form(fields)).send().await.unwrap();
         assert_eq!(begun.status(), 303, "to the provider");
-        if let Some(cookie) = header("set-cookie") {
+        for cookie in begun.headers().get_all("set-cookie") {
+            let cookie = cookie.to_str().unwrap();
             assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-            self.cookie = cookie.split(';').next().map(str::to_owned);
+            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
         }
-        header("location").unwrap()
+        begun.headers()["location"].to_str().unwrap().to_owned()
     }
 }
 

@@ -28,6 +28,30 @@ async fn the_page_speaks_of_what_the_connector_asks_for() {
     assert!(!books.contains("Webhook secret"), "QuickBooks' webhooks are the app's: {books}");
 }
 
+/// Mutations: host/engine/src/connect/access.rs, `of`, nothing; host/server/templates/connect.html, without it.
+#[tokio::test]
+async fn the_page_says_what_the_connector_may_do_and_that_there_is_no_more() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    shop.host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
+    let tenant = shop.tenant();
+    let quiet = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id");
+    let browser = Browser::new();
+    let page = async |connection: &str| browser.get(&link(&tenant, connection).await).await.text;
+    let key = page(&shop.stripe_connection).await;
+    assert!(key.contains("Read and change data at <code>api.stripe.com</code>"), "{key}");
+    assert!(
+        key.contains("Read: <code>/v1/account</code>") && key.contains("Change: <code>/v1/customers</code>"),
+        "{key}"
+    );
+    assert!(
+        key.contains("The connector can reach no other address. It never gets to see what you enter here"),
+        "{key}"
+    );
+    assert!(key.contains("Hear from Stripe when something happens there"), "{key}");
+    let quiet = page(&quiet).await;
+    assert!(quiet.contains("it reaches no address at all") && !quiet.contains("It never gets to see"), "{quiet}");
+}
+
 /// Mutation: leave the secret out.
 #[tokio::test]
 async fn a_webhook_secret_can_be_given_on_the_page() {
@@ -87,8 +111,13 @@ async fn whatever_is_asked_of_the_connect_pages_the_answer_is_a_page() {
         Page::of(request.body(body).send().await.unwrap()).await.status
     };
     let form = "application/x-www-form-urlencoded";
-    assert_eq!(ask(Method::POST, "/connect/cs_x", "text/plain", b"a=b".to_vec()).await, 415);
-    assert_eq!(ask(Method::POST, "/connect/cs_x", form, vec![b'a'; 100_000]).await, 413);
+    host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
+    let tenant = host.tenant("t").await;
+    let connection = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id");
+    let link = link(&tenant, &connection).await.replace(host.url(), "");
+    assert_eq!(ask(Method::POST, &link, "text/plain", b"a=b".to_vec()).await, 415);
+    assert_eq!(ask(Method::POST, &link, form, vec![b'a'; 100_000]).await, 413);
+    assert_eq!(ask(Method::POST, "/connect/cs_x", form, b"a=b".to_vec()).await, 404);
     assert_eq!(ask(Method::DELETE, "/connect/cs_x", form, Vec::new()).await, 405);
     for path in ["/connect/%ff", "/connect/oauth/callback", "/connect/a/b/c"] {
         assert_eq!(ask(Method::GET, path, form, Vec::new()).await, 404, "{path}");
@@ -109,4 +138,26 @@ async fn a_form_that_another_site_sends_begins_nothing() {
     assert!(refused.headers().get("set-cookie").is_none() && refused.headers().get("location").is_none());
     Page::of(refused).await.says(403, "sent from another site");
     assert_eq!(sent("same-origin").await.status(), 303);
+}
+
+/// Mutation: host/server/src/api/connections.rs, `open_session`, without `may_be_returned_to`; or that without any of
+/// its conditions.
+#[tokio::test]
+async fn a_person_is_sent_back_to_web_addresses_alone() {
+    let host = Host::spawn().await;
+    host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
+    let tenant = host.tenant("t").await;
+    let connection = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id");
+    let open = async |url: &str| {
+        tenant.post(&format!("/v1/connections/{connection}/sessions"), json!({ "return_url": url })).await
+    };
+    for url in ["https://shop.example/a?b=c", "http://127.0.0.1:8080/"] {
+        open(url).await.ok();
+    }
+    let long = format!("https://shop.example/{}", "a".repeat(2_000));
+    for url in ["javascript:alert(1)", "data:text/html,x", "https://me@shop.example", "https://:pw@shop.example", &long]
+    {
+        let refused = open(url).await;
+        assert_eq!((refused.status, &refused.body["code"]), (422, &json!("invalid-return-url")), "{url}");
+    }
 }

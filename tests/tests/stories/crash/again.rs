@@ -145,6 +145,41 @@ async fn where_all_were_answered_a_person_says_which_is_sent_again() {
     desk.stands(&[("one", 1, 1), ("two", 2, 1)]);
 }
 
+/// Mutation: host/engine/src/resolve.rs, `resolve_uncertain`, a run in whatever state.
+#[tokio::test]
+async fn what_is_known_is_nobodys_to_say() {
+    let desk = Desk::open(&[("one", UNDONE)]).await;
+    let run = desk.act("book", booking("one", false)).await;
+    let path = format!("/v1/runs/{}/resolve", run["id"].as_str().unwrap());
+    for verdict in ["happened", "send-again"] {
+        let refused = desk.tenant().post(&path, json!({ "verdict": verdict })).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("wrong-state")), "{refused:?}");
+    }
+    assert_eq!(desk.comes_to(run["id"].as_str().unwrap(), has_ended).await["state"], "succeeded");
+    desk.stands(&[("one", 1, 1)]);
+}
+
+/// It was booked, and the run failed because nobody takes so large an answer. Run again it fails as before, and says so.
+///
+/// Mutation: host/engine/src/rerun.rs, `is_done`, take every error for a refusal: it is booked twice.
+#[tokio::test]
+async fn what_was_booked_with_too_large_an_answer_is_not_booked_again() {
+    let desk = Desk::open(&[("one", Script { trouble: Some(Trouble::Huge), books: true, ..UNDONE })]).await;
+    let failed = desk.act("book", booking("one", false)).await;
+    let id = failed["id"].as_str().unwrap();
+    desk.tenant().post(&format!("/v1/runs/{id}/retry"), json!({})).await.ok();
+    let again = desk.comes_to(id, |run| run["attempt"] == 2 && has_ended(run)).await;
+    for run in [&failed, &again] {
+        let said = run["failure"]["message"].as_str().unwrap();
+        assert!(run["state"] == "failed" && said.contains("the provider answered 200"), "{run:#}");
+    }
+    desk.stands(&[("one", 1, 1)]);
+    let run = desk.tenant().get(&format!("/v1/runs/{id}")).await.ok();
+    let journal = run["detail"]["journal"].as_array().unwrap();
+    let booked = journal.iter().find(|entry| entry["unsafe_request"] == true).unwrap();
+    assert!(booked["answer"].as_str().unwrap().contains("the provider answered 200"), "{booked:#}");
+}
+
 /// Mutations: keep the journal of the leg before in force; make the effect key without the leg.
 #[tokio::test]
 async fn a_job_that_comes_back_asks_again_and_has_effects_of_its_own() {
@@ -189,6 +224,7 @@ async fn what_a_run_read_stays_the_same_whoever_overtakes_it() {
 }
 
 /// Mutations: look at the journal only where a guest broke, or only in memory; send again what was answered meanwhile.
+/// host/engine/src/ports.rs, `send`, carry the request in the guest's own future: its answer goes with the guest.
 #[tokio::test]
 async fn who_cancels_between_a_request_and_its_answer_is_told_that_nobody_knows() {
     let stands = Script { stop: Some(Stop::Booked), ..UNDONE };

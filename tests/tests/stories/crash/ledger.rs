@@ -33,6 +33,10 @@ pub(crate) enum Trouble {
     Silence,
     /// A good answer that says "not yet".
     NotYet,
+    /// A good answer of a size that nobody takes.
+    Huge,
+    /// 503, of such a size.
+    HugeUnavailable,
 }
 
 /// How the ledger treats an entry the first time; later it does everything right.
@@ -269,8 +273,12 @@ async fn answer(stream: &mut TcpStream, trouble: Option<Trouble>) -> bool {
     const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     const NOT_YET: &str = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\nconnection: close\r\n\r\n{\"not_yet\": true}";
+    const HUGE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 9999999999\r\nconnection: close\r\n\r\n{}";
+    const HUGE_BUSY: &str = "HTTP/1.1 503 Busy\r\ncontent-length: 9999999999\r\nconnection: close\r\n\r\n{}";
     let text = match trouble {
         None => GOOD,
+        Some(Trouble::Huge) => HUGE,
+        Some(Trouble::HugeUnavailable) => HUGE_BUSY,
         Some(Trouble::Unavailable) => BUSY,
         Some(Trouble::NotYet) => NOT_YET,
         Some(Trouble::Cut) => &GOOD[..GOOD.len() - 1],

@@ -126,6 +126,10 @@ fn troubles() -> Vec<Row> {
             let name = format!("{name} to the next read");
             rows.push(Row { name, keyed, script, moment, patience_ms, booked: 1, state: "succeeded" });
         }
+        // Its status says as much as that of a smaller one.
+        let script = Script { trouble: Some(Trouble::HugeUnavailable), books: true, ..Script::default() };
+        let (name, state) = ("503, too large, done".to_owned(), if keyed { "succeeded" } else { "uncertain" });
+        rows.push(Row { name, keyed, script, moment: None, patience_ms: None, booked: 1, state });
     }
     rows
 }
@@ -247,7 +251,7 @@ impl Stage {
 }
 
 /// Takes the database's one writing place, as long as it is held.
-async fn locked(host: &Host) -> SqliteConnection {
+pub(crate) async fn locked(host: &Host) -> SqliteConnection {
     let file = host.folder().join("bulkhead.db");
     let options = SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(20));
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
@@ -278,7 +282,8 @@ async fn whenever_the_host_dies_over_postgres_it_is_the_same() {
     database.end().await;
 }
 
-/// Mutation: treat a 503 or a broken connection as an answer.
+/// Mutations: treat a 503 or a broken connection as an answer; host/engine/src/ports/effects.rs, `settles`, take an answer
+/// that is too large for one, whatever its status.
 #[tokio::test]
 async fn whatever_the_ledger_does_wrong_an_entry_is_booked_once_or_a_person_is_asked() {
     let stage = Stage::set(troubles(), Host::builder()).await;

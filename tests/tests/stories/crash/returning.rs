@@ -52,3 +52,24 @@ async fn a_run_whose_time_is_up_is_not_sent_again() {
     let (run, _) = returns(Moment::Troubled(Trouble::HangUp, false), LONG_AGO).await;
     assert_eq!(run["state"], "uncertain", "{run:#}");
 }
+
+/// Mutation: host/engine/src/commit/produced.rs, `write_produced`, leave out the comparison with `LONGEST_LATER_MS`: it
+/// comes back for ever.
+#[tokio::test]
+async fn a_run_that_is_not_done_after_thirty_days_never_is() {
+    const A_MONTH_AGO: &str = "UPDATE runs SET created_ms = created_ms - 31 * 86400000";
+    let host = Host::spawn().await;
+    host.publish("hostile").await;
+    let tenant = host.tenant("patient").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let path = format!("/v1/connections/{connection}/actions/come_back");
+    tenant.post(&path, json!({ "after_ms": 0 })).await.ok();
+    tenant.runs_until("state=parked", |runs| !runs.is_empty()).await;
+    edit(&host, A_MONTH_AGO).await;
+    let run = tenant.runs_until("", |runs| runs.iter().all(has_ended)).await.remove(0);
+    assert_eq!(
+        (run["state"].as_str(), run["failure"]["code"].as_str()),
+        (Some("failed"), Some("never-done")),
+        "{run:#}"
+    );
+}

@@ -109,6 +109,24 @@ async fn a_run_that_reports_too_many_events_ends_without_any() {
     assert_eq!(events["items"].as_array().map(Vec::len), Some(200));
 }
 
+/// Each reference is a question to the store; so many would be asked while nobody else can write.
+///
+/// Mutations: host/engine/src/references.rs, `MOST`, a hundred times as many; host/engine/src/commit/events.rs,
+/// `MOST_REFERENCES`, the same: as many as there is room for are looked up.
+#[tokio::test]
+async fn a_run_whose_events_refer_to_too_much_ends_without_any() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    for (events, records) in [(1, 1_001), (6, 1_000), (1, 300_000)] {
+        let crowd = json!({ "events": events, "records": records });
+        attacker.fails_with("reference-limit", "flood_references", crowd).await;
+    }
+    assert_eq!(attacker.tenant.get("/v1/events").await.ok()["items"], json!([]));
+    attacker.answer("flood_references", json!({ "events": 5, "records": 1_000 })).await;
+    let events = attacker.tenant.get("/v1/events").await.ok();
+    assert_eq!(events["items"].as_array().map(Vec::len), Some(5));
+}
+
 fn text_bytes(lines: &[Value]) -> usize {
     let length = |value: &Value| value.as_str().map_or(0, str::len);
     lines.iter().map(|line| length(&line["message"]) + length(&line["fields"])).sum()

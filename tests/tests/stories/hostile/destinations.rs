@@ -56,7 +56,7 @@ async fn what_no_rule_allows_is_denied() {
     stage.still_serves().await;
 }
 
-/// Mutation: host/manifest/src/egress_match.rs, `target_hazard`, take an address for a name. It takes the rules with it
+/// Mutation: host/manifest/src/egress_match.rs, `url_hazard`, take an address for a name. It takes the rules with it
 /// (`HostPattern` knows no addresses either) and the table in host/egress/src/address.rs behind them: three walls.
 #[tokio::test]
 async fn addresses_inside_the_network_cannot_be_reached() {

@@ -91,6 +91,49 @@ async fn a_tenant_that_sleeps_in_every_place_leaves_some_for_others() {
     assert_eq!(awake, 0, "the neighbour had to wait until somebody woke up");
 }
 
+/// Whoever waits keeps a connection of the server, so nobody may keep them all. The eight that run hold their places for
+/// twenty seconds: whoever is answered before they end did not wait.
+///
+/// Mutation: host/engine/src/waiting.rs, `enter`, without `WAITERS_OF_TENANT`: the last is answered after a minute.
+#[tokio::test]
+async fn of_one_tenant_only_so_many_wait_for_their_runs() {
+    const WAIT: usize = 64;
+    let stage = Stage::set().await;
+    let (attacker, neighbour) = (stage.actor("attacker").await, stage.actor("neighbour").await);
+    let path = format!("/v1/connections/{}/actions/sleep?wait_ms=60000", attacker.connection);
+    let ask = || attacker.tenant.post(&path, json!({ "seconds": 20 }));
+    let crowd = async { futures::future::join_all((0..WAIT).map(|_| ask())).await };
+    let witness = async {
+        attacker.tenant.runs_until("", |runs| runs.len() == WAIT).await;
+        let one_more = ask().await;
+        assert_eq!((one_more.status, &one_more.body["state"]), (202, &json!("queued")), "{one_more:?}");
+        neighbour.behaves().await;
+        let runs = attacker.tenant.get("/v1/runs?limit=200").await.ok();
+        assert!(!runs["items"].as_array().unwrap().iter().any(ended), "it waited: {runs:#}");
+    };
+    tokio::select! {
+        _ = crowd => panic!("they did not wait"),
+        () = witness => {}
+    }
+}
+
+/// There would be workers for the ninth: the tenant's other connection has one.
+///
+/// Mutation: host/engine/src/connections.rs, `CONCURRENCY`, nine.
+#[tokio::test]
+async fn of_one_connection_eight_run_at_once() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    for _ in 0..8 {
+        attacker.start("sleep", json!({ "seconds": 20 })).await;
+    }
+    attacker.tenant.runs_until("state=running", |runs| runs.len() == 8).await;
+    let ninth = attacker.start("behave", json!({ "said": "x" })).await;
+    let other = attacker.tenant.connection("hostile", json!({})).await;
+    let run = attacker.tenant.act(&other, "behave", json!({ "said": "x" })).await;
+    assert_eq!((&run["state"], &attacker.run(&ninth).await["state"]), (&json!("succeeded"), &json!("queued")));
+}
+
 /// Mutation: host/runtime/src/limiter.rs, `Sum::grow`, leave out the comparison with `allowed`: sixteen times 512 MiB.
 #[tokio::test]
 async fn a_neighbour_is_served_while_guests_take_memory() {

@@ -40,6 +40,20 @@ async fn answers_that_are_too_much_at_once_end_the_run() {
     assert!((10..=20).contains(&sent), "{sent} were sent");
 }
 
+/// However much its manifest asks for, and although what is left for all answers is less than that by then.
+///
+/// Mutation: host/engine/src/attempt/asked.rs, `CAPS`, `response_mib` 64: the run ends as `answers-limit`.
+#[tokio::test]
+async fn an_answer_that_is_too_large_for_itself_alone_is_told_as_that() {
+    let lengths = [1, 17 << 20];
+    let provider = Provider::answering(move |_, nth| Response::new(Body::from(vec![b'x'; lengths[nth.min(1)]])));
+    let rules = "[[egress]]\nhost = \"api.allowed.example\"\nmethods = [\"GET\"]\npaths = [\"/v1/*\"]\n";
+    let stage = Stage::asking_with(&format!("{rules}[limits]\nresponse_mib = 64\n"), provider.await).await;
+    let attacker = stage.actor("attacker").await;
+    let answered = attacker.answer("flood_answers", json!({ "requests": 2, "at_once": false })).await;
+    assert_eq!((answered, stage.provider.seen().len()), (json!(1), 2));
+}
+
 /// Mutation: host/runtime/src/guest.rs, `look_up`, leave out the comparison.
 #[tokio::test]
 async fn questions_without_end_end_the_run() {

@@ -1,5 +1,6 @@
 //! A push sends one thing once: whatever becomes of the record meanwhile, and whatever nobody knows.
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::{Stage, answer, in_state};
@@ -59,4 +60,54 @@ async fn a_push_that_is_answered_with_what_another_record_is_ends_as_a_conflict(
     assert_eq!((failure["kind"].as_str(), failure["code"].as_str()), (Some("conflict"), Some("link-conflict")));
     let third = stage.put("7", json!({ "name": "again" })).await;
     stage.run_until(&third, in_state("succeeded")).await;
+}
+
+/// Mutations: host/engine/src/calls.rs, `delete_link`, answer well without a link; `unlink_first`, say nothing.
+#[tokio::test]
+async fn a_link_that_is_in_the_way_can_be_taken_away() {
+    let stage = Stage::set(|_, _| answer(200, &json!({ "id": "1" }))).await;
+    stage.link("7", "1").await;
+    let (link, pushed) = (stage.of_connection("links/things/7"), stage.put("8", json!({ "name": "the one" })).await);
+    let run = stage.run_until(&pushed, in_state("failed")).await;
+    let says = |text: &serde_json::Value| {
+        let text = text.as_str().unwrap_or_default();
+        text.contains("the link of things 7")
+            && text.contains("DELETE /v1/connections/{connection}/links/{stream}/{record}")
+    };
+    assert!(says(&run["failure"]["message"]), "{run:#}");
+    let other = json!({ "external_id": "1" });
+    let refused = stage.tenant().put(&stage.of_connection("links/things/9"), other).await;
+    assert!(refused.status == 409 && says(&refused.body["detail"]), "{refused:?}");
+    assert_eq!(stage.tenant().request(Method::DELETE, &link, None).await.status, 204);
+    assert_eq!(stage.tenant().request(Method::DELETE, &link, None).await.status, 404);
+    stage.tenant().post(&format!("/v1/runs/{pushed}/retry"), json!({})).await.ok();
+    stage.run_until(&pushed, in_state("succeeded")).await;
+    let links = stage.tenant().get(&stage.of_connection("links/things")).await.ok();
+    assert_eq!(
+        (&links["items"][0]["record"], &links["items"][0]["external_id"]),
+        (&json!("8"), &json!("1")),
+        "{links:#}"
+    );
+    assert_eq!(stage.posted().len(), 1, "what is there is not made again");
+}
+
+/// What is at the provider already is not sent; once something else was sent, whatever became of that, it is not known to
+/// be there.
+///
+/// Mutations: host/engine/src/attempt/pinned.rs, `pinned`, without the comparison with what was sent: four things are
+/// posted; without `forget_hash`: two, and the provider keeps what nobody wants.
+#[tokio::test]
+async fn a_record_that_has_not_changed_is_not_pushed_again() {
+    let said = |before| if before == 1 { 422 } else { 200 };
+    let stage = Stage::set(move |_, before| answer(said(before), &json!({ "id": "1" }))).await;
+    let mut outputs = Vec::new();
+    for (name, state) in [("one", "succeeded"), ("one", "succeeded"), ("two", "failed"), ("one", "succeeded")] {
+        let run = stage.put("7", json!({ "name": name })).await;
+        stage.run_until(&run, in_state(state)).await;
+        outputs.push(stage.tenant().get(&format!("/v1/runs/{run}")).await.ok()["output"].clone());
+    }
+    let posted: Vec<_> = stage.posted().iter().map(|seen| seen.body.contains("one")).collect();
+    assert_eq!(posted, [true, false, true]);
+    assert_eq!(outputs[1], json!({ "id": "1", "version": null, "unchanged": true }), "{outputs:#?}");
+    assert_eq!(outputs[3], json!({ "id": "1", "version": null }), "{outputs:#?}");
 }

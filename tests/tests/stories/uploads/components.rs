@@ -85,6 +85,26 @@ async fn components_that_double_with_every_level_are_refused() {
     refused(&host, doubling, 422, "too-many-instances", &["33554430 instances", "at most 1000"]).await;
 }
 
+/// The same, each level handed to the next by an instance's export, where it has no size to be seen.
+///
+/// Mutation: host/runtime/src/inspect.rs, leave out `uncounted`.
+#[tokio::test]
+async fn components_that_double_out_of_sight_are_refused() {
+    let host = Host::spawn().await;
+    let mut text = "(component $c0)".to_owned();
+    for level in 1..=24 {
+        let below = level - 1;
+        text += &format!(
+            "(component $p{level} (alias outer 1 $c{below} (component $c))
+               (component $d (instance (instantiate $c)) (instance (instantiate $c))) (export \"d\" (component $d)))
+             (instance $i{level} (instantiate $p{level})) (alias export $i{level} \"d\" (component $c{level}))"
+        );
+    }
+    let doubling = tiny::component(&format!("{text} (instance (instantiate $c24)) {DESCRIPTOR}"));
+    assert!(doubling.len() < 8_192);
+    refused(&host, doubling, 422, "uncounted-instances", &["from another instance"]).await;
+}
+
 #[tokio::test]
 async fn a_component_without_a_manifest_is_refused_with_how_to_embed_one() {
     let host = Host::spawn().await;

@@ -7,6 +7,7 @@ use reqwest::Method;
 
 use super::{refused, upload};
 use crate::tiny;
+use crate::wait::until;
 use crate::wire::{Reply, Wire};
 
 fn artifacts(folder: &Path) -> usize {
@@ -39,4 +40,23 @@ async fn a_refused_upload_leaves_nothing_and_takes_nothing_that_is_used() {
     assert_eq!(theirs(other).await.status, 201);
     theirs(published).await.problem(409, "version-exists");
     assert_eq!(artifacts(host.folder()), kept + 1);
+}
+
+/// Compiled, and then asked to describe itself while nobody waits for the answer any more: two seconds later it is
+/// refused, and what was published meanwhile is there.
+///
+/// Mutation: host/server/src/api/connectors.rs, `publish`, without a task of its own.
+#[tokio::test]
+async fn an_upload_whose_client_goes_away_leaves_nothing_either() {
+    let host = Host::spawn().await;
+    let at_first = artifacts(host.folder());
+    let endless = tiny::describing_with("(loop $l (br $l)) (unreachable)");
+    let endless = tiny::with_manifest(&endless, &tiny::manifest("endless", "1.0.0", ""));
+    let request =
+        Wire::to(&host).request(Method::POST, "/v1/connectors").bearer_auth(host.operator_key()).body(endless);
+    let sending = tokio::spawn(request.send());
+    until(|| artifacts(host.folder()) > at_first).await;
+    sending.abort();
+    assert!(sending.await.unwrap_err().is_cancelled(), "it was answered before the client went away");
+    until(|| artifacts(host.folder()) == at_first).await;
 }

@@ -25,6 +25,23 @@ async fn an_invalid_manifest_is_refused_with_every_line() {
     assert_eq!(pointers(&problem), ["connector.toml:2:8", "connector.toml:3:11"]);
 }
 
+/// Each rule would be wrong in each environment: forty million problems of a text of 256 KiB.
+///
+/// Mutation: host/manifest/src/parse/checks/mod.rs, `check`, go on whatever was found first, and `Report::say` without
+/// `MAX_PROBLEMS`: the host is killed for its memory.
+#[tokio::test]
+async fn a_manifest_whose_mistakes_multiply_is_refused_by_the_first_of_them() {
+    let host = Host::spawn().await;
+    let rules = vec![r#"{host="{a}",methods=[],paths=[]}"#; 3_500].join(",");
+    let environments: String = (0..11_000).map(|nth| format!("x{nth}={{a=\"\"}}\n")).collect();
+    let connector = tiny::manifest("tiny", "1.0.0", "");
+    let manifest = format!("egress=[{rules}]\n{connector}[environments]\n{environments}");
+    assert!(manifest.len() <= 256 << 10);
+    let problem = refused_manifest(&host, &manifest, "invalid-manifest", &["and 100 more"]).await;
+    assert_eq!(pointers(&problem).len(), 101);
+    assert!(problem.to_string().contains("and 10901 more problems"), "{problem:#}");
+}
+
 #[tokio::test]
 async fn what_is_no_toml_is_refused_with_the_line() {
     let host = Host::spawn().await;

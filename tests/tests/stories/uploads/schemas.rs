@@ -125,14 +125,14 @@ fn doubling() -> Value {
     json!({ "$ref": "#/$defs/l0", "$defs": by_pointer() })
 }
 
-/// Mutation: host/engine/src/schema_cost.rs, `check`, take any: one call occupies a thread that serves requests, and as
-/// many calls as the machine has cores end the host.
+/// Mutation: host/engine/src/schema_cost.rs, `Rules::of`, any length of a chain, and `Rules::cost`, always nothing.
 #[tokio::test]
 async fn a_schema_that_doubles_at_every_level_does_not_stop_the_host() {
     survives(&doubling(), &json!({})).await;
 }
 
-/// Mutation, for this and the next four: host/engine/src/schema_cost.rs, `edges`, know `$ref` as a plain pointer alone.
+/// Mutation, for this and the next four: host/engine/src/schema_cost.rs, without `NAMES`, `NOT_TAKEN` and the refusals of
+/// `target`.
 #[tokio::test]
 async fn a_schema_that_doubles_by_anchors_does_not_stop_the_host() {
     let definitions =
@@ -179,6 +179,89 @@ async fn a_schema_that_doubles_in_the_words_of_an_older_draft_does_not_stop_the_
 async fn a_schema_that_doubles_with_the_input_does_not_stop_the_host() {
     let input = (0..50).fold(json!([]), |inner, _| json!([inner]));
     survives(&json!({ "items": { "allOf": [{ "$ref": "#" }, { "$ref": "#" }] } }), &input).await;
+}
+
+/// What is asked twice to be told what is left over is asked twice at every level.
+///
+/// Mutation: host/engine/src/schema_cost.rs, `NOT_TAKEN`, without `unevaluatedProperties`.
+#[tokio::test]
+async fn a_schema_that_asks_for_what_is_left_over_does_not_stop_the_host() {
+    let input = (0..50).fold(json!({}), |inner, _| json!({ "a": inner }));
+    let left_over = |next: Value| json!({ "anyOf": [{ "properties": { "a": next } }], "unevaluatedProperties": false });
+    survives(&flat(50, left_over), &input).await;
+}
+
+/// Levels that do not stand in each other, so that no depth of a document shows them.
+fn flat(levels: usize, link: impl Fn(Value) -> Value) -> Value {
+    let level = |at| if at == levels { json!({}) } else { link(json!({ "$ref": format!("#/$defs/l{}", at + 1) })) };
+    let definitions: serde_json::Map<_, _> = (0..=levels).map(|at| (format!("l{at}"), level(at))).collect();
+    json!({ "$ref": "#/$defs/l0", "$defs": definitions })
+}
+
+/// Mutation: host/engine/src/schema_cost.rs, walk from rule to rule by a function that calls itself; or without
+/// `MOST_RULES`, keep for each rule what is behind it.
+#[tokio::test]
+async fn a_long_thin_schema_takes_neither_the_hosts_stack_nor_its_memory() {
+    survives(&flat(4_000, |next| json!({ "items": next })), &json!([[]])).await;
+    survives(&flat(20_000, |next| json!({ "items": next })), &json!([[]])).await;
+}
+
+/// The validator calls itself for each reference, at each level of the input.
+///
+/// Mutation: host/engine/src/schema_cost.rs, `LONGEST_CHAIN`, a thousand.
+#[tokio::test]
+async fn a_chain_of_references_at_every_level_of_the_input_does_not_take_the_hosts_stack() {
+    survives(&flat(4_900, |next| next), &json!([])).await;
+    let mut schema = flat(900, |next| json!({ "oneOf": [next, false] }));
+    schema["$defs"]["l900"] = json!({ "items": { "$ref": "#" } });
+    survives(&schema, &(0..50).fold(json!([]), |inner, _| json!([inner]))).await;
+}
+
+/// Mutation: host/engine/src/schema_cost.rs, without `MOST_RULES`, compare each property with each.
+#[tokio::test]
+async fn a_wide_schema_does_not_take_the_hosts_time() {
+    let properties: serde_json::Map<_, _> = (0..70_000).map(|name| (name.to_string(), json!({}))).collect();
+    survives(&json!({ "properties": properties }), &json!({})).await;
+}
+
+/// Each item is the last of the values, and for the last item there is none.
+///
+/// Mutation: host/engine/src/schema_cost.rs, `Reading::rule`, `listed` without `enum`.
+#[tokio::test]
+async fn a_long_list_of_values_about_many_items_does_not_take_the_hosts_time() {
+    // Of more than one type, so that there is nothing to look one up by.
+    let values: Vec<_> =
+        [json!(null), json!("a")].into_iter().chain((0..100_000).map(|number| json!(number))).collect();
+    let mut items = vec![99_999; 600_000];
+    items.push(-1);
+    survives(&json!({ "items": { "enum": values } }), &json!(items)).await;
+}
+
+/// Each is as much as one check may be: they follow each other, and others come between.
+///
+/// Mutation: host/engine/src/checks.rs, `turn`, without the own turn.
+#[tokio::test]
+async fn a_tenants_heavy_checks_keep_nobody_else_waiting() {
+    let host = Host::spawn().await;
+    // Dividing floats is what takes longest of all that is counted as one.
+    let rules = vec![json!({ "multipleOf": 0.01 }); 1_000];
+    let (schema, heavy) = (json!({ "items": { "allOf": rules } }), json!(vec![7; 9_000]));
+    assert_eq!(upload(&host, taking(&schema)).await.status, 201);
+    let (attacker, neighbour) = (host.tenant("attacker").await, host.tenant("neighbour").await);
+    let path = |connection: String| format!("/v1/connections/{connection}/actions/pay");
+    let theirs = path(attacker.connection("tiny", json!({})).await);
+    let ours = path(neighbour.connection("tiny", json!({})).await);
+    let attack = (0..40).map(|_| attacker.post(&theirs, heavy.clone()));
+    let calm = async {
+        for _ in 0..20 {
+            let answer = neighbour.post(&ours, json!([2])).await;
+            assert!(answer.status < 300, "{answer:?}");
+        }
+    };
+    let (answers, quiet) = tokio::join!(futures::future::join_all(attack), tokio::time::timeout(SOON, calm));
+    quiet.expect("a neighbour is answered soon");
+    assert!(answers.iter().all(|answer| answer.status < 300 || answer.status == 503), "{answers:?}");
+    assert!(answers.iter().any(|answer| answer.status < 300));
 }
 
 /// Four thousand rules are few, and a million and a half numbers fit into a request: together they are too much.

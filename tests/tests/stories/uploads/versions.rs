@@ -35,9 +35,35 @@ async fn a_version_cannot_be_replaced_by_other_bytes() {
     assert!(detail(&problem).contains("raise `connector.version`"), "{problem:#}");
     let raised = tiny::with_manifest(&other, &tiny::manifest("tiny", "1.0.1", ""));
     assert_eq!(upload(&host, raised).await.status, 201);
-    let known = Wire::to(&host).get(host.operator_key(), "/v1/connectors/tiny").await.json();
-    let versions: Vec<_> = known["versions"].as_array().unwrap().iter().map(|version| &version["version"]).collect();
+    let known = Wire::to(&host).get(host.operator_key(), "/v1/connectors/tiny/versions").await.json();
+    let versions: Vec<_> = known["items"].as_array().unwrap().iter().map(|version| &version["version"]).collect();
     assert_eq!(versions, ["1.0.1", "1.0.0"]);
+}
+
+/// A descriptor may have a mebibyte, and there may be any number of versions.
+///
+/// Mutation: host/server/src/api/connectors.rs, `Listed` with the descriptor; `inspect`, with every version.
+#[tokio::test]
+async fn what_a_version_says_is_told_of_one_at_a_time() {
+    let host = Host::spawn().await;
+    for version in ["1.0.0", "1.0.1", "1.0.2"] {
+        let wasm = tiny::describing(&tiny::descriptor(&json!([tiny::action("pay", &json!(true))])));
+        upload(&host, tiny::with_manifest(&wasm, &tiny::manifest("tiny", version, ""))).await;
+    }
+    let get = async |path: &str| Wire::to(&host).get(host.operator_key(), &format!("/v1/connectors{path}")).await;
+    let first = get("/tiny/versions?limit=2").await.json();
+    let rest = get(&format!("/tiny/versions?limit=2&before={}", first["next"].as_str().unwrap())).await.json();
+    assert_eq!((first["items"].as_array().unwrap().len(), rest["items"].as_array().unwrap().len()), (2, 1));
+    assert!(rest["next"].is_null() && first["items"][0].get("descriptor").is_none(), "{first:#}");
+    for (path, version) in [("/tiny", "1.0.2"), ("/tiny/versions/1.0.0", "1.0.0")] {
+        let told = get(path).await.json();
+        let whole = if path == "/tiny" { &told["newest"] } else { &told };
+        assert_eq!((&whole["version"], &whole["descriptor"]["actions"][0]["name"]), (&json!(version), &json!("pay")));
+        assert!(whole["manifest"].as_str().unwrap().contains(version) && told.get("versions").is_none(), "{told:#}");
+    }
+    for nowhere in ["/tiny/versions/9.9.9", "/none/versions", "/none/versions/1.0.0", "/tiny/versions/%00"] {
+        get(nowhere).await.problem(404, "not-found");
+    }
 }
 
 /// Mutation: host/store/src/connectors.rs, `TenantRead::connector`, look among all tenants' connectors.
@@ -54,6 +80,10 @@ async fn what_a_tenant_uploads_is_its_own() {
     assert_eq!(owner.get("/v1/connectors/own").await.ok()["shared"], false);
     let (foreign, unknown) = (other.get("/v1/connectors/own").await, other.get("/v1/connectors/never-uploaded").await);
     assert_eq!((foreign.status, &foreign.body), (404, &unknown.body));
+    for versions in ["versions", "versions/1.0.0"] {
+        assert_eq!(owner.get(&format!("/v1/connectors/own/{versions}")).await.status, 200);
+        assert_eq!(other.get(&format!("/v1/connectors/own/{versions}")).await.status, 404);
+    }
     assert_eq!(other.get("/v1/connectors").await.ok()["items"], json!([]));
     assert_eq!(
         wire.get(host.operator_key(), "/v1/connectors/own").await.status,

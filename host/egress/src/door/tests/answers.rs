@@ -33,6 +33,17 @@ async fn a_credential_that_the_provider_echoes_does_not_reach_the_guest() {
     assert!(answer.headers.contains(&("x-echo".into(), "Bearer [secret]".into())));
 }
 
+/// Mutation: `Injection::remember`, the text alone.
+#[tokio::test]
+async fn a_credential_that_the_provider_echoes_in_json_does_not_either() {
+    let body = r#"{"plain":"a\"token/with=b","php":"a\"token\/with=b"}"#;
+    let echo = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes();
+    let mut scene = Scene::answering(move |_| Reaction::Answer(echo.clone())).await;
+    scene.credential.insert("access_token", Secret::from_string(r#"a"token/with=b"#.into()));
+    let answer = scene.send(get()).await.unwrap().answer;
+    assert_eq!(answer.body, r#"{"plain":"[secret]","php":"[secret]"}"#);
+}
+
 /// With the length check removed from `read` this takes all the memory there is.
 #[tokio::test]
 async fn an_answer_beyond_the_limit_is_cut_off_however_it_is_framed() {

@@ -40,8 +40,7 @@ async fn a_request_that_cannot_be_repeated_does_not_go_on_a_connection_that_has_
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(2)).await;
     tokio::time::resume();
-    let sent = scene.send(post()).await.unwrap();
-    assert!(!sent.keyed && sent.effect_key.is_some());
+    assert!(scene.send(post()).await.unwrap().effect_key.is_some());
     assert_eq!(scene.upstream.connections(), 2);
 }
 
@@ -89,6 +88,79 @@ async fn a_declared_budget_is_spent_before_the_call() {
     tokio::time::advance(Duration::from_millis(1_900)).await;
     tokio::time::resume();
     scene.send(get()).await.unwrap();
+}
+
+impl Scene {
+    /// To this path of a name below example.com.
+    async fn anywhere(&self, owner: &str, host: &str, path: &str) -> Result<Sent, DoorError> {
+        let request = Outgoing { url: format!("https://{host}/v1/{path}"), ..get() };
+        self.send_as(owner, request, &NoIntents).await
+    }
+
+    /// A door to upstreams without TLS, under any of these names.
+    async fn playing(
+        names: &[&str],
+        budgets: &[&str],
+        react: impl Fn(usize) -> Reaction + Send + Sync + 'static,
+    ) -> Self {
+        let upstream = Upstream::start(None, react).await;
+        let to = Url::parse(&format!("http://{}", upstream.address())).unwrap();
+        let development = names.iter().map(|host| DevUpstream { host: (*host).to_owned(), to: to.clone() }).collect();
+        let config = DoorConfig { development, budget_wait_ms: 20, ..DoorConfig::default() };
+        let mut scene = Self::with_upstream(config, &[], upstream);
+        scene.rule.host = HostPattern::parse("*.example.com").unwrap();
+        scene.budgets = budgets.iter().map(|text| budget(text)).collect();
+        scene
+    }
+}
+
+/// Mutation: `Budget::shared_by`, for `RateScope::Host` the URL's own host beside the connector: a label more for each
+/// request, and nothing is ever counted.
+#[tokio::test]
+async fn a_budget_for_a_host_is_one_for_all_names_under_its_pattern() {
+    let shared = r#"{"scope":"host","requests":2,"per_seconds":60,"host":"*.example.com"}"#;
+    let names = ["a.example.com", "b.example.com", "c.example.com"];
+    let scene = Scene::playing(&names, &[shared], |_| Reaction::Answer(OK.to_vec())).await;
+    scene.anywhere("conn_1", names[0], "x").await.unwrap();
+    scene.anywhere("conn_2", names[1], "x").await.unwrap();
+    assert!(matches!(scene.anywhere("conn_3", names[2], "x").await, Err(DoorError::RateLimited { .. })));
+}
+
+/// Mutation: `Budget::shared_by`, for `RateScope::Host` the rule's host in the place of the connector.
+#[tokio::test]
+async fn a_connector_that_declares_the_same_budget_for_a_host_does_not_spend_it() {
+    let shared = r#"{"scope":"host","requests":1,"per_seconds":60,"concurrency":1,"host":"a.example.com"}"#;
+    let mut scene = Scene::playing(&["a.example.com"], &[shared], |_| Reaction::Answer(OK.to_vec())).await;
+    for connector in ["strangers", "ours"] {
+        scene.connector = connector;
+        scene.anywhere("conn_1", "a.example.com", "x").await.unwrap();
+        assert!(matches!(scene.anywhere("conn_1", "a.example.com", "x").await, Err(DoorError::RateLimited { .. })));
+    }
+}
+
+/// Mutation: `Budget::spend`, leave a connection's declared concurrency out of the loop, or count `own` down to it.
+#[tokio::test]
+async fn a_connections_own_concurrency_is_for_what_it_is_declared_for() {
+    let alone = r#"{"scope":"connection","requests":100,"per_seconds":1,"concurrency":1,"paths":["/v1/batch"]}"#;
+    let react = |nth| if nth < 2 { Reaction::Hang } else { Reaction::Answer(OK.to_vec()) };
+    let scene = Scene::playing(&["a.example.com"], &[alone], react).await;
+    let under_way = async |path| scene.anywhere("conn_1", "a.example.com", path).await;
+    let mut first = std::pin::pin!(async {
+        tokio::select! { _ = under_way("other") => {}, _ = under_way("batch") => {} }
+    });
+    while scene.upstream.seen().len() < 2 {
+        tokio::select! { biased; () = &mut first => panic!("not under way"), () = tokio::task::yield_now() => {} }
+    }
+    assert!(matches!(under_way("batch").await, Err(DoorError::RateLimited { .. })));
+    under_way("other").await.unwrap();
+}
+
+/// Mutation: `Budget::spend`, a list in the place of the map: the second waits for the place that the first took.
+#[tokio::test]
+async fn a_budget_that_is_declared_twice_is_one() {
+    let alone = r#"{"scope":"app","requests":100,"per_seconds":1,"concurrency":1}"#;
+    let scene = Scene::playing(&["a.example.com"], &[alone; 2], |_| Reaction::Answer(OK.to_vec())).await;
+    scene.anywhere("conn_1", "a.example.com", "x").await.unwrap();
 }
 
 /// Mutation: `budget::covers`, count every request.

@@ -12,6 +12,24 @@ use crate::model::{AccountCall, AccountSource, Auth, AuthField, Manifest, OAuth2
 const OURS: &[&str] =
     &["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
 const MAX_PATTERN: usize = 256;
+/// Most fields to fill in, and most parameters of a redirect to keep: placements and URLs look each of theirs up.
+const MAX_FIELDS: usize = 32;
+
+pub(super) fn check_bounds(auth: &Auth, report: &mut Report<'_>) {
+    let (key, count) = match auth {
+        Auth::ApiKey { fields } => ("fields", fields.len()),
+        Auth::OAuth2(oauth) => ("callback_params", oauth.callback_params.len()),
+        _ => return,
+    };
+    if count > MAX_FIELDS {
+        report.say(at!["auth", key], "nobody looks through that many", format!("at most {MAX_FIELDS}"));
+    }
+    let Auth::ApiKey { fields } = auth else { return };
+    for (index, field) in fields.iter().enumerate().filter(|(_, field)| !is_identifier(&field.name)) {
+        let message = format!("`{}` cannot be the name of a field", field.name);
+        report.say(at!["auth", "fields", index, "name"], message, IDENTIFIER_HINT);
+    }
+}
 
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     match &manifest.auth {
@@ -39,9 +57,6 @@ fn check_fields(fields: &[AuthField], report: &mut Report<'_>) {
     let mut seen = BTreeSet::new();
     for (index, field) in fields.iter().enumerate() {
         let place = at!["auth", "fields", index, "name"];
-        if !is_identifier(&field.name) {
-            report.say(place, format!("`{}` cannot be the name of a field", field.name), IDENTIFIER_HINT);
-        }
         if !seen.insert(field.name.as_str()) {
             report.say(place, format!("there are two fields `{}`", field.name), "give one of them another name");
         }

@@ -7,15 +7,16 @@ use crate::model::{Auth, Manifest, OAuth2};
 const NAMES: &[&str] = &["production", "sandbox"];
 const MAX_VALUE: usize = 1024;
 
+/// There are two environments at most: much is checked in each.
+pub(super) fn check_names(manifest: &Manifest, report: &mut Report<'_>) {
+    for env in manifest.environments.keys().filter(|env| !NAMES.contains(&env.as_str())) {
+        let message = format!("there is no environment `{env}`");
+        report.say(at!["environments", env], message, "an environment is `production` or `sandbox`");
+    }
+}
+
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     for (env, variables) in &manifest.environments {
-        if !NAMES.contains(&env.as_str()) {
-            report.say(
-                at!["environments", env],
-                format!("there is no environment `{env}`"),
-                "an environment is `production` or `sandbox`",
-            );
-        }
         for (name, value) in variables {
             if !is_identifier(name) {
                 let message = format!("`{name}` cannot be the name of a variable");

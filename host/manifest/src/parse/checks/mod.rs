@@ -16,32 +16,51 @@ use super::error::Problem;
 use super::tree::{Step, Tree, at};
 use crate::model::Manifest;
 
-/// Everything that is wrong with a manifest, in the order of the sections.
-pub(super) fn check(manifest: &Manifest, tree: &Tree<'_>) -> Vec<Problem> {
-    let mut report = Report { tree, problems: Vec::new() };
-    connector::check(&manifest.connector, &mut report);
-    environments::check(manifest, &mut report);
-    auth::check(manifest, &mut report);
-    egress::check(manifest, &mut report);
-    rate::check(manifest, &mut report);
-    if let Some(webhook) = &manifest.webhook {
-        webhook::check(webhook, &mut report);
+/// Nobody reads more of them.
+const MAX_PROBLEMS: usize = 100;
+
+/// What is wrong with a manifest, in the order of the sections, and how many problems more there are than it lists.
+pub(super) fn check(manifest: &Manifest, tree: &Tree<'_>) -> (Vec<Problem>, usize) {
+    let mut report = Report { tree, problems: Vec::new(), more: 0 };
+    // What sections compare with each other is short, or they are not looked at.
+    environments::check_names(manifest, &mut report);
+    auth::check_bounds(&manifest.auth, &mut report);
+    egress::check_bounds(&manifest.egress, &mut report);
+    rate::check_bounds(&manifest.rate, &mut report);
+    if report.problems.is_empty() {
+        check_sections(manifest, &mut report);
     }
-    settings::check(manifest, &mut report);
-    report.problems
+    (report.problems, report.more)
+}
+
+fn check_sections(manifest: &Manifest, report: &mut Report<'_>) {
+    connector::check(&manifest.connector, report);
+    environments::check(manifest, report);
+    auth::check(manifest, report);
+    egress::check(manifest, report);
+    rate::check(manifest, report);
+    if let Some(webhook) = &manifest.webhook {
+        webhook::check(webhook, report);
+    }
+    settings::check(manifest, report);
 }
 
 /// What was found so far.
 struct Report<'c> {
     tree: &'c Tree<'c>,
     problems: Vec<Problem>,
+    /// How many more there are.
+    more: usize,
 }
 
 impl Report<'_> {
     /// One more problem, at this place, with what to do about it.
     fn say(&mut self, at: &[Step<'_>], message: impl Into<String>, hint: impl Into<String>) {
-        let span = self.tree.span(at);
-        self.problems.push(Problem::new(self.tree.source(), span, message, Some(hint.into())));
+        if self.problems.len() == MAX_PROBLEMS {
+            self.more += 1;
+            return;
+        }
+        self.problems.push(Problem::new(self.tree.span(at), message, Some(hint.into())));
     }
 
     /// Whether the document itself says something there, rather than a default.
@@ -65,6 +84,72 @@ mod harness {
         match Manifest::parse(source) {
             Ok(_) => Vec::new(),
             Err(error) => error.problems().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harness::{problems, problems_of};
+    use super::*;
+
+    fn repeated(count: usize, item: impl Fn(usize) -> String) -> String {
+        (0..count).map(item).collect::<Vec<_>>().join(", ")
+    }
+
+    fn scopes(count: usize) -> Vec<String> {
+        let urls = "authorize_url = \"https://a.example/a\"\ntoken_url = \"https://a.example/t\"";
+        let scopes = repeated(count, |_| "\"\"".to_owned());
+        problems(&format!("[auth]\nkind = \"oauth2\"\n{urls}\nscopes = [{scopes}]\n"))
+    }
+
+    /// Mutation: `Report::say`, without `MAX_PROBLEMS`; `ManifestError::of`, without the last line.
+    #[test]
+    fn a_hundred_problems_are_told_and_the_others_counted() {
+        // The second and every later one stands there twice, too.
+        assert_eq!(scopes(3).len(), 5);
+        let told = scopes(60_000);
+        assert_eq!(told.len(), MAX_PROBLEMS + 1);
+        // Where the last one is that is told.
+        assert_eq!(told.last().map(String::as_str), Some("10:211: and 119899 more problems"));
+        assert!(told.iter().rev().skip(1).all(|problem| !problem.contains("more")), "{told:?}");
+    }
+
+    /// Mutation: `check`, go on whatever was found first. With ten thousand of each it would be hours of work.
+    #[test]
+    fn long_lists_are_not_compared_with_each_other() {
+        let environments = repeated(3, |nth| format!("x{nth} = {{ a = \"\" }}"));
+        let rules = repeated(65, |_| "{ host = \"{a}\", methods = [], paths = [] }".to_owned());
+        let connector = "[connector]\nname = \"test\"\nversion = \"1.0.0\"\ntitle = \"Test\"\ncontract = \"0.1\"\n";
+        let told = problems_of(&format!("egress = [{rules}]\nenvironments = {{ {environments} }}\n{connector}"));
+        let counted = |problem: &String| problem.contains("no environment") || problem.contains("many rules");
+        assert!(told.len() == 4 && told.iter().all(counted), "{told:?}");
+    }
+
+    /// Mutation: `check_bounds` of each, without the one or the other.
+    #[test]
+    fn what_is_looked_up_again_and_again_is_counted_first() {
+        let fields = |count| {
+            let fields = repeated(count, |nth| format!("{{ name = \"a{nth}\", title = \"\" }}"));
+            format!("[auth]\nkind = \"api_key\"\nfields = [{fields}]\n")
+        };
+        let kept = |count| {
+            let urls = "authorize_url = \"https://a.example/a\"\ntoken_url = \"https://a.example/t\"";
+            let kept = repeated(count, |nth| format!("\"a{nth}\""));
+            format!("[auth]\nkind = \"oauth2\"\n{urls}\ncallback_params = [{kept}]\n")
+        };
+        let rule = "[[egress]]\nhost = \"a.example\"\nmethods = [\"GET\"]\npaths = [\"/\"]\n";
+        let headers = |count| format!("{rule}headers = {{ {} }}\n", repeated(count, |nth| format!("A{nth} = \"\"")));
+        let captures = |count| {
+            let capture = |nth| format!("{{ path = \"/\", pointer = \"/a\", name = \"a{nth}\" }}");
+            format!("{rule}capture = [{}]\n", repeated(count - 1, capture))
+        };
+        let counted: [(&dyn Fn(usize) -> String, usize); 4] =
+            [(&fields, 32), (&kept, 32), (&headers, 32), (&captures, 256)];
+        for (text, most) in counted {
+            assert_eq!(problems(&text(most)), [""; 0]);
+            let told = problems(&text(most + 1));
+            assert!(told.len() == 1 && told.iter().all(|problem| problem.contains("at most")), "{told:?}");
         }
     }
 }

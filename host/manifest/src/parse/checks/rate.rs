@@ -2,7 +2,23 @@
 
 use super::names::{HEADER_HINT, is_header};
 use super::{Report, at};
-use crate::model::Manifest;
+use crate::model::{Manifest, RateRule};
+
+/// Most rules, and most paths of all of them: each request is held against each, and waits its turn in each.
+const MAX_RULES: usize = 16;
+const MAX_PATHS: usize = 64;
+/// A budget is remembered for as long.
+const LONGEST_SECONDS: u32 = 86_400;
+
+pub(super) fn check_bounds(rules: &[RateRule], report: &mut Report<'_>) {
+    if rules.len() > MAX_RULES || rules.iter().map(|rule| rule.paths.len()).sum::<usize>() > MAX_PATHS {
+        report.say(
+            at!["rate"],
+            "no request waits its turn in that many budgets",
+            format!("at most {MAX_RULES} rules and {MAX_PATHS} paths; a path may end in `*`"),
+        );
+    }
+}
 
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     for (index, rule) in manifest.rate.iter().enumerate() {
@@ -14,6 +30,13 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
         ];
         for (key, _) in numbers.iter().filter(|(_, number)| *number == Some(0)) {
             report.say(at!["rate", index, *key], "nothing could ever be sent", "at least 1");
+        }
+        if rule.per_seconds > LONGEST_SECONDS {
+            report.say(
+                at!["rate", index, "per_seconds"],
+                "nobody counts for longer than a day",
+                format!("at most {LONGEST_SECONDS}"),
+            );
         }
         if rule.burst.is_some_and(|burst| burst > rule.requests) {
             report.say(
@@ -47,6 +70,23 @@ mod tests {
                 "10:15: nothing could ever be sent (at least 1)",
             ]
         );
+    }
+
+    /// Mutation: `check_bounds`, without either half of the condition; `check`, without `LONGEST_SECONDS`.
+    #[test]
+    fn budgets_are_few_and_end() {
+        let rule = |paths: usize| {
+            let paths = vec!["\"/a\""; paths].join(", ");
+            format!("[[rate]]\nscope = \"app\"\nrequests = 1\nper_seconds = 1\npaths = [{paths}]\n")
+        };
+        let most = "no request waits its turn in that many budgets \
+                    (at most 16 rules and 64 paths; a path may end in `*`)";
+        assert_eq!(problems(&rule(4).repeat(16)), [""; 0]);
+        for more in [rule(0).repeat(17), rule(65), rule(5).repeat(13)] {
+            assert_eq!(problems(&more), [format!("6:1: {most}")]);
+        }
+        let long = "[[rate]]\nscope = \"app\"\nrequests = 1\nper_seconds = 86401\n";
+        assert_eq!(problems(long), ["9:15: nobody counts for longer than a day (at most 86400)"]);
     }
 
     #[test]

@@ -1,0 +1,196 @@
+//! OAuth in the hosted connect flow: to the provider, and back with its answer.
+//!
+//! Invariants: until the person is back, what they gave on the page is kept with their visit alone, sealed. What the
+//! provider then gives is kept whole or not at all; and given back where it was not accepted and is nobody else's.
+
+use std::sync::Arc;
+
+use bulkhead_manifest::AppId;
+use bulkhead_store::{Begun, Connection, Session};
+use bulkhead_vault::{Context, Sealed, Secret};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::{ConnectError, Connected, NotConnected, hash, return_url};
+use crate::Engine;
+use crate::connections::{ConnectionError, Given, carried_through};
+use crate::credentials::{OwnedProvider, WEBHOOK_SECRET, single, tokens_as_fields};
+use crate::fault::EngineFault;
+use crate::oauth::{OAuthError, clipped};
+
+/// What a session keeps sealed, besides a webhook secret.
+const PKCE: &str = "pkce";
+
+impl Engine {
+    /// Begins OAuth in one browser, which `browser` names; answers with the provider's address.
+    pub async fn begin_oauth(
+        &self,
+        token: &str,
+        browser: &str,
+        webhook_secret: Option<Secret>,
+    ) -> Result<Url, ConnectError> {
+        let (session, row) = self.live_session(token).await?;
+        let provider = self.provider(session.tenant, &row).await.map_err(app_refused)?.ok_or_else(no_app)?;
+        let started = provider.borrow().start().map_err(refused)?;
+        let pkce = self.seal_for_later(&session, PKCE, started.verifier.as_ref())?;
+        let webhook_secret = self.seal_for_later(&session, WEBHOOK_SECRET, webhook_secret.as_ref())?;
+        let (state, browser) = (hash_secret(&started.state), hash(browser));
+        let begun = Begun {
+            state_hash: &state,
+            browser_hash: &browser,
+            pkce: pkce.as_deref(),
+            webhook_secret: webhook_secret.as_deref(),
+        };
+        let mut tx = self.inner.store.system().await?;
+        tx.begin_session(session.id, begun).await?;
+        tx.commit().await?;
+        Ok(self.inner.door.for_a_browser(started.url))
+    }
+
+    /// Ends OAuth with the query of the redirect to the address of `app`. The token of a link is known to a browser alone,
+    /// which is to say by `link` which one it last began.
+    pub async fn finish_oauth(
+        &self,
+        app: AppId,
+        browser: Option<&str>,
+        link: Option<&str>,
+        query: Vec<(String, String)>,
+    ) -> Result<Connected, NotConnected> {
+        let state = param(&query, "state").ok_or(ConnectError::StateMismatch)?;
+        let found = self.inner.store.system_read().await?.session_by_state(&hash(state)).await?;
+        let session = self.still_live(found.ok_or(ConnectError::StateMismatch)?)?;
+        let same_browser = match (browser, &session.browser_hash) {
+            (Some(browser), Some(expected)) => bulkhead_vault::mac::constant_time_eq(&hash(browser), expected),
+            _ => false,
+        };
+        if !same_browser {
+            return Err(ConnectError::WrongBrowser.into());
+        }
+        let (engine, back) = (self.clone(), return_url(&session));
+        let own = link.filter(|link| hash(link) == session.token_hash).map(str::to_owned);
+        let finished = carried_through(async move {
+            // From here on the state is spent, whatever becomes of it.
+            let used_ms = engine.use_up(&session).await?;
+            let row = engine.connection_row(session.tenant, session.connection).await?;
+            // Another provider's answer, or one that another provider had forwarded: the whole link is in wrong hands.
+            if row.app != Some(app) {
+                return Err(ConnectError::StateMismatch);
+            }
+            match engine.redeem(&session, &row, &query).await {
+                Ok(()) => engine.connected(&session).await,
+                Err(error) => {
+                    engine.give_back(&session, used_ms).await?;
+                    Err(error)
+                }
+            }
+        });
+        match finished.await {
+            Ok(connected) => Ok(connected),
+            Err(error) => {
+                let again = match own {
+                    Some(link) => self.live_session(&link).await.is_ok(),
+                    None => false,
+                };
+                Err(NotConnected { error, return_url: back, again })
+            }
+        }
+    }
+
+    async fn redeem(
+        &self,
+        session: &Session,
+        row: &Connection,
+        query: &[(String, String)],
+    ) -> Result<(), ConnectError> {
+        let provider = self.provider(session.tenant, row).await.map_err(app_refused)?.ok_or_else(no_app)?;
+        if let (Some(expected), Some(found)) = (&provider.manifest.issuer, param(query, "iss"))
+            && expected != found
+        {
+            return Err(ConnectError::OtherIssuer { expected: expected.clone(), found: clipped(found) });
+        }
+        if let Some(error) = param(query, "error") {
+            let description = param(query, "error_description").map(clipped);
+            return Err(ConnectError::Denied { error: clipped(error), description });
+        }
+        let code = param(query, "code").ok_or(ConnectError::StateMismatch)?.to_owned();
+        let verifier = self.open_again(session, PKCE, session.pkce.as_deref())?;
+        let webhook_secret = self.open_again(session, WEBHOOK_SECRET, session.webhook_secret.as_deref())?;
+        let tokens = provider.borrow().exchange(self, code, verifier.as_ref()).await.map_err(refused)?;
+        let account = self.account(row, &provider, &tokens, query).await?;
+        let (fields, meta) = tokens_as_fields(tokens, self.now_ms());
+        let webhook_secret = webhook_secret.map(|secret| single(WEBHOOK_SECRET, secret));
+        let given = Given { credential: Arc::new(fields), meta, account, webhook_secret };
+        let authorized = self.authorize(row, &given).await;
+        if let Err(ConnectionError::NotAccepted(_)) = authorized
+            && let Err(error) = self.give_back_tokens(row, &provider, &given).await
+        {
+            tracing::warn!(connection.id = %row.id, %error, "what was not accepted stays valid at the provider");
+        }
+        Ok(authorized?)
+    }
+
+    /// Tokens that nobody keeps are taken back, unless a connection works for their account: to many providers they are
+    /// one authorization, and revoking one would end the other.
+    async fn give_back_tokens(
+        &self,
+        row: &Connection,
+        provider: &OwnedProvider,
+        given: &Given,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let id = given.account.get("id").and_then(|id| id.as_str());
+        let (Some(app), Some(id)) = (row.app, id) else { return Ok(()) };
+        if self.inner.store.system_read().await?.connections_by_account(app, id, 1).await?.is_empty() {
+            provider.borrow().revoke(self, &given.credential).await?;
+        }
+        Ok(())
+    }
+
+    fn seal_for_later(
+        &self,
+        session: &Session,
+        name: &str,
+        secret: Option<&Secret>,
+    ) -> Result<Option<Vec<u8>>, ConnectError> {
+        let owner = session.id.to_string();
+        let sealed = secret.map(|secret| self.inner.vault.seal(&kept_by(session, &owner, name), secret)).transpose();
+        Ok(sealed.map_err(EngineFault::from)?.map(|sealed| sealed.0))
+    }
+
+    fn open_again(&self, session: &Session, name: &str, sealed: Option<&[u8]>) -> Result<Option<Secret>, ConnectError> {
+        let owner = session.id.to_string();
+        let sealed = sealed.map(|sealed| Sealed(sealed.to_vec()));
+        let opened = sealed.map(|sealed| self.inner.vault.open(&kept_by(session, &owner, name), &sealed)).transpose();
+        Ok(opened.map_err(EngineFault::from)?)
+    }
+}
+
+fn kept_by<'a>(session: &Session, owner: &'a str, name: &'a str) -> Context<'a> {
+    Context { tenant: Some(session.tenant), owner, name, version: 1 }
+}
+
+fn param<'q>(query: &'q [(String, String)], name: &str) -> Option<&'q str> {
+    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+fn no_app() -> ConnectError {
+    ConnectError::Provider("this connection does not authorize by OAuth, or has no app".to_owned())
+}
+
+/// A person can do something about an app that is not right.
+fn app_refused(fault: EngineFault) -> ConnectError {
+    match fault {
+        EngineFault::AppRefused { problem } => ConnectError::Provider(problem),
+        fault => fault.into(),
+    }
+}
+
+fn refused(error: OAuthError) -> ConnectError {
+    match error {
+        OAuthError::Fault(fault) => (*fault).into(),
+        error => ConnectError::Provider(error.to_string()),
+    }
+}
+
+fn hash_secret(secret: &Secret) -> [u8; 32] {
+    Sha256::digest(secret.expose()).into()
+}

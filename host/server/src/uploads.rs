@@ -1,0 +1,75 @@
+//! Places for components on their way in: each is held in memory as a whole, and then compiled.
+//!
+//! Invariant: there are never more than [`AT_ONCE`], and nobody has more than one. Whoever sends slowly, or many, keeps
+//! three places free for others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bulkhead_manifest::TenantId;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+/// Components taken in at once.
+const AT_ONCE: usize = 4;
+
+/// The places.
+pub(crate) struct Uploads {
+    all: Arc<Semaphore>,
+    /// One for each uploader who has it or waits for it; no tenant is the operator.
+    own: Mutex<HashMap<Option<TenantId>, Arc<Semaphore>>>,
+}
+
+/// One place, until it is dropped.
+pub(crate) struct Place {
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(AT_ONCE)), own: Mutex::default() }
+    }
+}
+
+impl Uploads {
+    /// Waits for the uploader's own place, and then for one of all: who waits for the first keeps none of the others.
+    pub(crate) async fn place(&self, uploader: Option<TenantId>) -> Result<Place, AcquireError> {
+        let own = self.own(uploader).acquire_owned().await?;
+        Ok(Place { _own: own, _of_all: Arc::clone(&self.all).acquire_owned().await? })
+    }
+
+    fn own(&self, uploader: Option<TenantId>) -> Arc<Semaphore> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who has a place, or waits for one, holds it too.
+        own.retain(|_, place| Arc::strong_count(place) > 1);
+        Arc::clone(own.entry(uploader).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Mutation: `place`, without the uploader's own.
+    #[tokio::test]
+    async fn one_uploader_has_one_place_and_all_have_four() {
+        let uploads = Uploads::default();
+        let first = uploads.place(None).await.unwrap();
+        let mut second = Box::pin(uploads.place(None));
+        assert!(second.as_mut().now_or_never().is_none(), "somebody has two");
+        let tenants = [1, 2, 3, 4].map(|number| Some(TenantId::new(number)));
+        let others: Vec<_> =
+            tenants[..3].iter().map(|one| uploads.place(*one).now_or_never().unwrap().unwrap()).collect();
+        let mut fifth = Box::pin(uploads.place(tenants[3]));
+        assert!(fifth.as_mut().now_or_never().is_none(), "there are five");
+        drop(others);
+        drop(fifth.await.unwrap());
+        drop(first);
+        drop(second.await.unwrap());
+        assert_eq!(uploads.own(tenants[0]).available_permits(), 1);
+        assert_eq!(uploads.own.lock().unwrap().len(), 1, "those who have gone are kept");
+    }
+}

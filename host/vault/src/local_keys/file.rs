@@ -1,0 +1,162 @@
+//! The keyring as bytes: read whole and checked, written whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Ring, id_of};
+use crate::aead::KEY_LENGTH;
+use crate::error::VaultError;
+use crate::random::random;
+use crate::secret::Secret;
+
+pub(super) const FORMAT: &str = "bulkhead-keyring-1";
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// The file as it is written. Borrowed, so that no copy of a key is left behind by the parser.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRing<'a> {
+    format: &'a str,
+    active: &'a str,
+    #[serde(borrow)]
+    keys: BTreeMap<&'a str, &'a str>,
+    #[serde(borrow)]
+    root: FileRoot<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRoot<'a> {
+    id: &'a str,
+    key: &'a str,
+}
+
+pub(super) fn read(path: &Path) -> Result<Ring, VaultError> {
+    let failed = |source: std::io::Error| match source.kind() {
+        ErrorKind::NotFound => VaultError::KeyFileMissing { path: path.to_owned() },
+        _ => VaultError::KeyFileAccess { path: path.to_owned(), doing: "read", source },
+    };
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the open file, not of the path: what is checked is what is read.
+    let facts = file.metadata().map_err(failed)?;
+    let mode = facts.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(VaultError::KeyFileExposed { path: path.to_owned(), mode });
+    }
+    // Sized ahead, so that growing does not leave copies of the keys in freed memory.
+    let capacity = usize::try_from(facts.len().min(LARGEST_FILE)).unwrap_or_default() + 1;
+    let mut text = Zeroizing::new(Vec::with_capacity(capacity));
+    file.take(LARGEST_FILE).read_to_end(&mut text).map_err(failed)?;
+    parse(&text).map_err(|problem| VaultError::KeyFileCorrupt { path: path.to_owned(), problem })
+}
+
+fn parse(text: &[u8]) -> Result<Ring, &'static str> {
+    if text.is_empty() {
+        return Err("it is empty");
+    }
+    let file: FileRing<'_> = serde_json::from_slice(text).map_err(|_| "it is not the JSON of a keyring")?;
+    if file.format != FORMAT {
+        return Err("its format is not one this version of Bulkhead knows");
+    }
+    let mut keys = BTreeMap::new();
+    for (id, encoded) in file.keys {
+        keys.insert(id.to_owned(), parse_key(id, encoded)?);
+    }
+    if !keys.contains_key(file.active) {
+        return Err("its active key is missing");
+    }
+    Ok(Ring { active: file.active.to_owned(), keys, root: parse_key(file.root.id, file.root.key)? })
+}
+
+fn parse_key(id: &str, encoded: &str) -> Result<Secret, &'static str> {
+    // Two bytes more than a key takes: the decoder asks for room in whole groups.
+    let mut bytes = Zeroizing::new([0_u8; KEY_LENGTH + 2]);
+    let length =
+        BASE64.decode_slice(encoded, bytes.as_mut_slice()).map_err(|_| "a key in it is not 256 bits in base64")?;
+    let key = match bytes.split_at_checked(length) {
+        Some((key, _)) if length == KEY_LENGTH => Secret::new(key.to_vec()),
+        _ => return Err("a key in it is not 256 bits in base64"),
+    };
+    if id_of(&key) != id {
+        return Err("a key in it does not fit its id");
+    }
+    Ok(key)
+}
+
+/// Writes the keyring beside the path and then gives it that name, so that nobody ever sees a part of it. One that
+/// another process made meanwhile stays.
+pub(super) fn write_new(path: &Path, ring: &Ring) -> Result<(), VaultError> {
+    let failed = |source| VaultError::KeyFileAccess { path: path.to_owned(), doing: "written", source };
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}.draft", hex::encode(random::<8>())));
+    let draft = PathBuf::from(draft);
+    // Unlike a rename, a link does not replace a file.
+    let written = write_draft(&draft, ring).and_then(|()| match std::fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    // After a failure there may be nothing to remove.
+    let _ = std::fs::remove_file(&draft);
+    written.and_then(|()| sync_folder(path)).map_err(failed)
+}
+
+fn write_draft(draft: &Path, ring: &Ring) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    // The process's umask can only have taken bits away; the owner needs both.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(&render(ring))?;
+    file.sync_all()
+}
+
+/// Without this the new name may be lost with the power although the bytes are on disk.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+pub(super) fn render(ring: &Ring) -> Zeroizing<Vec<u8>> {
+    // Ids are hexadecimal and keys base64: nothing here needs escaping. Sized ahead like the reader's.
+    let mut text = Zeroizing::new(String::with_capacity(512 + 128 * ring.keys.len()));
+    text.push_str(&format!("{{\n  \"format\": \"{FORMAT}\",\n  \"active\": \"{}\",\n  \"keys\": {{\n", ring.active));
+    for (index, (id, key)) in ring.keys.iter().enumerate() {
+        text.push_str(if index == 0 { "    \"" } else { ",\n    \"" });
+        text.push_str(id);
+        text.push_str("\": \"");
+        BASE64.encode_string(key.expose(), &mut text);
+        text.push('"');
+    }
+    text.push_str(&format!("\n  }},\n  \"root\": {{ \"id\": \"{}\", \"key\": \"", id_of(&ring.root)));
+    BASE64.encode_string(ring.root.expose(), &mut text);
+    text.push_str("\" }\n}\n");
+    Zeroizing::new(std::mem::take(&mut *text).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_single_flipped_bit_in_a_key_is_noticed_when_the_file_is_read() {
+        let ring = Ring::generate();
+        let text = render(&ring).to_vec();
+        for (id, key) in ring.keys.iter().map(|(id, key)| (id.as_str(), key)).chain([("root", &ring.root)]) {
+            let encoded = BASE64.encode(key.expose());
+            let at = text.windows(encoded.len()).position(|window| window == encoded.as_bytes()).unwrap();
+            for bit in 0..encoded.len() * 8 {
+                let mut damaged = text.clone();
+                damaged[at + bit / 8] ^= 1 << (bit % 8);
+                assert!(parse(&damaged).is_err(), "bit {bit} of {id}");
+            }
+        }
+        assert!(parse(&text).is_ok());
+    }
+}

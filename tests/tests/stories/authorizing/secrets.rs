@@ -1,0 +1,91 @@
+//! A webhook secret that is given on the page counts with the authorization that it was given for, and not before.
+
+use axum::body::Body;
+use axum::response::Response;
+use bulkhead_tests::shop::query_of;
+use bulkhead_tests::{Host, component};
+use reqwest::Method;
+use serde_json::json;
+
+use super::{Browser, link};
+use crate::provider::Provider;
+use crate::tiny;
+use crate::wire::{Reply, Wire};
+
+const CONNECTOR: &str = r#"
+[auth]
+kind = "oauth2"
+authorize_url = "https://login.example.com/authorize"
+token_url = "https://login.example.com/token"
+[webhook]
+secret = "connection"
+refusal_status = 401
+scheme = { kind = "token", at = { kind = "header", name = "x-token" } }
+"#;
+
+/// A person at the page of a connection that is told of things at an address of its own.
+struct Stage {
+    host: Host,
+    _provider: Provider,
+    tenant: String,
+    connection: String,
+    hook: String,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let token = json!({ "access_token": "a-token", "token_type": "bearer" }).to_string();
+        let provider = Provider::answering(move |_, _| {
+            Response::builder().header("content-type", "application/json").body(Body::from(token.clone())).unwrap()
+        })
+        .await;
+        let host = Host::builder().upstream("login.example.com", provider.url()).spawn().await;
+        let handles_webhooks = std::fs::read(component("hostile")).unwrap();
+        host.upload(tiny::with_manifest(&handles_webhooks, &tiny::manifest("told", "1.0.0", CONNECTOR))).await.ok();
+        let app = json!({ "connector": "told", "name": "app", "client_id": "id", "client_secret": "secret" });
+        let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
+        let tenant = host.tenant("t").await;
+        let new = json!({ "connector": "told", "app": app, "name": "c" });
+        let made = tenant.post("/v1/connections", new).await.ok();
+        let connection = made["id"].as_str().unwrap().to_owned();
+        let url = made["webhook_url"].as_str().unwrap();
+        let hook = url[url.find("/hooks/").unwrap()..].to_owned();
+        let tenant = tenant.id().to_owned();
+        Self { host, _provider: provider, tenant, connection, hook }
+    }
+
+    async fn link(&self) -> String {
+        link(&self.host.tenant_by_id(&self.tenant), &self.connection).await
+    }
+
+    /// What the host answers to somebody who proves to be the provider by this.
+    async fn told_by(&self, token: &str) -> u16 {
+        Reply::of(Wire::to(&self.host).request(Method::POST, &self.hook).header("x-token", token).body("{}"))
+            .await
+            .status
+    }
+}
+
+/// Gives a secret on the page, and comes back from the provider with this answer.
+async fn give(browser: &mut Browser, link: &str, secret: &str, answer: &str) -> u16 {
+    let authorize = browser.begin_with(link, &[("webhook-secret", secret)]).await;
+    let query = query_of(&authorize);
+    let back = format!("{}?{answer}&state={}", query["redirect_uri"], query["state"]);
+    browser.get(&back).await.status
+}
+
+/// Mutations: host/engine/src/connect.rs, `begin_oauth`, keep the secret at once; `redeem`, without it; host/engine/src/
+/// connections/authorization.rs, `write_authorization`, without it.
+#[tokio::test]
+async fn a_webhook_secret_of_somebody_who_never_comes_back_replaces_none() {
+    let stage = Stage::set().await;
+    let mut browser = Browser::new();
+    assert_eq!(give(&mut browser, &stage.link().await, "the-first", "code=c").await, 200);
+    assert_eq!(stage.told_by("the-first").await, 200);
+    let link = stage.link().await;
+    browser.begin_with(&link, &[("webhook-secret", "the-second")]).await;
+    assert_eq!(give(&mut browser, &link, "the-second", "error=access_denied").await, 400);
+    assert_eq!((stage.told_by("the-first").await, stage.told_by("the-second").await), (200, 401));
+    assert_eq!(give(&mut browser, &link, "the-second", "code=c").await, 200);
+    assert_eq!((stage.told_by("the-first").await, stage.told_by("the-second").await), (401, 200));
+}
