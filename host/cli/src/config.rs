@@ -50,7 +50,7 @@ const LONGEST_VALUE: u64 = 64 << 10;
 
 /// What each number may be.
 const RANGES: [(&str, u32, u32); 6] = [
-    ("workers", 1, 10_000),
+    ("workers", 1, 999),
     ("lease_seconds", 3, 86_400),
     ("sandbox_slots", 1, 1_000),
     ("client_connections", 1, 100_000),
@@ -259,13 +259,13 @@ mod tests {
         let text = refused(&[("DATABASE_URL", "a"), ("DATABASE_URL_FILE", "b")]);
         assert!(text.contains("DATABASE_URL_FILE"), "{text}");
         let text = refused(&[("BULKHEAD_WORKERS", "0")]);
-        assert_eq!(text, "workers has to be a number from 1 to 10000");
+        assert_eq!(text, "workers has to be a number from 1 to 999");
         let text = refused(&[("BULKHEAD_WORKERS", "-4")]);
-        assert_eq!(text, "workers has to be a number from 1 to 10000");
+        assert_eq!(text, "workers has to be a number from 1 to 999");
         let text = refused(&[("DATABASE_URL", "s3cret"), ("BULKHEAD_DATABASE_URL", "s3cret")]);
         assert_eq!(text, "both DATABASE_URL and BULKHEAD_DATABASE_URL are set: keep one");
         assert!(
-            refused(&[("BULKHEAD_WORKERS", "many")]).ends_with("BULKHEAD_WORKERS has to be a number from 1 to 10000")
+            refused(&[("BULKHEAD_WORKERS", "many")]).ends_with("BULKHEAD_WORKERS has to be a number from 1 to 999")
         );
         assert_eq!(refused(&[("BULKHEAD_DATA_DIR", "")]), "data_dir is empty: name a folder");
         assert!(

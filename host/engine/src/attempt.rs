@@ -23,6 +23,7 @@ use bulkhead_store::{Connection, Run};
 
 pub(crate) use self::asked::begins_at;
 pub(crate) use self::ended::{End, Finish};
+use self::held::Claim;
 pub(crate) use self::request::{Request, Sends};
 use crate::Engine;
 use crate::fault::EngineFault;
@@ -40,21 +41,22 @@ pub(crate) struct Opened {
 impl Engine {
     /// Carries one claimed run as far as this attempt gets.
     pub(crate) async fn attempt(&self, run: Run) -> Result<(), EngineFault> {
-        // Each holds the claim anew: what holds it goes with its `select!`. A heartbeat that is not polled any more, but
-        // still there, would keep its turn at the store, and the commit would wait for it.
+        let claim = self.held_from_now(run.lease());
+        // What holds the claim goes with its `select!`. A heartbeat that is not polled any more, but still there, would keep
+        // its turn at the store, and the commit would wait for it.
         let opened = tokio::select! {
             opened = self.open(run.clone()) => opened.unwrap_or_else(|fault| Err(Box::new(End::of_fault(&fault)))),
-            end = self.hold(run.lease()) => Err(Box::new(end)),
+            end = self.hold(&claim) => Err(Box::new(end)),
         };
         let (opened, ports) = match opened {
             Ok(opened) => opened,
-            Err(end) => return self.while_held(&run, self.commit_unasked(&run, *end)).await,
+            Err(end) => return self.while_held(&claim, self.commit_unasked(&run, *end)).await,
         };
         let finish = tokio::select! {
             finish = self.guest(&opened, &ports) => finish.unwrap_or_else(|fault| Finish::blank(End::of_fault(&fault))),
-            end = self.hold(run.lease()) => Finish::blank(end),
+            end = self.hold(&claim) => Finish::blank(end),
         };
-        self.while_held(&run, self.commit(&opened, &ports, finish)).await
+        self.while_held(&claim, self.commit(&opened, &ports, finish)).await
     }
 
     async fn guest(&self, opened: &Opened, ports: &RunPorts) -> Result<Finish, EngineFault> {
@@ -89,12 +91,12 @@ impl Engine {
     /// Goes on as long as the claim is held. Once it is lost there is nothing to be written.
     async fn while_held(
         &self,
-        run: &Run,
+        claim: &Claim,
         work: impl Future<Output = Result<(), EngineFault>>,
     ) -> Result<(), EngineFault> {
         tokio::select! {
             done = work => done,
-            () = self.hold_to_the_end(run.lease()) => Ok(()),
+            () = self.hold_to_the_end(claim) => Ok(()),
         }
     }
 }

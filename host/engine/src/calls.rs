@@ -50,7 +50,7 @@ pub enum CallError {
     Unknown { what: &'static str, name: String, known: Vec<String> },
     #[error("the input is not valid")]
     Invalid(Vec<InvalidField>),
-    #[error("this connection is {status:?}: {}", next_step(*.status))]
+    #[error("this connection is {}: {}", in_words(*.status), next_step(*.status))]
     NotActive { status: ConnectionStatus },
     #[error("this idempotency key was used with other input")]
     KeyReused,
@@ -73,6 +73,15 @@ pub enum LinkError {
     Conflict(Box<LinkConflict>),
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+fn in_words(status: ConnectionStatus) -> &'static str {
+    match status {
+        ConnectionStatus::Pending => "not authorized yet",
+        ConnectionStatus::NeedsReauthorization => "no longer authorized",
+        ConnectionStatus::Disconnected => "disconnected",
+        ConnectionStatus::Active => "active",
+    }
 }
 
 fn next_step(status: ConnectionStatus) -> &'static str {
@@ -225,6 +234,8 @@ impl Engine {
             updated_ms: now_ms,
         };
         let mut tx = self.inner.store.tenant(tenant).await.map_err(CallError::from)?;
+        // Who says what it is there may have found something else: the next push is sent, whatever was sent before.
+        tx.forget_hash(connection, &link.stream, &link.record_id).await.map_err(CallError::from)?;
         match tx.put_link(&link).await {
             Ok(()) => Ok(tx.commit().await.map_err(CallError::from)?),
             Err(StoreError::LinkConflict(conflict)) => Err(LinkError::Conflict(conflict)),

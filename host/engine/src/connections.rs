@@ -15,7 +15,7 @@ use crate::checks::Declared;
 use crate::credentials::{AUTHORIZATION, Meta, WEBHOOK_SECRET, single};
 use crate::fault::{EngineFault, json, stored};
 use crate::schema::InvalidField;
-use crate::settle::cancelled_in_doubt;
+use crate::settle::{cancelled_in_doubt, disconnected};
 use crate::versions::Known;
 
 use self::authorization::refuse_empty;
@@ -233,14 +233,15 @@ impl Engine {
         carried_through(async move {
             let (row, credential) = engine.end_connection(tenant, connection).await?;
             engine.inner.listeners.forget();
-            engine.cancel_waiting(tenant, connection).await?;
+            // Whatever becomes of it, the credential is known here and nowhere else any more.
+            let cancelled = engine.cancel_waiting(tenant, connection).await;
             if let Some(credential) = credential
                 && let Err(error) = engine.revoke_ended(&row, &credential).await
             {
                 // Our copy is destroyed all the same; the provider's grant then ends by itself.
                 tracing::warn!(connection.id = %connection, %error, "the provider did not confirm the revocation");
             }
-            Ok(())
+            cancelled
         })
         .await
     }
@@ -264,9 +265,9 @@ impl Engine {
 
     /// In units that leave others their turn.
     async fn cancel_waiting(&self, tenant: TenantId, connection: ConnectionId) -> Result<(), ConnectionError> {
-        let in_doubt = json(&cancelled_in_doubt());
+        let (over, in_doubt) = (json(&disconnected()), json(&cancelled_in_doubt()));
         loop {
-            let stopped = Stopped { cancelled: None, uncertain: Some(&in_doubt) };
+            let stopped = Stopped { cancelled: Some(&over), uncertain: Some(&in_doubt) };
             let mut tx = self.inner.store.tenant(tenant).await?;
             let cancelled = tx.cancel_waiting(connection, self.now_ms(), stopped, CANCELLED_AT_ONCE).await?;
             tx.commit().await?;

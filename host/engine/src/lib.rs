@@ -52,7 +52,7 @@ use std::time::Duration;
 use bulkhead_manifest::{RunId, SharedClock};
 use bulkhead_store::{Store, StoreError};
 use bulkhead_vault::{Secret, Vault};
-use tokio::sync::{Mutex, Notify, OnceCell, broadcast};
+use tokio::sync::{Mutex, Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -88,6 +88,8 @@ pub struct EngineConfig {
     pub background_deadline_ms: u64,
     /// How long a claim holds without a heartbeat, milliseconds.
     pub lease_ms: u64,
+    /// Callers that may wait for runs at once: a part of the connections that the server takes.
+    pub waiters: usize,
 }
 
 impl EngineConfig {
@@ -100,6 +102,7 @@ impl EngineConfig {
             backoff: Backoff::default(),
             background_deadline_ms: 86_400_000,
             lease_ms: 30_000,
+            waiters: 256,
         }
     }
 }
@@ -136,6 +139,9 @@ pub(crate) struct Inner {
     pub checks: checks::Checks,
     /// Rung when something may have become due.
     pub wake: Notify,
+    /// How many running runs were cancelled here, for those who hold one: perhaps it is theirs. Other nodes hear of it at
+    /// the next heartbeat.
+    pub cancels: watch::Sender<u64>,
     /// Runs that ended, for those who wait on this node.
     pub ended: broadcast::Sender<RunId>,
     /// Those who wait.
@@ -151,7 +157,9 @@ pub(crate) struct Inner {
     pub stopping: CancellationToken,
 }
 
-/// How long the store may take to show that it can be written, and how long that is good for.
+/// How long the store may take to show that it can be written.
+const PROBE_MS: u64 = 3_000;
+/// How long that is good for.
 const WRITABLE_MS: u64 = 1_000;
 /// Ended runs a slow waiter may lag behind before it asks the store instead.
 const ENDED_BACKLOG: usize = 4_096;
@@ -160,6 +168,7 @@ impl Engine {
     /// Puts the engine together. Nothing runs until [`Engine::work`].
     pub fn new(parts: Parts) -> Self {
         let Parts { store, vault, door, runtime, clock, config } = parts;
+        let waiters = waiting::Waiters::new(config.waiters);
         let (effect_key, seed_key) = (vault.derive("effect"), vault.derive("seed"));
         let inner = Inner {
             store,
@@ -173,8 +182,9 @@ impl Engine {
             versions: versions::remembered(),
             checks: checks::Checks::default(),
             wake: Notify::new(),
+            cancels: watch::Sender::new(0),
             ended: broadcast::channel(ENDED_BACKLOG).0,
-            waiters: Arc::default(),
+            waiters: Arc::new(waiters),
             holder: bulkhead_vault::random_token("node"),
             jq: OnceCell::new(),
             refusals: refusals::Refusals::default(),
@@ -221,8 +231,8 @@ impl Engine {
         if self.now_ms().abs_diff(*seen_ms) < WRITABLE_MS {
             return Ok(());
         }
-        let busy = |_| StoreError::Busy { waited_ms: WRITABLE_MS };
-        tokio::time::timeout(Duration::from_millis(WRITABLE_MS), self.inner.store.probe()).await.map_err(busy)??;
+        let busy = |_| StoreError::Busy { waited_ms: PROBE_MS };
+        tokio::time::timeout(Duration::from_millis(PROBE_MS), self.inner.store.probe()).await.map_err(busy)??;
         *seen_ms = self.now_ms();
         Ok(())
     }

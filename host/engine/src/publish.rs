@@ -45,7 +45,7 @@ pub enum PublishError {
     #[error("the embedded connector.toml is not valid: {0}")]
     Manifest(ManifestError),
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Compile(CompileError),
     #[error(transparent)]
     Load(LoadError),
     #[error("`describe` did not answer: {0}")]
@@ -89,7 +89,13 @@ async fn examine_inspected(
 ) -> Result<Examined, PublishError> {
     let manifest = parsed(inspection.manifest.clone()).await?;
     supported(&manifest)?;
-    let digest = runtime.compile(wasm, Asker::Upload(uploader)).await?;
+    let digest = runtime.compile(wasm, Asker::Upload(uploader)).await.map_err(|error| match error {
+        // The host's own trouble, and no fault of what was brought.
+        CompileError::Unavailable(_) | CompileError::Artifact(_) => {
+            EngineFault::Unloadable { digest: inspection.digest.to_string(), problem: error.to_string() }.into()
+        }
+        error => PublishError::Compile(error),
+    })?;
     let loaded = runtime.load(&digest).await.map_err(|error| match error {
         LoadError::Contract { .. } | LoadError::DoesNotFit { .. } => PublishError::Load(error),
         // What was just compiled: this one is ours.

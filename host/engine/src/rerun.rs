@@ -39,6 +39,10 @@ impl Engine {
             // Nothing is done yet, so there is nothing to be true to: it starts from what is there now.
             tx.set_reopened_input(run, &as_queued(&row)?).await?;
         }
+        if let Request::Push { stream, record, .. } = Request::of(&row)? {
+            // What it sends may be older than what was sent since.
+            tx.forget_hash(row.connection, &stream, &record).await?;
+        }
         tx.ask_anew(&row.lease(), &anew).await?;
         tx.commit().await?;
         self.inner.wake.notify_one();

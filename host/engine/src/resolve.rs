@@ -34,7 +34,10 @@ impl Engine {
         let mut tx = self.inner.store.tenant(tenant).await?;
         let row = tx.run(run).await?;
         if row.state != RunState::Uncertain {
-            return Err(CallError::WrongState { state: row.state.as_str(), verb: "resolved" });
+            return Err(CallError::WrongState {
+                state: row.state.as_str(),
+                verb: "resolved: only an uncertain one can",
+            });
         }
         match verdict {
             Verdict::Happened { external } => {
@@ -73,11 +76,15 @@ impl Engine {
         let (over, in_doubt) = (json(&cancelled()), json(&cancelled_in_doubt()));
         let stopped = Stopped { cancelled: Some(&over), uncertain: Some(&in_doubt) };
         let mut tx = self.inner.store.tenant(tenant).await?;
-        if let Cancelled::AlreadyEnded(state) = tx.cancel_run(run, self.now_ms(), stopped).await? {
-            return Err(CallError::WrongState { state: state.as_str(), verb: "cancelled" });
+        let cancelled = tx.cancel_run(run, self.now_ms(), stopped).await?;
+        if let Cancelled::AlreadyEnded(state) = cancelled {
+            return Err(CallError::WrongState { state: state.as_str(), verb: "cancelled: it has ended" });
         }
         tx.commit().await?;
-        // Whoever waits for it, or comes after it in its lane.
+        // Whoever holds it, waits for it, or comes after it in its lane.
+        if cancelled == Cancelled::Asked {
+            self.inner.cancels.send_modify(|count| *count += 1);
+        }
         let _ = self.inner.ended.send(run);
         self.inner.wake.notify_one();
         Ok(RunView::of(self.run_row(tenant, run).await?)?)

@@ -65,9 +65,9 @@ pub enum RouteError {
     TooManySteps { found: usize },
     #[error("{event:?} has {MOST_ROUTES} routes already: remove one first, or give one of them more steps")]
     TooManyRoutes { event: String },
-    #[error("{connector} reports no event {event:?}: it reports {}", .known.join(", "))]
+    #[error("{connector} reports no event {event:?}: it reports {}", listed(.known))]
     UnknownEvent { connector: String, event: String, known: Vec<String> },
-    #[error("step {step}: {connector} has no action {action:?}: it has {}", .known.join(", "))]
+    #[error("step {step}: {connector} has no action {action:?}: it has {}", listed(.known))]
     UnknownAction { step: usize, connector: String, action: String, known: Vec<String> },
     #[error("step {step}: the mapping is no jq filter: {message}")]
     Mapping { step: usize, message: String },
@@ -91,6 +91,10 @@ impl From<bulkhead_store::StoreError> for RouteError {
             other => Self::Fault(other.into()),
         }
     }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 impl Engine {

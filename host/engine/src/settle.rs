@@ -99,6 +99,11 @@ pub(crate) fn cancelled() -> Failure {
     Failure::new(FailureKind::Other("cancelled".to_owned()), CANCELLED)
 }
 
+/// What is said of a run whose connection was disconnected before its turn.
+pub(crate) fn disconnected() -> Failure {
+    Failure::new(FailureKind::Other("cancelled".to_owned()), "Its connection was disconnected.")
+}
+
 const CANCELLED: &str = "Somebody cancelled it.";
 
 /// What is said of a run that was cancelled between a request and its answer.

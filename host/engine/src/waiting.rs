@@ -16,16 +16,15 @@ use crate::Engine;
 use crate::calls::CallError;
 use crate::views::RunView;
 
-/// Of one tenant.
-const WAITERS_OF_TENANT: usize = 64;
-/// Of all tenants: half of the server's connections.
-const WAITERS: usize = 256;
+/// One tenant has at most this part of the places.
+const PART_OF_TENANT: usize = 4;
 /// How often a waiter looks at the store besides being told: the run may end on another node.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Who waits on this node.
-#[derive(Default)]
 pub(crate) struct Waiters {
+    /// Places.
+    most: usize,
     of: Mutex<HashMap<TenantId, usize>>,
 }
 
@@ -44,10 +43,14 @@ pub(crate) struct Waiter {
 }
 
 impl Waiters {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, of: Mutex::default() }
+    }
+
     fn enter(self: &Arc<Self>, tenant: TenantId) -> Option<Place> {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = of.get(&tenant).copied().unwrap_or(0);
-        if mine >= WAITERS_OF_TENANT || of.values().sum::<usize>() >= WAITERS {
+        if mine >= self.most.div_ceil(PART_OF_TENANT) || of.values().sum::<usize>() >= self.most {
             return None;
         }
         of.insert(tenant, mine + 1);
@@ -125,14 +128,14 @@ mod tests {
         TenantId::from_bytes([u8::try_from(byte).unwrap(); 16])
     }
 
-    /// Mutations: `enter`, without the comparison with `WAITERS_OF_TENANT`; without that with `WAITERS`; `drop`, leave the
+    /// Mutations: `enter`, without the comparison with a tenant's part; without that with `most`; `drop`, leave the
     /// place taken.
     #[test]
     fn so_many_wait_at_once_of_a_tenant_and_in_all() {
-        let waiters = Arc::new(Waiters::default());
+        let waiters = Arc::new(Waiters::new(8));
         let mut places = Vec::new();
-        for of in 0..WAITERS / WAITERS_OF_TENANT {
-            places.extend((0..WAITERS_OF_TENANT).map(|_| waiters.enter(tenant(of)).unwrap()));
+        for of in 0..PART_OF_TENANT {
+            places.extend((0..2).map(|_| waiters.enter(tenant(of)).unwrap()));
             assert!(waiters.enter(tenant(of)).is_none(), "{of}");
         }
         assert!(waiters.enter(tenant(100)).is_none(), "all places are taken");

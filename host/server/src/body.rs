@@ -143,8 +143,15 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
 
 /// A query. What a path does not know is refused by its name: [`Caller`](crate::auth::Caller) reads it for every path.
 pub(crate) fn query<T: DeserializeOwned>(parts: &Parts) -> Answer<T> {
-    let bad = |error| Problem::new(StatusCode::BAD_REQUEST, "invalid-query", format!("The query: {error}."));
-    serde_urlencoded::from_str(parts.uri.query().unwrap_or_default()).map_err(bad)
+    let bad = |error: serde_path_to_error::Error<_>| {
+        let detail = match error.path().to_string().as_str() {
+            "." => format!("The query: {}.", error.inner()),
+            name => format!("`{name}` in the query: {}.", error.inner()),
+        };
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-query", detail)
+    };
+    let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(bad)
 }
 
 /// What stands in the path's places. What cannot be read, and what no text of ours can be, is not there.

@@ -97,6 +97,7 @@ impl Host {
         let config = EngineConfig {
             workers: settings.workers,
             lease_ms: settings.lease_ms,
+            waiters: settings.clients.connections / 2,
             jq: settings.jq_component,
             ..EngineConfig::new(public_url)
         };

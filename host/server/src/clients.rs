@@ -41,8 +41,8 @@ impl Default for Clients {
 
 /// Of each connection, bytes. A head that fills it and goes on is refused; as much again may have come with its last part.
 const BUFFER: usize = 32 << 10;
-/// For the headers of a request where more than half of the places are taken.
-const CROWDED: Duration = Duration::from_secs(1);
+/// For the headers of a request, and for doing nothing, where more than half of the places were taken at the beginning.
+const CROWDED: Duration = Duration::from_secs(5);
 /// After the system could not give another connection, such as for want of file descriptors.
 const BREATHE: Duration = Duration::from_millis(500);
 

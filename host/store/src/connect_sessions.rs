@@ -122,7 +122,8 @@ impl SystemTx {
         }
     }
 
-    /// Uses a session up, and forgets what it had sealed. Answers false where it was used or has expired: whoever gets true is the only one.
+    /// Uses a session up, and forgets what it had sealed. Answers false where it was used or has expired: whoever gets true
+    /// is the only one.
     ///
     /// # Errors
     /// The database's.

@@ -120,7 +120,7 @@ impl TenantRead {
         Ok(Part { more: rows.len() < sizes.len(), rows })
     }
 
-    /// How many routes an event of a connection has, enabled or not.
+    /// How many routes an event of a connection has.
     ///
     /// # Errors
     /// The database's.
@@ -130,7 +130,7 @@ impl TenantRead {
         Ok(count.map_or(0, |(count,)| count))
     }
 
-    /// The enabled routes for an event of a connection, oldest first.
+    /// The routes for an event of a connection, oldest first.
     ///
     /// # Errors
     /// The database's.

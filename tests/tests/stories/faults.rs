@@ -93,6 +93,17 @@ async fn a_run_that_the_host_cannot_carry_out_is_tried_again_so_often_or_is_canc
     }
 }
 
+/// Mutation: host/engine/src/resolve.rs, `cancel`, without `cancels`: the run ends well before anybody looks.
+#[tokio::test]
+async fn who_cancels_a_run_is_heard_at_once() {
+    let stage = Stage::over(Host::builder().set("BULKHEAD_LEASE_SECONDS", "3600")).await;
+    let id = stage.start("sleep", json!({ "seconds": 25 })).await;
+    stage.run_until(&id, |run| run["state"] == "running").await;
+    stage.tenant().post(&format!("/v1/runs/{id}/cancel"), json!({})).await.ok();
+    let run = stage.run_until(&id, has_ended).await;
+    assert_eq!(run["state"], "cancelled", "{run:#}");
+}
+
 /// Perhaps it is the run that ends them: it is not given to a host for ever.
 ///
 /// Mutation: host/engine/src/attempt/opening.rs, `over`, leave out `lost_in_a_row`.

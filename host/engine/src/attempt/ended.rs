@@ -58,7 +58,7 @@ impl End {
                 return Self::Not(Ended::Broke(Failure { code: Some("link-conflict".to_owned()), ..failure }));
             }
             EngineFault::Busy { retry_after_ms } => {
-                return again("busy", "All places in the sandbox are taken.", Some(*retry_after_ms));
+                return again("busy", "This host is full at the moment.", Some(*retry_after_ms));
             }
             _ => tracing::error!(error = %fault, "a run met a fault of the host"),
         }

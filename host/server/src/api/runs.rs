@@ -4,6 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
 use bulkhead_engine::{External, RunFilter, RunView, Verdict};
+use bulkhead_store::RunState;
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -35,7 +36,11 @@ struct Filter {
 async fn list(tenant: Tenant<Filter>, State(desk): State<Desk>) -> Answer<List<RunView>> {
     let (tenant, filter) = tenant.asks("runs", Access::Read)?;
     let connection = connection_of(&desk, tenant, filter.connection.as_deref()).await?;
-    let unknown = |_| Problem::new(StatusCode::BAD_REQUEST, "invalid-query", "`state` is not the state of a run.");
+    let unknown = |_| {
+        let states: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
+        let detail = format!("`state` has to be one of {}.", states.join(", "));
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-query", detail)
+    };
     let state = filter.state.as_deref().map(|state| state.parse().map_err(unknown)).transpose()?;
     let paging = Paging { before: filter.before, limit: filter.limit };
     let runs = desk.engine.runs(tenant, &RunFilter { connection, state }, paging.page()?).await?;

@@ -94,7 +94,7 @@ async fn a_tenant_that_sleeps_in_every_place_leaves_some_for_others() {
 /// Whoever waits keeps a connection of the server, so nobody may keep them all. The eight that run hold their places for
 /// twenty seconds: whoever is answered before they end did not wait.
 ///
-/// Mutation: host/engine/src/waiting.rs, `enter`, without `WAITERS_OF_TENANT`: the last is answered after a minute.
+/// Mutation: host/engine/src/waiting.rs, `enter`, without a tenant's part: the last is answered after a minute.
 #[tokio::test]
 async fn of_one_tenant_only_so_many_wait_for_their_runs() {
     const WAIT: usize = 64;

@@ -60,3 +60,15 @@ async fn an_upload_whose_client_goes_away_leaves_nothing_either() {
     assert!(sending.await.unwrap_err().is_cancelled(), "it was answered before the client went away");
     until(|| artifacts(host.folder()) == at_first).await;
 }
+
+/// Mutation: host/engine/src/publish.rs, `examine_inspected`, every error of the compilation as `Compile`.
+#[tokio::test]
+async fn what_is_wrong_with_the_host_is_no_fault_of_the_upload() {
+    let host = Host::spawn().await;
+    let artifacts = host.folder().join("artifacts");
+    std::fs::remove_dir_all(&artifacts).unwrap();
+    std::fs::write(&artifacts, "no folder").unwrap();
+    let answer = upload(&host, tiny::connector("tiny", "1.0.0")).await;
+    answer.problem(500, "internal");
+    assert!(!answer.text.contains("artifacts"), "{}", answer.text);
+}
