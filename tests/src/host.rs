@@ -287,6 +287,13 @@ impl Tenant<'_> {
         id
     }
 
+    /// Where the connection's provider tells of events: the path of its webhook address.
+    pub async fn hook(&self, connection: &str) -> String {
+        let address = self.get(&format!("/v1/connections/{connection}")).await.text("webhook_url");
+        let (_, endpoint) = address.split_once("/hooks/").expect("it is a webhook address");
+        format!("/hooks/{endpoint}")
+    }
+
     /// Runs an action and waits for its end.
     pub async fn act(&self, connection: &str, action: &str, input: Value) -> Value {
         let wait = PATIENCE.as_millis();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::json_limits::{self, TooDeep};
+use crate::text::is_readable;
 
 /// Actions, streams and events, each list in the connector's own order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -113,6 +114,14 @@ pub enum DescriptorError {
         /// The name.
         name: String,
     },
+    /// A title cannot be read.
+    #[error("the title of `{name}` in {list} is not one line of at most {MAX_TITLE} characters that people can see")]
+    Title {
+        /// `actions`, `streams` or `events`.
+        list: &'static str,
+        /// The action, stream or event.
+        name: String,
+    },
     /// A schema is neither an object nor a boolean.
     #[error("the {part} of `{name}` is not a JSON Schema")]
     NotASchema {
@@ -148,6 +157,7 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 /// Most actions, most streams, most events.
 pub const MAX_ENTRIES: usize = 1000;
 const MAX_NAME: usize = 64;
+const MAX_TITLE: usize = 200;
 
 impl Descriptor {
     /// Reads what `describe` answered.
@@ -162,9 +172,10 @@ impl Descriptor {
         // An array would be read as the fields in order, and an empty one as nothing at all.
         let fields: serde_json::Map<String, Value> = serde_json::from_str(text)?;
         let descriptor: Self = serde_json::from_value(Value::Object(fields))?;
-        check_names("actions", descriptor.actions.iter().map(|action| action.name.as_str()))?;
-        check_names("streams", descriptor.streams.iter().map(|stream| stream.name.as_str()))?;
-        check_names("events", descriptor.events.iter().map(|event| event.name.as_str()))?;
+        let Self { actions, streams, events, .. } = &descriptor;
+        check_names("actions", actions.iter().map(|action| (action.name.as_str(), action.title.as_str())))?;
+        check_names("streams", streams.iter().map(|stream| (stream.name.as_str(), stream.title.as_str())))?;
+        check_names("events", events.iter().map(|event| (event.name.as_str(), event.title.as_str())))?;
         let streams: BTreeSet<&str> = descriptor.streams.iter().map(|stream| stream.name.as_str()).collect();
         for (name, part, schema) in descriptor.schemas() {
             check_schema(name, part, schema, &streams)?;
@@ -209,17 +220,24 @@ fn beginning(text: &str) -> String {
     text.chars().take(MAX_NAME).collect()
 }
 
-fn check_names<'d>(list: &'static str, names: impl ExactSizeIterator<Item = &'d str>) -> Result<(), DescriptorError> {
-    if names.len() > MAX_ENTRIES {
-        return Err(DescriptorError::TooMany { list, count: names.len() });
+/// Names and titles of one list. A title may be left out.
+fn check_names<'d>(
+    list: &'static str,
+    entries: impl ExactSizeIterator<Item = (&'d str, &'d str)>,
+) -> Result<(), DescriptorError> {
+    if entries.len() > MAX_ENTRIES {
+        return Err(DescriptorError::TooMany { list, count: entries.len() });
     }
     let mut seen = BTreeSet::new();
-    for name in names {
+    for (name, title) in entries {
         if !is_name(name) {
             return Err(DescriptorError::Name { list, name: beginning(name) });
         }
         if !seen.insert(name) {
             return Err(DescriptorError::Duplicate { list, name: name.to_owned() });
+        }
+        if !title.is_empty() && !is_readable(title, MAX_TITLE) {
+            return Err(DescriptorError::Title { list, name: name.to_owned() });
         }
     }
     Ok(())
@@ -320,6 +338,20 @@ mod tests {
         assert_eq!(refusal(&json!({"actions": twice})), "`same` stands twice in actions");
         let event = json!({"name": "same", "data": true});
         assert!(Descriptor::parse(&json!({"actions": [twice[0]], "events": [event]}).to_string()).is_ok());
+    }
+
+    #[test]
+    fn a_title_is_a_line_that_people_can_read() {
+        let titled = |title: &str| json!({"streams": [{"name": "invoices", "title": title, "record": true}]});
+        assert!(
+            Descriptor::parse(&titled("").to_string()).is_ok()
+                && Descriptor::parse(&titled("Rêves 👩\u{200d}🔬").to_string()).is_ok()
+        );
+        for title in [" ", "a\nb", "\u{1b}[31m", "a\u{202e}b", &"a".repeat(201)] {
+            let said =
+                "the title of `invoices` in streams is not one line of at most 200 characters that people can see";
+            assert_eq!(refusal(&titled(title)), said, "{title:?}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub mod model;
 pub mod money;
 pub mod parse;
 pub mod template;
-mod text;
+pub mod text;
 
 pub use clock::{Clock, SharedClock};
 pub use descriptor::{ActionSpec, Descriptor, DescriptorError, EventSpec, StreamSpec};

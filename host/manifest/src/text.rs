@@ -1,4 +1,22 @@
-//! What every type that is written as one text has in common.
+//! Texts: what people can read as it stands, and what every type that is written as one text has in common.
+
+/// Whether nobody sees this character, or others stand in another order because of it.
+#[must_use]
+pub fn is_hidden(found: char) -> bool {
+    found.is_control()
+        || matches!(
+            found,
+            '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        )
+}
+
+/// Whether people can read this as it stands: one line of at most `most` characters, with something in it to be seen.
+#[must_use]
+pub fn is_readable(text: &str, most: usize) -> bool {
+    // The two joiners belong into words and emoji; alone they show nothing.
+    let shows = |found: char| !found.is_whitespace() && !matches!(found, '\u{200c}' | '\u{200d}');
+    text.chars().count() <= most && text.chars().any(shows) && !text.contains(is_hidden)
+}
 
 /// For a newtype with `parse` and `as_str` around something that becomes a `String`: everything else that reading and
 /// writing it takes, serde's `try_from = "String", into = "String"` included.
@@ -34,3 +52,18 @@ macro_rules! written_as_text {
     };
 }
 pub(crate) use written_as_text;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hides_or_turns_text_around_is_not_readable() {
+        for good in ["Acme: payments", "👩\u{200d}🔬 Labor", "می\u{200c}خواهم"] {
+            assert!(is_readable(good, 14), "{good}");
+        }
+        for bad in ["", "  ", "\u{200b}", "\u{200d}", "a\u{202e}b", "a\nb", "\u{1b}[31m", "fifteen letters"] {
+            assert!(!is_readable(bad, 14), "{bad:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! Invariant: whatever a guest writes costs the host at most the run's log limit. Control characters never get in, so a
 //! line can be shown in a terminal or a page as it is. What does not fit is counted, not kept.
 
+use bulkhead_manifest::text::is_hidden;
 use serde::{Deserialize, Serialize};
 
 /// One message may be this long; the rest is cut.
@@ -119,7 +120,7 @@ pub(crate) fn clean(text: &str, max_bytes: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max_bytes));
     for found in text.chars() {
         let shown = if found == '\n' || found == '\t' { ' ' } else { found };
-        if hidden(shown) {
+        if is_hidden(shown) {
             continue;
         }
         if out.len() + shown.len_utf8() > max_bytes {
@@ -128,12 +129,6 @@ pub(crate) fn clean(text: &str, max_bytes: usize) -> String {
         out.push(shown);
     }
     out
-}
-
-/// Control characters, and the marks that make a line read other than it is.
-fn hidden(found: char) -> bool {
-    found.is_control()
-        || matches!(found, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The fields, if they are one JSON object within the bounds.

@@ -153,15 +153,12 @@ pub(crate) async fn first_operator_key(
     if tx.has_keys().await? {
         return Ok(None);
     }
-    let (row, token) = new_key(&pepper(vault), now_ms, "first operator key".to_owned(), &["*".to_owned()], None);
     // Nodes that start over an empty database at once meet here: one of them makes the key and shows it.
-    let own = row.id.to_string();
+    let own = bulkhead_vault::random_token("node");
     if tx.settled("first-key", &own).await? != own {
         return Ok(None);
     }
-    tx.create_key(None, &row).await?;
-    tx.commit().await?;
-    Ok(Some(token))
+    operator_key(tx, vault, now_ms, "first operator key").await.map(Some)
 }
 
 /// Where only a tenant will do.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bulkhead_manifest::json_limits::{MAX_DEPTH, check_depth};
 use futures::StreamExt;
 use http::request::Parts;
@@ -68,6 +68,19 @@ pub(crate) async fn end_after_refusal(request: Request, next: Next) -> Response 
     if !is_short && !response.status().is_success() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// Refuses what would have to be unpacked first: it would be read as it is, and as something else than was meant.
+pub(crate) async fn refuse_encoded(request: Request, next: Next) -> Response {
+    let encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if encodings.iter().all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return next.run(request).await;
+    }
+    let detail = "A body comes as it is here: send it without `Content-Encoding`.";
+    let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body-encoded", detail);
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     response
 }
 

@@ -59,6 +59,7 @@ pub(crate) fn router(engine: Engine, clients: Clients) -> Router {
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(from_fn(request_log::log))
         .layer(from_fn(body::end_after_refusal))
+        .layer(from_fn(body::refuse_encoded))
         .layer(CatchPanicLayer::custom(problem::panicked));
     let api = api::routes()
         .layer(within(deadline::USUAL))

@@ -4,6 +4,7 @@
 //! index.
 
 use bulkhead_engine::InvalidField;
+use bulkhead_manifest::text::is_readable;
 
 use crate::problem::{Answer, Problem};
 
@@ -18,7 +19,7 @@ pub(crate) fn is_key(text: &str) -> bool {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.trim().is_empty() && text.chars().count() <= LONGEST_NAME && !text.contains(char::is_control)
+    is_readable(text, LONGEST_NAME)
 }
 
 /// Looks at every field before it says no.
@@ -29,7 +30,7 @@ pub(crate) struct Fields(Vec<InvalidField>);
 impl Fields {
     /// What people call something.
     pub(crate) fn name(self, pointer: &str, text: &str) -> Self {
-        let expected = format!("a name has 1 to {LONGEST_NAME} characters, and no control characters");
+        let expected = format!("a name has 1 to {LONGEST_NAME} characters that people can see, in one line");
         self.require(is_name(text), pointer, expected)
     }
 
@@ -74,6 +75,6 @@ mod tests {
         for wrong in ["", "a\0b", "a\nb", "a\u{1b}[31m", "\u{85}", &"ä".repeat(257)] {
             assert!(!is_name(wrong) && !is_key(wrong), "{wrong:?}");
         }
-        assert!(!is_name("  ") && !is_name(&format!("{long}x")));
+        assert!(!is_name("  ") && !is_name("\u{202e}x") && !is_name(&format!("{long}x")));
     }
 }

@@ -5,12 +5,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bulkhead_manifest::TenantId;
+use http::StatusCode;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+use crate::problem::Problem;
 
 /// Components taken in at once.
 const AT_ONCE: usize = 4;
+/// How long an upload waits for a place before whoever brings it is told to come again.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The places.
 pub(crate) struct Uploads {
@@ -32,8 +38,17 @@ impl Default for Uploads {
 }
 
 impl Uploads {
+    /// A place, unless it takes too long to become free.
+    pub(crate) async fn place(&self, uploader: Option<TenantId>) -> Result<Place, Problem> {
+        let place = tokio::time::timeout(PATIENCE, self.wait(uploader)).await;
+        place.ok().and_then(Result::ok).ok_or_else(|| {
+            let detail = "Other components are being uploaded. Try again in a moment.";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(PATIENCE.as_secs())
+        })
+    }
+
     /// Waits for the uploader's own place, and then for one of all: who waits for the first keeps none of the others.
-    pub(crate) async fn place(&self, uploader: Option<TenantId>) -> Result<Place, AcquireError> {
+    async fn wait(&self, uploader: Option<TenantId>) -> Result<Place, AcquireError> {
         let own = self.own(uploader).acquire_owned().await?;
         Ok(Place { _own: own, _of_all: Arc::clone(&self.all).acquire_owned().await? })
     }
@@ -53,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// Mutation: `place`, without the uploader's own.
+    /// Mutation: `wait`, without the uploader's own.
     #[tokio::test]
     async fn one_uploader_has_one_place_and_all_have_four() {
         let uploads = Uploads::default();

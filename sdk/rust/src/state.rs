@@ -1,6 +1,7 @@
 //! Small durable state of this connection and ordering key.
 //!
-//! Writes are seen by this run at once, and by later runs when this one commits; a failed run writes nothing.
+//! Writes are seen by this run at once, and by later runs when this one commits; a failed run writes nothing. Runs without
+//! an ordering key, actions among them, run side by side: of what two of them write to one key, the later commit stays.
 
 use std::fmt;
 

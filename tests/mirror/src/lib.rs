@@ -9,10 +9,10 @@ streams! {
 /// Something that is pulled and pushed.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Thing {
-    name: String,
     /// Whether the provider is asked where it recognises a repeated request.
     #[serde(default)]
     keyed: bool,
+    name: String,
 }
 
 /// What is said of something; with our id of it in a route.

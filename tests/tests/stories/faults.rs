@@ -173,6 +173,26 @@ async fn what_a_run_did_is_written_when_the_store_can_write_again() {
     assert_eq!((run["state"].as_str(), run["attempt"].as_u64()), (Some("succeeded"), Some(1)), "{run:#}");
 }
 
+/// Several do their work while nothing can be written, and each has a heartbeat that waits its turn at the store.
+///
+/// Mutation: host/engine/src/attempt.rs, `attempt`, pin what `hold` gives around the whole `select!` and poll it by reference:
+/// a heartbeat that nobody polls any more gets its turn and keeps it, and what was done is lost with the lease.
+#[tokio::test]
+async fn a_heartbeat_of_a_guest_that_has_ended_holds_nobody_up() {
+    let stage = Stage::over(Host::builder().set("BULKHEAD_LEASE_SECONDS", "18")).await;
+    for _ in 0..3 {
+        stage.start("sleep", json!({ "seconds": 7 })).await;
+    }
+    stage.tenant().runs_until("state=running", |runs| runs.len() == 3).await;
+    let mut database = stage.database().await;
+    database.execute("BEGIN IMMEDIATE").await.unwrap();
+    until(|| stage.log().contains("the end of an attempt is written again")).await;
+    database.execute("ROLLBACK").await.unwrap();
+    for run in stage.tenant().runs_until("", |runs| runs.iter().all(has_ended)).await {
+        assert_eq!((run["state"].as_str(), run["attempt"].as_u64()), (Some("succeeded"), Some(1)), "{run:#}");
+    }
+}
+
 /// Nobody has taken it over yet, and somebody may at any moment.
 ///
 /// Mutation: host/engine/src/commit.rs, `write_end`, an end for what was abandoned: the run ends, and is not tried again.

@@ -14,7 +14,14 @@ struct Router<'h> {
     connection: String,
 }
 
-impl Router<'_> {
+impl<'h> Router<'h> {
+    async fn at(host: &'h Host) -> Self {
+        host.publish("hostile").await;
+        let tenant = host.tenant("router").await;
+        let connection = tenant.connection("hostile", json!({})).await;
+        Self { tenant, connection }
+    }
+
     /// A route from this connection's noise to itself.
     async fn route(&self, steps: usize) -> bulkhead_tests::Answer {
         let step = json!({ "connection": self.connection, "action": "behave", "mapping": "{said: .name}" });
@@ -28,10 +35,7 @@ impl Router<'_> {
 #[tokio::test]
 async fn a_route_has_so_many_steps_and_an_event_so_many_routes() {
     let host = Host::spawn().await;
-    host.publish("hostile").await;
-    let tenant = host.tenant("router").await;
-    let connection = tenant.connection("hostile", json!({})).await;
-    let router = Router { tenant, connection };
+    let router = Router::at(&host).await;
     let refused = router.route(STEPS + 1).await;
     assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some("too-many-steps")), "{refused:?}");
     for _ in 0..ROUTES {
@@ -45,10 +49,7 @@ async fn a_route_has_so_many_steps_and_an_event_so_many_routes() {
 #[tokio::test]
 async fn a_run_whose_events_set_too_much_going_fails_and_sets_nothing_going() {
     let host = Host::spawn().await;
-    host.publish("hostile").await;
-    let tenant = host.tenant("router").await;
-    let connection = tenant.connection("hostile", json!({})).await;
-    let router = Router { tenant, connection };
+    let router = Router::at(&host).await;
     router.route(STEPS).await.ok();
     let events = ROUTES + 1;
     let run = router.tenant.act(&router.connection, "flood_events", json!({ "events": events })).await;

@@ -134,6 +134,7 @@ impl Engine {
     ) -> Result<(), EngineFault> {
         let (connection, now_ms) = (opened.run.connection, self.now_ms());
         let link = tx.link_of_external(connection, stream, &external.id).await?;
+        let pushed_meanwhile = link.as_ref().is_some_and(|link| Some(link.updated_ms) >= opened.run.attempt_started_ms);
         let id = match &link {
             Some(link) => link.record_id.clone(),
             None if self.is_free(tx, connection, stream, &external.id).await? => external.id.clone(),
@@ -165,7 +166,12 @@ impl Engine {
             hash: Some(hash),
             updated_ms: now_ms,
         };
-        Ok(tx.put_link(&link).await?)
+        tx.put_link(&link).await?;
+        // What was pushed meanwhile may be newer than this: should either be pushed once more, it is sent.
+        if pushed_meanwhile {
+            tx.forget_hash(connection, stream, &link.record_id).await?;
+        }
+        Ok(())
     }
 
     /// Whether an id of ours belongs to nothing, neither to a record nor to a link without one.

@@ -1,7 +1,5 @@
 //! Connectors: upload, list, inspect. A tenant sees the operator's and its own.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -33,8 +31,6 @@ pub(crate) fn uploads() -> Router<Desk> {
 
 /// A little more than a component may have, so that the runtime's own words are heard.
 const LARGEST_UPLOAD: usize = (32 << 20) + (64 << 10);
-/// How long an upload waits for a place before whoever brings it is told to come again.
-const PLACE_PATIENCE: Duration = Duration::from_secs(10);
 /// So many times a client's usual patience.
 const UPLOAD_PATIENCE: u32 = 6;
 
@@ -78,10 +74,7 @@ struct Inspected {
 
 async fn publish(caller: Caller, State(desk): State<Desk>, request: Request) -> Answer<Response> {
     caller.may("connectors", Access::Write)?;
-    let place = tokio::time::timeout(PLACE_PATIENCE, desk.uploads.place(caller.tenant)).await.map_err(|_| {
-        let detail = "Other components are being uploaded. Try again in a moment.";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(PLACE_PATIENCE.as_secs())
-    })?;
+    let place = desk.uploads.place(caller.tenant).await?;
     let wasm = body::read(request.into_body(), LARGEST_UPLOAD, desk.clients.patience * UPLOAD_PATIENCE).await?;
     if wasm.is_empty() {
         let detail = "Send the component itself as the body: `curl --data-binary @connector.wasm`.";

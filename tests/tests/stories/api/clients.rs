@@ -119,9 +119,8 @@ async fn a_webhook_that_breaks_off_is_told_so() {
     host.publish("hostile").await;
     let tenant = host.tenant("t").await;
     let connection = tenant.connection("hostile", json!({})).await;
-    let view = tenant.get(&format!("/v1/connections/{connection}")).await.ok();
-    let path = view["webhook_url"].as_str().unwrap().split_once("/hooks/").unwrap().1;
-    let head = format!("POST /hooks/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+    let path = tenant.hook(&connection).await;
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
     let broken = send(&host, &format!("{head}Transfer-Encoding: chunked\r\n\r\nZZ\r\n")).await;
     let said = heard(broken).await;
     assert!(said.starts_with("HTTP/1.1 400 ") && said.contains("body-unreadable"), "{said}");

@@ -36,6 +36,22 @@ async fn what_is_no_json_is_refused_with_the_place() {
     assert!(detail(&problem).contains("not UTF-8"), "{problem:#}");
 }
 
+/// Mutation: host/server/src/body.rs, `refuse_encoded`, let everything on: the packed object is "not UTF-8".
+#[tokio::test]
+async fn a_packed_body_is_refused_wherever_it_goes() {
+    let host = Host::spawn().await;
+    let told = |path: &str, encoding: &str| {
+        let request = Wire::to(&host).request(Method::POST, path).bearer_auth(host.operator_key());
+        Reply::of(request.header("content-encoding", encoding).body("{\"name\": \"t\"}"))
+    };
+    for path in ["/v1/tenants", "/v1/connectors", "/hooks/somewhere", "/connect/somewhere"] {
+        let refused = told(path, "gzip").await;
+        assert_eq!(refused.headers["accept-encoding"], "identity", "{path}");
+        refused.problem(415, "body-encoded");
+    }
+    assert_eq!(told("/v1/tenants", "Identity").await.status, 201);
+}
+
 /// Within a body as around it: nothing says of values in order which is which.
 ///
 /// Mutation: host/server/src/api/routes.rs, `New`, or runs.rs, `Resolve`, without `Object`.

@@ -103,11 +103,10 @@ async fn a_delivery_is_listed_with_its_length() {
     host.publish("hostile").await;
     let tenant = host.tenant("t").await;
     let connection = tenant.connection("hostile", json!({})).await;
-    let view = tenant.get(&format!("/v1/connections/{connection}")).await.ok();
-    let path = view["webhook_url"].as_str().unwrap().split_once("/hooks/").unwrap().1;
+    let path = tenant.hook(&connection).await;
     let body = "{\"pulls\": 0}";
     let told = reqwest::Client::builder().no_proxy().build().unwrap();
-    let told = told.post(format!("{}/hooks/{path}", host.url())).body(body).send().await.unwrap();
+    let told = told.post(format!("{}{path}", host.url())).body(body).send().await.unwrap();
     assert!(told.status().is_success(), "{told:?}");
     let (deliveries, _) = list(&tenant, "/v1/deliveries").await;
     assert_eq!(deliveries[0]["body_bytes"], json!(body.len()), "{deliveries:#?}");

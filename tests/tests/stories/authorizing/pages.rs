@@ -1,7 +1,7 @@
 //! What a person sees: words that fit, an error that says what to do, and always a page.
 
-use bulkhead_tests::Host;
 use bulkhead_tests::shop::{Shop, Silence};
+use bulkhead_tests::{Host, Tenant};
 use reqwest::Method;
 use serde_json::json;
 use simulated_providers::Point;
@@ -9,13 +9,18 @@ use simulated_providers::Point;
 use super::{Browser, Page, link, status};
 use crate::tiny;
 
+/// A connection that asks nobody for anything.
+async fn quiet(host: &Host, tenant: &Tenant<'_>) -> String {
+    host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
+    tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id")
+}
+
 /// Mutation: tell the three apart by whether there are fields.
 #[tokio::test]
 async fn the_page_speaks_of_what_the_connector_asks_for() {
     let shop = Shop::open(Host::builder(), &mut Silence).await;
-    shop.host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
     let tenant = shop.tenant();
-    let quiet = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id");
+    let quiet = quiet(&shop.host, &tenant).await;
     let browser = Browser::new();
     let page = async |connection: &str| browser.get(&link(&tenant, connection).await).await.text;
     let (books, key, quiet) =
@@ -32,9 +37,8 @@ async fn the_page_speaks_of_what_the_connector_asks_for() {
 #[tokio::test]
 async fn the_page_says_what_the_connector_may_do_and_that_there_is_no_more() {
     let shop = Shop::open(Host::builder(), &mut Silence).await;
-    shop.host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
     let tenant = shop.tenant();
-    let quiet = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id");
+    let quiet = quiet(&shop.host, &tenant).await;
     let browser = Browser::new();
     let page = async |connection: &str| browser.get(&link(&tenant, connection).await).await.text;
     let key = page(&shop.stripe_connection).await;
@@ -111,9 +115,8 @@ async fn whatever_is_asked_of_the_connect_pages_the_answer_is_a_page() {
         Page::of(request.body(body).send().await.unwrap()).await.status
     };
     let form = "application/x-www-form-urlencoded";
-    host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
     let tenant = host.tenant("t").await;
-    let connection = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id");
+    let connection = quiet(&host, &tenant).await;
     let link = link(&tenant, &connection).await.replace(host.url(), "");
     assert_eq!(ask(Method::POST, &link, "text/plain", b"a=b".to_vec()).await, 415);
     assert_eq!(ask(Method::POST, &link, form, vec![b'a'; 100_000]).await, 413);
@@ -145,9 +148,8 @@ async fn a_form_that_another_site_sends_begins_nothing() {
 #[tokio::test]
 async fn a_person_is_sent_back_to_web_addresses_alone() {
     let host = Host::spawn().await;
-    host.upload(tiny::connector("quiet", "1.0.0")).await.ok();
     let tenant = host.tenant("t").await;
-    let connection = tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id");
+    let connection = quiet(&host, &tenant).await;
     let open = async |url: &str| {
         tenant.post(&format!("/v1/connections/{connection}/sessions"), json!({ "return_url": url })).await
     };

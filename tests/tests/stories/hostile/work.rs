@@ -94,9 +94,8 @@ async fn a_page_of_more_than_was_asked_for_is_bad_output() {
 impl Actor<'_> {
     /// Delivers a webhook; all runs that came of it, once they are over.
     async fn told(&self, body: &Value) -> Vec<Value> {
-        let connection = self.tenant.get(&format!("/v1/connections/{}", self.connection)).await.ok();
-        let path = connection["webhook_url"].as_str().unwrap().split_once("/hooks/").unwrap().1.to_owned();
-        let request = Wire::to(&self.stage.host).request(Method::POST, &format!("/hooks/{path}"));
+        let path = self.tenant.hook(&self.connection).await;
+        let request = Wire::to(&self.stage.host).request(Method::POST, &path);
         let reply = Reply::of(request.body(body.to_string())).await;
         assert_eq!(reply.status / 100, 2, "{reply:?}");
         self.tenant.runs_until("", |runs| !runs.is_empty() && runs.iter().all(has_ended)).await

@@ -1,10 +1,14 @@
 //! A pull gets to its end, or says why it cannot.
 
+use axum::body::Body;
+use axum::response::Response;
+use futures::stream;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{Stage, answer, in_state};
-use crate::wait::has_ended;
+use crate::wait::{has_ended, until};
 use crate::wire::{Reply, Wire};
 
 /// A page for each place: where the last one said to go on, and `start`.
@@ -66,6 +70,38 @@ async fn an_id_that_is_linked_to_something_else_does_not_stop_a_pull() {
     };
     assert_eq!(ours("99"), Some("42"), "{links:#}");
     assert!(ours("42").is_some_and(|ours| ours.starts_with("42-")), "{links:#}");
+}
+
+/// A pull read it as it was, and while it was on its way something else was pushed: what is at the provider is not known.
+///
+/// Mutation: host/engine/src/commit/produced.rs, `write_change`, without `pushed_meanwhile`: the last push sends nothing.
+#[tokio::test]
+async fn what_is_pushed_during_a_pull_is_not_taken_for_what_was_pulled() {
+    let (open, gate) = watch::channel(false);
+    let stage = Stage::set(move |seen, _| {
+        if seen.method == "POST" {
+            return answer(200, &json!({ "id": "1" }));
+        }
+        let page = json!({ "things": [{ "id": "1", "name": "one" }], "next": 1, "more": false }).to_string();
+        let mut gate = gate.clone();
+        let held = async move { gate.wait_for(|open| *open).await.map(|_| page).map_err(std::io::Error::other) };
+        Response::new(Body::from_stream(stream::once(held)))
+    })
+    .await;
+    let push = async |name: &str| {
+        let run = stage.put("7", json!({ "name": name, "keyed": false })).await;
+        stage.run_until(&run, in_state("succeeded")).await;
+    };
+    push("one").await;
+    let (pull, ()) = tokio::join!(stage.pull(), async {
+        until(|| stage.provider.seen().iter().any(|seen| seen.method == "GET")).await;
+        push("two").await;
+        open.send_replace(true);
+    });
+    assert_eq!(pull["state"], "succeeded", "{pull:#}");
+    push("one").await;
+    let posted: Vec<_> = stage.posted().iter().map(|seen| seen.body.contains("one")).collect();
+    assert_eq!(posted, [true, false, true]);
 }
 
 /// Mutation: host/engine/src/commit/produced.rs, `write_receipt`, follow every name in the list.

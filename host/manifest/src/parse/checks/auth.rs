@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::environments::known;
 use super::names::{HEADER_HINT, IDENTIFIER_HINT, is_header, is_identifier, is_reserved_header};
-use super::{Report, at};
+use super::{Report, Step, at};
 use crate::egress_match;
 use crate::model::{AccountCall, AccountSource, Auth, AuthField, Manifest, OAuth2, Refresh};
+use crate::text::is_readable;
 
 /// Query parameters of an authorize URL that the host alone writes.
 const OURS: &[&str] =
     &["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
 const MAX_PATTERN: usize = 256;
+/// Characters beside a field, and below it.
+const LONGEST_TITLE: usize = 80;
+const LONGEST_HELP: usize = 300;
 /// Most fields to fill in, and most parameters of a redirect to keep: placements and URLs look each of theirs up.
 const MAX_FIELDS: usize = 32;
 
@@ -32,6 +36,7 @@ pub(super) fn check_bounds(auth: &Auth, report: &mut Report<'_>) {
 }
 
 pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
+    check_labels(&manifest.auth, report);
     match &manifest.auth {
         Auth::ApiKey { fields } => check_fields(fields, report),
         Auth::OAuth2(oauth) => {
@@ -43,6 +48,30 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
         Auth::OAuth2ClientCredentials(grant) => check_scopes(&grant.scopes, report),
         Auth::OAuth2JwtBearer(grant) => check_scopes(&grant.scopes, report),
         Auth::None | Auth::Basic { .. } | Auth::AwsSigv4(_) => {}
+    }
+}
+
+/// What people read beside the fields that they fill in with secrets.
+fn check_labels(auth: &Auth, report: &mut Report<'_>) {
+    let mut label = |place: &[Step<'_>], text: &str, most: usize| {
+        if !is_readable(text, most) {
+            report.say(place, "people cannot read this", format!("one line of at most {most} characters"));
+        }
+    };
+    match auth {
+        Auth::ApiKey { fields } => {
+            for (index, field) in fields.iter().enumerate() {
+                label(at!["auth", "fields", index, "title"], &field.title, LONGEST_TITLE);
+                if let Some(help) = &field.help {
+                    label(at!["auth", "fields", index, "help"], help, LONGEST_HELP);
+                }
+            }
+        }
+        Auth::Basic { username_title, password_title } => {
+            label(at!["auth", "username_title"], username_title, LONGEST_TITLE);
+            label(at!["auth", "password_title"], password_title, LONGEST_TITLE);
+        }
+        _ => {}
     }
 }
 
@@ -202,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_beside_a_field_can_be_read() {
+        let line =
+            |place: &str, most| format!("{place}: people cannot read this (one line of at most {most} characters)");
+        assert_eq!(api_key("{ name = \"a\", title = \"\" }"), [line("8:33", 80)]);
+        assert_eq!(api_key("{ name = \"a\", title = \"K\\u202Eey\" }"), [line("8:33", 80)]);
+        assert_eq!(api_key("{ name = \"a\", title = \"K\", help = \"a\\nb\" }"), [line("8:45", 300)]);
+        let basic = problems("[auth]\nkind = \"basic\"\nusername_title = \" \"\npassword_title = \"\"\n");
+        assert_eq!(basic, [line("8:18", 80), line("9:18", 80)]);
+    }
+
+    #[test]
     fn fields_have_names_of_their_own() {
         assert_eq!(
             api_key("{ name = \"Key\", title = \"Key\" }"),
@@ -209,12 +249,12 @@ mod tests {
               (a lower-case letter, then lower-case letters, digits and `_`)"]
         );
         assert_eq!(
-            api_key("{ name = \"a\", title = \"\" }, { name = \"a\", title = \"\" }"),
+            api_key("{ name = \"a\", title = \"T\" }, { name = \"a\", title = \"T\" }"),
             ["8:48: there are two fields `a` (give one of them another name)"]
         );
         let long = "x".repeat(257);
         assert_eq!(
-            api_key(&format!("{{ name = \"a\", title = \"\", pattern = \"{long}\" }}")),
+            api_key(&format!("{{ name = \"a\", title = \"T\", pattern = \"{long}\" }}")),
             ["8:47: this pattern is too long (at most 256 bytes)"]
         );
     }

@@ -3,6 +3,7 @@
 use super::{Report, at};
 use crate::model::ConnectorInfo;
 use crate::model::UrlTemplate;
+use crate::text::is_readable;
 
 /// The versions of the contract that this host knows.
 const CONTRACTS: &[&str] = &["0.1"];
@@ -40,8 +41,8 @@ pub(super) fn check(connector: &ConnectorInfo, report: &mut Report<'_>) {
         );
     }
     for (key, text, max) in [("title", &connector.title, 80), ("summary", &connector.summary, 300)] {
-        let length = text.chars().count();
-        if length > max || text.contains(char::is_control) || (key == "title" && text.trim().is_empty()) {
+        let may_be_empty = key == "summary" && text.is_empty();
+        if !may_be_empty && !is_readable(text, max) {
             let hint = format!("one line of at most {max} characters");
             report.say(&place(key), format!("this cannot be the {key}"), hint);
         }
@@ -126,6 +127,7 @@ mod tests {
         let error = ["4:9: this cannot be the title (one line of at most 80 characters)"];
         assert_eq!(problems("title = \" \""), error);
         assert_eq!(problems("title = \"a\\nb\""), error);
+        assert_eq!(problems("title = \"a\\u202Eb\""), error);
         assert_eq!(problems(&format!("title = \"{}\"", "é".repeat(81))), error);
         assert_eq!(problems(&format!("title = \"{}\"", "é".repeat(80))), [""; 0]);
     }

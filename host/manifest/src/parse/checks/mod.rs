@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_is_looked_up_again_and_again_is_counted_first() {
         let fields = |count| {
-            let fields = repeated(count, |nth| format!("{{ name = \"a{nth}\", title = \"\" }}"));
+            let fields = repeated(count, |nth| format!("{{ name = \"a{nth}\", title = \"T\" }}"));
             format!("[auth]\nkind = \"api_key\"\nfields = [{fields}]\n")
         };
         let kept = |count| {
