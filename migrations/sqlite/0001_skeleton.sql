@@ -182,7 +182,8 @@ CREATE INDEX runs_lease ON runs (lease_until_ms) WHERE state = 'running';
 CREATE INDEX runs_connection ON runs (tenant_id, connection_id, id);
 CREATE INDEX runs_ended ON runs (tenant_id, state, id) WHERE finished_ms IS NOT NULL;
 CREATE INDEX runs_ended_of_connection ON runs (tenant_id, connection_id, state, id) WHERE finished_ms IS NOT NULL;
-CREATE INDEX runs_unfinished ON runs (tenant_id, id) WHERE finished_ms IS NULL;
+CREATE INDEX runs_unfinished ON runs (tenant_id, state, id) WHERE finished_ms IS NULL;
+CREATE INDEX runs_unfinished_of_connection ON runs (tenant_id, connection_id, state, id) WHERE finished_ms IS NULL;
 CREATE INDEX runs_uncertain ON runs (tenant_id, connection_id, lane) WHERE state = 'uncertain';
 
 CREATE TABLE attempts (

@@ -47,6 +47,9 @@ fn run(workspace: &Workspace, lint: bool, filters: &[&String]) -> Result<(), Pro
         say("testing the documentation");
         process::run_silently(&mut workspace.cargo(&["test", "--quiet", "--workspace", "--doc"]))?;
     }
+    // What the builds wrote goes to the disk first: a database waits for its own words there, and behind gigabytes of others
+    // it waits for longer than anybody who asks.
+    process::run(&mut Command::new("sync"))?;
     process::run(runner(workspace, filters).env(postgres::VARIABLE, &url))
 }
 

@@ -30,7 +30,7 @@ fn a_filter_maps_a_value() {
 fn a_filter_is_compiled_as_it_stands_and_not_applied() {
     let compile = |filter: &str| Jq::compile(Filter { filter: filter.to_owned() });
     compile("error(\"never asked\")").unwrap();
-    for filter in ["1); def x: (2", "mapping", ".a | ", ""] {
+    for filter in ["1); def x: (2", "1; def x: 2", "mapping", ".a | ", ""] {
         let failure = compile(filter).unwrap_err();
         assert_eq!(failure.field.as_deref(), Some("/filter"), "{filter}");
     }
@@ -131,7 +131,9 @@ fn what_json_cannot_say_is_refused() {
 
 #[test]
 fn a_filter_of_unreasonable_length_is_refused() {
-    assert_eq!(refused(&" ".repeat(MAX_FILTER_BYTES + 1), "null").0, "too-long");
+    let long = format!(".{}", " ".repeat(MAX_FILTER_BYTES));
+    assert_eq!(refused(&long, "null").0, "too-long");
+    assert_eq!(Jq::compile(Filter { filter: long }).unwrap_err().code.as_deref(), Some("too-long"));
 }
 
 #[test]

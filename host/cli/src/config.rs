@@ -63,6 +63,10 @@ const RANGES: [(&str, u32, u32); 6] = [
 pub(crate) enum ConfigError {
     #[error("{} cannot be read: {problem}", path.display())]
     Unreadable { path: PathBuf, problem: std::io::Error },
+    #[error("{variable}: the file {} cannot be read: {problem}", path.display())]
+    NoValue { variable: String, path: PathBuf, problem: std::io::Error },
+    #[error("{variable}: the file {} is longer than the {LONGEST_VALUE} bytes that a value may have", path.display())]
+    TooLong { variable: String, path: PathBuf },
     #[error("{}: line {line}: {problem}", path.display())]
     NotToml { path: PathBuf, line: usize, problem: String },
     #[error("{from}: there is no setting {name:?}; `bulkhead serve --print-config` lists them all")]
@@ -207,9 +211,12 @@ fn from_environment(environment: &BTreeMap<String, String>, variable: &str) -> R
             let path = PathBuf::from(path);
             let mut text = String::new();
             // Not all of what a file may be has an end.
-            let read = File::open(&path).and_then(|file| file.take(LONGEST_VALUE).read_to_string(&mut text));
-            read.map(|_| Some(text.trim_end_matches(['\r', '\n']).to_owned()))
-                .map_err(|problem| ConfigError::Unreadable { path, problem })
+            let read = File::open(&path).and_then(|file| file.take(LONGEST_VALUE + 1).read_to_string(&mut text));
+            match read {
+                Ok(bytes) if bytes as u64 > LONGEST_VALUE => Err(ConfigError::TooLong { variable: file, path }),
+                Ok(_) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+                Err(problem) => Err(ConfigError::NoValue { variable: file, path, problem }),
+            }
         }
     }
 }
@@ -282,5 +289,8 @@ mod tests {
         std::fs::write(&file, "wrokers = 3\n").unwrap();
         let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
         assert!(text.contains("wrokers"), "{text}");
+        std::fs::write(&file, "listen = 5\n").unwrap();
+        let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
+        assert!(text.ends_with("listen has to be text"), "{text}");
     }
 }

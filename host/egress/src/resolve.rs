@@ -158,6 +158,12 @@ pub(crate) mod tests {
         assert_eq!(resolve(&["2606:4700::1", "8.8.8.8"]).await.unwrap(), ["8.8.8.8:443", "[2606:4700::1]:443"]);
     }
 
+    /// Mutation: `addresses`, leave out `truncate`: a name of a thousand addresses has each dialled.
+    #[tokio::test]
+    async fn of_many_addresses_a_few_are_dialled() {
+        assert_eq!(resolve(&["8.8.8.8"; MOST_ADDRESSES + 1]).await.unwrap().len(), MOST_ADDRESSES);
+    }
+
     /// With `check` removed, or asking only the first address, this fails.
     #[tokio::test]
     async fn one_address_inside_somebodys_network_spoils_them_all() {

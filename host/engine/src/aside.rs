@@ -12,9 +12,11 @@ pub(crate) async fn aside<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineFault> {
-    if bytes <= SMALL {
-        return Ok(work());
-    }
+    if bytes <= SMALL { Ok(work()) } else { far_aside(work).await }
+}
+
+/// The same for work that may take long on little.
+pub(crate) async fn far_aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineFault> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| EngineFault::damaged("a large document", error))
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bulkhead_store::{Connection, Run};
 
 pub(crate) use self::asked::begins_at;
-pub(crate) use self::ended::{End, Finish};
+pub(crate) use self::ended::{End, Finish, LINK_CONFLICT};
 use self::held::Claim;
 pub(crate) use self::request::{Request, Sends};
 use crate::Engine;

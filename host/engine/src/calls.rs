@@ -341,7 +341,7 @@ impl Engine {
             more_attempts: attempts.more,
             journal: requests.rows.into_iter().map(JournalView::of).collect::<Result<_, _>>()?,
             more_journal: requests.more,
-            events: read.events_of_run(run).await?.into_iter().map(|event| event.id).collect(),
+            events: read.events_of_run(run).await?,
         });
         Ok(view)
     }

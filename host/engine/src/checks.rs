@@ -3,24 +3,20 @@
 //! Invariants: a check is done on a thread that serves nobody. Of one tenant there is one under way at a time, so whoever
 //! has a hundred stands in the common line once; and nobody waits for ever.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use bulkhead_manifest::{Descriptor, Manifest, TenantId};
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Engine;
 use crate::fault::EngineFault;
 use crate::schema::{InvalidField, Schema, SchemaError};
+use crate::turns::Turns;
 use crate::versions::Known;
 
 /// Of all tenants together.
 pub(crate) const AT_ONCE: usize = 4;
-const WAIT: Duration = Duration::from_secs(10);
-/// What to tell whoever waited in vain.
-const BUSY_RETRY_MS: u64 = 1_000;
 
 /// Something that a connector declares with a schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,55 +77,28 @@ impl Engine {
 }
 
 /// Whose check is done when.
-pub(crate) struct Checks {
-    places: Arc<Semaphore>,
-    /// By tenant; gone with the last of theirs.
-    tenants: Mutex<HashMap<TenantId, Weak<Semaphore>>>,
-    wait: Duration,
-}
+pub(crate) struct Checks(Turns);
 
 impl Default for Checks {
     fn default() -> Self {
-        Self::new(AT_ONCE, WAIT)
+        Self(Turns::new(AT_ONCE, 1))
     }
 }
 
 impl Checks {
-    fn new(at_once: usize, wait: Duration) -> Self {
-        Self { places: Arc::new(Semaphore::new(at_once)), tenants: Mutex::default(), wait }
-    }
-
     /// Does a check when it is the tenant's turn.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         tenant: TenantId,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, EngineFault> {
-        let turn = tokio::time::timeout(self.wait, self.turn(tenant)).await;
-        let turn = turn.map_err(|_| EngineFault::Busy { retry_after_ms: BUSY_RETRY_MS })?;
+        let turn = self.0.take(tenant).await?;
         let done = tokio::task::spawn_blocking(move || {
             // Until it is done, also when nobody waits for it any more.
             let _turn = turn;
             check()
         });
         done.await.map_err(|error| EngineFault::damaged("a check", error))
-    }
-
-    async fn turn(&self, tenant: TenantId) -> [Option<OwnedSemaphorePermit>; 2] {
-        // Neither is ever closed. The own turn first: who has a hundred stands in the common line once.
-        let own = self.of(tenant).acquire_owned().await.ok();
-        [Arc::clone(&self.places).acquire_owned().await.ok(), own]
-    }
-
-    fn of(&self, tenant: TenantId) -> Arc<Semaphore> {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.retain(|_, turns| turns.strong_count() > 0);
-        if let Some(turns) = tenants.get(&tenant).and_then(Weak::upgrade) {
-            return turns;
-        }
-        let turns = Arc::new(Semaphore::new(1));
-        tenants.insert(tenant, Arc::downgrade(&turns));
-        turns
     }
 }
 
@@ -138,6 +107,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::mpsc;
     use std::thread;
+    use std::time::Duration;
 
     use futures::FutureExt;
 
@@ -148,7 +118,7 @@ mod tests {
     }
 
     fn checks(at_once: usize) -> Checks {
-        Checks::new(at_once, Duration::from_secs(60))
+        Checks(Turns::new(at_once, 1).waiting(Duration::from_secs(60)))
     }
 
     /// A check that ends when it is told to, and the teller.
@@ -166,7 +136,7 @@ mod tests {
         assert_ne!(done_by, thread::current().id());
     }
 
-    /// Mutation: `turn`, without the own turn: the noisy tenant's checks take every place.
+    /// Mutation: host/engine/src/turns.rs, `take`, without the own turn: the noisy tenant's checks take every place.
     #[tokio::test]
     async fn who_has_many_checks_leaves_a_place_to_others() {
         let checks = checks(2);
@@ -181,10 +151,10 @@ mod tests {
             check.await.unwrap();
         }
         checks.run(tenant(2), || ()).await.unwrap();
-        assert_eq!(checks.tenants.lock().unwrap().len(), 1, "who has none any more is forgotten");
+        assert_eq!(checks.0.tenants(), 1, "who has none any more is forgotten");
     }
 
-    /// Mutation: `turn`, without `places`: as many at once as there are tenants.
+    /// Mutation: host/engine/src/turns.rs, `take`, without `places`: as many at once as there are tenants.
     #[tokio::test]
     async fn so_many_checks_are_done_at_once() {
         let checks = checks(1);
@@ -194,7 +164,7 @@ mod tests {
         let (started, is_started) = mpsc::channel();
         let mut second = Box::pin(checks.run(tenant(2), move || started.send(())));
         assert!(futures::poll!(&mut second).is_pending());
-        assert_eq!(checks.places.available_permits(), 0);
+        assert_eq!(checks.0.free(), 0);
         assert!(is_started.try_recv().is_err());
         drop(end);
         first.await.unwrap();
@@ -210,15 +180,15 @@ mod tests {
         assert!(futures::poll!(&mut left).is_pending());
         drop(left);
         assert!(checks.run(tenant(1), || ()).now_or_never().is_none());
-        assert_eq!(checks.places.available_permits(), 3);
+        assert_eq!(checks.0.free(), 3);
         drop(end);
         checks.run(tenant(1), || ()).await.unwrap();
     }
 
-    /// Mutation: `run`, wait without end.
+    /// Mutation: host/engine/src/turns.rs, `take`, wait without end.
     #[tokio::test]
     async fn nobody_waits_for_ever() {
-        let checks = Checks::new(1, Duration::ZERO);
+        let checks = Checks(Turns::new(1, 1).waiting(Duration::ZERO));
         let (end, check) = endless();
         let mut first = Box::pin(checks.run(tenant(1), check));
         assert!(futures::poll!(&mut first).is_pending());

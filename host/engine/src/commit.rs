@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use self::veto::events_of;
 use crate::Engine;
-use crate::attempt::{End, Finish, Opened, Request};
+use crate::attempt::{End, Finish, LINK_CONFLICT, Opened, Request};
 use crate::credentials::AUTHORIZATION;
 use crate::fault::{EngineFault, json as text};
 use crate::ports::RunPorts;
@@ -82,6 +82,7 @@ impl Engine {
     async fn write_end(&self, opened: &Opened, ports: &RunPorts, finish: Finish) -> Result<bool, EngineFault> {
         let run = &opened.run;
         let (end, refs) = self.referring(opened, finish.end).await?;
+        let made = self.made_unlinked(opened, &end).await?;
         // What is done needs no reads to be done again.
         let unflushed = ports.close(!matches!(&end, End::Produced(produced) if !retried(produced))).await?;
         let mut tx = self.inner.store.tenant(run.tenant).await?;
@@ -112,6 +113,12 @@ impl Engine {
             },
             End::Not(ended) => self.after(run, &steps, ended),
         };
+        if made
+            && let Verdict::Ended { state, failure: Some(failure), .. } = &mut verdict
+            && matches!(state, EndState::Failed | EndState::Cancelled)
+        {
+            (*state, failure.message) = (EndState::Uncertain, format!("{} {MADE_UNLINKED}", failure.message));
+        }
         if let Verdict::Ended { failure: Some(failure), .. } = &verdict
             && failure.kind == FailureKind::Unauthorized
             && let Some(refused) = ports.authorized_by()
@@ -122,6 +129,20 @@ impl Engine {
         self.write_verdict(&mut tx, run, verdict, Some(opened.known.row.id), finish.finished.as_ref()).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// Whether a push that ended without an id has carried something out at the provider for a record without a link: the
+    /// next push of that record would make it there once more.
+    async fn made_unlinked(&self, opened: &Opened, end: &End) -> Result<bool, EngineFault> {
+        let Request::Push { sends: Some(sends), .. } = &opened.request else { return Ok(false) };
+        let asks = match end {
+            // Where another link is in the way, the run is run again without it, and links what it made.
+            End::Not(Ended::Broke(failure)) => failure.code.as_deref() != Some(LINK_CONFLICT),
+            End::Not(_) => true,
+            End::Produced(Produced::Pushed(pushed)) => !matches!(pushed.as_slice(), [Pushed::Stored(_)]),
+            End::Produced(_) | End::Unchanged(_) | End::Abandoned => false,
+        };
+        Ok(asks && sends.known.is_none() && !sends.deletes() && self.journal(&opened.run).await?.has_carried_out())
     }
 
     /// The end, with `refs` of each event in it. Before any transaction is begun, for as long as it takes.
@@ -226,6 +247,9 @@ impl Engine {
         }
     }
 }
+
+const MADE_UNLINKED: &str = "The provider carried something out for this record all the same, and it is not linked. Look at \
+    the provider, and resolve this run: with what it is there (`external`), or it would be made once more.";
 
 /// Whether an answer may stand for a failure that is tried again.
 fn retried(produced: &Produced) -> bool {

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::Engine;
-use crate::connections::{ConnectionError, carried_through, fillable, refuse_ended};
+use crate::connections::{ConnectionError, carried_through, fillable, patiently, refuse_ended};
 use crate::fault::EngineFault;
 
 pub use self::access::{Access, Reach};
@@ -192,7 +192,7 @@ impl Engine {
             match engine.authorize_with_fields(tenant, connection, fields, webhook_secret).await {
                 Ok(_) => engine.connected(&session).await,
                 Err(error) => {
-                    engine.give_back(&session, used_ms).await?;
+                    engine.give_back(&session, used_ms).await;
                     Err(error.into())
                 }
             }
@@ -233,11 +233,17 @@ impl Engine {
         Ok(now_ms)
     }
 
-    /// The link may be used again, from its beginning.
-    async fn give_back(&self, session: &Session, used_ms: u64) -> Result<(), ConnectError> {
-        let mut tx = self.inner.store.system().await?;
-        tx.give_session_back(session.id, used_ms).await?;
-        Ok(tx.commit().await?)
+    /// The link may be used again, from its beginning. Where the store does not take that, the person still has to learn
+    /// why nothing came of it.
+    async fn give_back(&self, session: &Session, used_ms: u64) {
+        let given_back = patiently(|| async {
+            let mut tx = self.inner.store.system().await?;
+            tx.give_session_back(session.id, used_ms).await?;
+            Ok(tx.commit().await?)
+        });
+        if let Err(error) = given_back.await {
+            tracing::warn!(connection.id = %session.connection, %error, "a link of which nothing came stays used up");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::Engine;
 use crate::checks::Declared;
-use crate::credentials::{AUTHORIZATION, Meta, WEBHOOK_SECRET, single};
+use crate::credentials::{AUTHORIZATION, LOOK_AGAIN, Meta, WEBHOOK_SECRET, single};
 use crate::fault::{EngineFault, json, stored};
 use crate::schema::InvalidField;
 use crate::settle::{cancelled_in_doubt, disconnected};
@@ -99,6 +99,8 @@ fn unguessable() -> String {
 }
 
 const CONCURRENCY: u32 = 8;
+/// How often a busy store is asked again: a person's consent cannot be had twice.
+const PATIENCE: usize = 5;
 /// Of one unit: nobody else writes meanwhile.
 const CANCELLED_AT_ONCE: u32 = 1_000;
 
@@ -324,6 +326,23 @@ impl Engine {
 
 fn not_found(error: StoreError) -> ConnectionError {
     if error.is_not_found() { ConnectionError::NotFound } else { EngineFault::from(error).into() }
+}
+
+/// Does a unit again where the store was busy, a few times.
+pub(crate) async fn patiently<T, F>(unit: impl Fn() -> F) -> Result<T, ConnectionError>
+where
+    F: Future<Output = Result<T, ConnectionError>>,
+{
+    let mut patience = PATIENCE;
+    loop {
+        match unit().await {
+            Err(ConnectionError::Fault(EngineFault::Store(error))) if error.is_retryable() && patience > 0 => {
+                patience -= 1;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Goes on also when nobody waits for it any more: what a person gave cannot be asked for twice, and what was begun here

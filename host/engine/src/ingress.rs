@@ -5,7 +5,7 @@
 //! - What does not verify leaves nothing but a count. What verifies is on disk before the provider hears 2xx.
 //! - A guest gets only its own connection's part.
 //! - What one request makes the host keep is bounded ([`MOST_PARTS`], [`MOST_BYTES`]), however its items and the
-//!   connections to their accounts multiply.
+//!   connections to their accounts multiply; and an account of many connections takes the room of nobody else's items.
 //!
 //! Who listens is remembered for about a second (`listeners.rs`).
 
@@ -21,12 +21,14 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::Engine;
+use crate::aside::aside;
 use crate::attempt::Request;
 use crate::fault::EngineFault;
 use crate::listeners::Listener;
 use crate::split::{Item, split, whole};
 
-/// Deliveries of one request, and bytes of them all. One that would be more is kept whole, and belongs to nobody.
+/// Deliveries of one request, and bytes of them all. An item that is too much for all its connections is one delivery, and
+/// belongs to nobody; so is a request whose items are too much without any.
 const MOST_PARTS: u32 = 1_000;
 const MOST_BYTES: usize = 16 << 20;
 
@@ -115,8 +117,8 @@ impl Engine {
         if let Some(reply) = echoed_body(&declared.handshake, body) {
             return Ok(Delivered { reply, new: Vec::new(), duplicates: 0 });
         }
-        let header = |name: &str| header(&inbound.headers, name);
-        let new = self.parts(&listener, &inbound, body, &split(declared, body, header)).await?;
+        let items = taken_apart(&listener, &inbound).await?;
+        let new = self.parts(&listener, &inbound, body, &items).await?;
         let accepted = self.inner.store.accept_deliveries(new).await?;
         self.inner.wake.notify_one();
         let mut delivered = Delivered { reply: reply(declared, &inbound), new: Vec::new(), duplicates: 0 };
@@ -161,18 +163,17 @@ impl Engine {
         let came = Arc::new(came(inbound));
         let delivery = |item: &Item, to| self.delivery(listener, &came, item, to);
         let accounts = self.connections_of(listener, items).await?;
-        let (mut parts, mut bytes) = (Vec::new(), 0);
-        for item in items {
+        let addressed = items.iter().map(|item| {
             let found = item.account.as_deref().and_then(|account| accounts.get(account)).map(Vec::as_slice);
-            let to: &[Option<To>] = found.unwrap_or(std::slice::from_ref(&listener.connection));
-            bytes += to.len() * (came.bytes() + item.body.len());
-            if parts.len() + to.len() > MOST_PARTS as usize || bytes > MOST_BYTES {
-                tracing::warn!(webhook.items = items.len(), "a webhook that is too much in parts is kept whole");
-                return Ok(vec![delivery(&whole(body), listener.connection)]);
-            }
-            parts.extend(to.iter().map(|to| (item, *to)));
+            (item, found.unwrap_or(std::slice::from_ref(&listener.connection)))
+        });
+        let mut addressed: Vec<Addressed<'_>> = addressed.collect();
+        if !keep_within_bounds(&mut addressed, came.bytes()) {
+            tracing::warn!(webhook.items = items.len(), "a webhook that is too much in items is kept whole");
+            return Ok(vec![delivery(&whole(body), listener.connection)]);
         }
-        Ok(parts.into_iter().map(|(item, to)| delivery(item, to)).collect())
+        let parts = addressed.into_iter().flat_map(|(item, to)| to.iter().map(move |to| (item, *to)));
+        Ok(parts.map(|(item, to)| delivery(item, to)).collect())
     }
 
     /// At an app's address: for each account among the items the connections to it, where there is any.
@@ -235,8 +236,53 @@ impl Engine {
     }
 }
 
+/// The items of a body, each read as often as its listener declares places in it.
+async fn taken_apart(listener: &Arc<Listener>, inbound: &Inbound) -> Result<Vec<Item>, EngineFault> {
+    let (listener, headers, body) = (Arc::clone(listener), inbound.headers.clone(), inbound.body.clone());
+    aside(body.len(), move || {
+        let body = std::str::from_utf8(&body).unwrap_or_default();
+        let header = |name: &str| header(&headers, name);
+        listener.webhook.as_ref().map_or_else(Vec::new, |declared| split(declared, body, header))
+    })
+    .await
+}
+
 /// A connection, and whose it is.
 type To = (TenantId, ConnectionId);
+
+/// An item, and whom it is for.
+type Addressed<'a> = (&'a Item, &'a [Option<To>]);
+
+/// Lets an item for which there is no room be nobody's. Answers false where the items are too much even so, each once.
+///
+/// Every item has a place, so that what an account of many connections takes is only what is left over; of that, whoever
+/// has the fewest takes first.
+fn keep_within_bounds(addressed: &mut [Addressed<'_>], came_bytes: usize) -> bool {
+    let bytes_of = |item: &Item| came_bytes + item.body.len();
+    let once: usize = addressed.iter().map(|(item, _)| bytes_of(item)).sum();
+    let (Some(mut parts), Some(mut bytes)) =
+        ((MOST_PARTS as usize).checked_sub(addressed.len()), MOST_BYTES.checked_sub(once))
+    else {
+        return false;
+    };
+    let mut fewest_first: Vec<_> = addressed.iter_mut().collect();
+    fewest_first.sort_by_key(|(_, to)| to.len());
+    let mut without_room = 0;
+    for (item, to) in fewest_first {
+        let more = to.len().saturating_sub(1);
+        match (parts.checked_sub(more), bytes.checked_sub(more * bytes_of(item))) {
+            (Some(parts_left), Some(bytes_left)) => (parts, bytes) = (parts_left, bytes_left),
+            _ => {
+                *to = &[None];
+                without_room += 1;
+            }
+        }
+    }
+    if without_room > 0 {
+        tracing::warn!(webhook.items = without_room, "items for too many connections are kept for nobody");
+    }
+    true
+}
 
 fn came(inbound: &Inbound) -> Came {
     Came {
@@ -290,6 +336,43 @@ fn reply(declared: &Webhook, inbound: &Inbound) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Items of so many bytes, for so many connections each: for how many they are kept.
+    fn kept(came_bytes: usize, wanted: &[(usize, usize)]) -> Option<Vec<usize>> {
+        let to = (TenantId::new(1), ConnectionId::new(1));
+        let items: Vec<_> = wanted.iter().map(|(bytes, _)| whole(&"x".repeat(*bytes))).collect();
+        let connections: Vec<_> = wanted.iter().map(|(_, count)| vec![Some(to); *count]).collect();
+        let mut addressed: Vec<_> = items.iter().zip(connections.iter().map(Vec::as_slice)).collect();
+        let fits = keep_within_bounds(&mut addressed, came_bytes);
+        assert!(addressed.iter().zip(&items).all(|((found, _), item)| std::ptr::eq(*found, item)), "in their order");
+        let routed = |to: &[Option<To>]| to.iter().flatten().count();
+        fits.then(|| addressed.iter().map(|(_, to)| routed(to)).collect())
+    }
+
+    /// Mutations: `keep_within_bounds`, without `sort_by_key`; false where one item does not fit.
+    #[test]
+    fn an_account_of_many_connections_takes_nobody_elses_room() {
+        assert_eq!(kept(0, &[(2, 1_001), (2, 1), (2, 1)]), Some(vec![0, 1, 1]));
+        assert_eq!(kept(0, &[(2, 990), (2, 12), (2, 1)]), Some(vec![0, 12, 1]));
+        assert_eq!(kept(0, &[(2, 900), (2, 50), (2, 900), (2, 3)]), Some(vec![900, 50, 0, 3]));
+        assert_eq!(kept(6 << 20, &[(1 << 10, 2), (1 << 10, 1)]), Some(vec![0, 1]), "12 MiB and 6");
+    }
+
+    /// What is nobody's is kept too, and counts.
+    ///
+    /// Mutations: `keep_within_bounds`, `parts` from `MOST_PARTS` on, whatever the items; `bytes` likewise.
+    #[test]
+    fn all_that_is_kept_of_a_request_has_an_end() {
+        let many = |first: usize, ones: usize| [vec![(2, first)], vec![(2, 1); ones]].concat();
+        let whose = |kept: Option<Vec<usize>>| kept.and_then(|kept| kept.first().copied());
+        assert_eq!(whose(kept(0, &many(901, 99))), Some(901));
+        assert_eq!(whose(kept(0, &many(902, 99))), Some(0));
+        assert_eq!(whose(kept(0, &many(900, 101))), Some(0));
+        assert_eq!(kept(0, &many(1, 1_000)), None);
+        assert_eq!(kept(MOST_BYTES / 2, &[(0, 2)]), Some(vec![2]));
+        assert_eq!(kept(MOST_BYTES / 2, &[(1, 2)]), Some(vec![0]));
+        assert_eq!(kept(MOST_BYTES / 2, &[(1, 1), (0, 1)]), None);
+    }
 
     #[test]
     fn what_proves_something_to_us_is_not_for_a_guest() {

@@ -25,6 +25,18 @@ pub(crate) struct Entry {
     pub answer: Option<Answered>,
 }
 
+impl Entry {
+    /// Whether it changed something at the provider, for all that is known: of what was carried out, too, the answer may
+    /// have been one that its guest cannot be given.
+    pub(crate) fn is_done(&self) -> bool {
+        let refused = self.answer.as_ref().is_some_and(|answer| match &answer.result {
+            Ok(response) => response.status >= 400,
+            Err(error) => !error.request_sent,
+        });
+        self.unsafe_request && !refused
+    }
+}
+
 /// An answer as the guest got it, and when.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Answered {
@@ -102,6 +114,13 @@ pub(crate) struct Journal {
     pub first_sent: BTreeMap<String, u64>,
     /// What the guest read of its own connection, by what it asked for. Both JSON.
     pub reads: BTreeMap<String, String>,
+}
+
+impl Journal {
+    /// Whether the provider is known to have carried something out.
+    pub(crate) fn has_carried_out(&self) -> bool {
+        self.entries.values().any(|entry| entry.answer.is_some() && entry.is_done())
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ mod schema;
 mod schema_cost;
 mod settle;
 mod split;
+mod turns;
 mod versions;
 mod views;
 mod waiting;
@@ -137,6 +138,8 @@ pub(crate) struct Inner {
     pub versions: versions::Versions,
     /// Whose documents are checked when.
     pub checks: checks::Checks,
+    /// Whose guests are asked outside runs when.
+    pub asides: turns::Turns,
     /// Rung when something may have become due.
     pub wake: Notify,
     /// How many running runs were cancelled here, for those who hold one: perhaps it is theirs. Other nodes hear of it at
@@ -157,6 +160,8 @@ pub(crate) struct Inner {
     pub stopping: CancellationToken,
 }
 
+/// Guests of one tenant that are asked outside runs at once.
+const ASIDES_OF_ONE: usize = 2;
 /// How long the store may take to show that it can be written.
 const PROBE_MS: u64 = 3_000;
 /// How long that is good for.
@@ -169,6 +174,9 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let Parts { store, vault, door, runtime, clock, config } = parts;
         let waiters = waiting::Waiters::new(config.waiters);
+        // The other half of what runs leave is for uploads.
+        let spare = usize::try_from(runtime.status().slots).unwrap_or(usize::MAX).saturating_sub(config.workers);
+        let asides = turns::Turns::new(spare.div_ceil(2).max(1), ASIDES_OF_ONE);
         let (effect_key, seed_key) = (vault.derive("effect"), vault.derive("seed"));
         let inner = Inner {
             store,
@@ -181,6 +189,7 @@ impl Engine {
             seed_key,
             versions: versions::remembered(),
             checks: checks::Checks::default(),
+            asides,
             wake: Notify::new(),
             cancels: watch::Sender::new(0),
             ended: broadcast::channel(ENDED_BACKLOG).0,

@@ -6,16 +6,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bulkhead_manifest::{EventId, Failure, FailureKind};
+use bulkhead_manifest::json_limits::check_digits;
+use bulkhead_manifest::{EventId, Failure, FailureKind, TenantId};
 use bulkhead_runtime::{ActOutcome, Asker, Facts, Invocation, Limits, Loaded, NoPorts, Operation, Produced, Stop};
 use bulkhead_store::{Event, Run};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Engine;
-use crate::aside::aside;
+use crate::aside::far_aside;
 use crate::fault::{EngineFault, stored};
-use crate::references;
+use crate::references::{self, Steps};
 
 /// The cause of a run that a route asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,12 +90,18 @@ impl Engine {
         let event = read.event(event).await?;
         let source = read.connection(event.connection).await?;
         let known = self.version(source.version).await?;
-        let schema = known.event(&event.name).map(|spec| spec.data.clone()).unwrap_or_default();
-        let then: Value = stored("an event's refs", &event.refs)?;
         let mut referred = Vec::new();
-        let data = event.data.clone();
-        let find = move || stored("an event's data", &data).map(|data: Value| references::find(&schema, &data));
-        let found = aside(event.data.len(), find).await??;
+        if !known.event_refers(&event.name) {
+            return Ok((event, referred));
+        }
+        let then: Value = stored("an event's refs", &event.refs)?;
+        let (name, data) = (event.name.clone(), event.data.clone());
+        let find = move || -> Result<_, EngineFault> {
+            let data: Value = stored("an event's data", &data)?;
+            let spec = known.event(&name);
+            Ok(spec.map_or_else(|| Ok(Vec::new()), |spec| Steps::default().find(&spec.data, &data)))
+        };
+        let found = far_aside(find).await??;
         // No event is kept that has more.
         for reference in found.map_err(|error| EngineFault::damaged("an event", error))? {
             let ours = if again {
@@ -116,21 +123,27 @@ impl Engine {
         clock_ms: u64,
     ) -> Result<Result<String, Failure>, EngineFault> {
         let answer = self.ask_jq("map", json!({ "filter": filter, "input": input }), clock_ms).await?;
+        let refused = |said: String, details| {
+            let message = format!("The route's mapping does not work for this event: {said}");
+            let failure = Failure::new(FailureKind::InvalidInput, message);
+            Err(Failure { code: Some("mapping".to_owned()), details, ..failure })
+        };
         Ok(match answer {
+            Ok(value) if check_digits(&value).is_err() => {
+                let said = "a number in it has more digits than a number can keep; make it a text (`tostring`)";
+                refused(said.to_owned(), None)
+            }
             Ok(value) => {
                 let value: Value = stored("a mapping's answer", &value)?;
                 Ok(value.get("output").cloned().unwrap_or(Value::Null).to_string())
             }
-            Err((said, details)) => {
-                let message = format!("The route's mapping does not work for this event: {said}");
-                let failure = Failure::new(FailureKind::InvalidInput, message);
-                Err(Failure { code: Some("mapping".to_owned()), details, ..failure })
-            }
+            Err((said, details)) => refused(said, details),
         })
     }
 
     /// What is wrong with a filter, before there is an event.
-    pub(crate) async fn wrong_with(&self, filter: &str) -> Result<Option<String>, EngineFault> {
+    pub(crate) async fn wrong_with(&self, tenant: TenantId, filter: &str) -> Result<Option<String>, EngineFault> {
+        let _turn = self.inner.asides.take(tenant).await?;
         let answer = self.ask_jq("compile", json!({ "filter": filter }), self.now_ms()).await?;
         Ok(answer.err().map(|(said, _)| said))
     }

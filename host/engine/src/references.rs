@@ -5,9 +5,10 @@
 //! - A record to push holds our ids. [`substitute`] puts the provider's ids in their place.
 //!
 //! Invariants: nothing is guessed: what is not linked is `null` in `refs`, and stops a push. A document has an end to its
-//! references, and to the work of finding them, whatever its schema says.
+//! references, and a run to the work of finding them, whatever its schemas say. Nothing here calls itself deeper than a
+//! document nests.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bulkhead_manifest::{Failure, FailureKind};
 use serde_json::{Map, Value};
@@ -23,24 +24,53 @@ pub(crate) struct Reference {
 }
 
 const ANNOTATION: &str = "x-bulkhead-ref";
-const DEEPEST: usize = 64;
 
 /// References of one document.
 pub(crate) const MOST: usize = 1_000;
-/// Values looked at, each once for every part of the schema that is about it.
+/// Parts of schemas looked at, each once for every value that it is about, in all documents of one run.
 const MOST_STEPS: usize = 2_000_000;
 
-/// It has more references than are taken, or is too large to be looked through.
+/// There are more references than are taken, or too much to be looked through.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {MOST} references")]
 pub(crate) struct TooMany;
 
-/// Every reference that `document` holds where `schema` declares one, in document order.
-pub(crate) fn find(schema: &Value, document: &Value) -> Result<Vec<Reference>, TooMany> {
-    let mut search =
-        Search { root: schema, at: String::new(), met: HashSet::new(), found: Vec::new(), steps: MOST_STEPS };
-    search.walk(schema, document, 0)?;
-    Ok(search.found)
+/// Whether there can be references in a document of this schema. What has none need not be looked through.
+pub(crate) fn declares(schema: &Value) -> bool {
+    let mut open = vec![schema];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(items) => open.extend(items),
+            Value::Object(fields) if fields.contains_key(ANNOTATION) => return true,
+            Value::Object(fields) => open.extend(fields.values()),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// What is left of the work that one run may make.
+pub(crate) struct Steps(usize);
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self(MOST_STEPS)
+    }
+}
+
+impl Steps {
+    fn take(&mut self, steps: usize) -> Result<(), TooMany> {
+        self.0 = self.0.checked_sub(steps).ok_or(TooMany)?;
+        Ok(())
+    }
+
+    /// Every reference that `document` holds where `schema` declares one, in document order.
+    pub(crate) fn find(&mut self, schema: &Value, document: &Value) -> Result<Vec<Reference>, TooMany> {
+        let (at, met, found, targets) = (String::new(), HashSet::new(), Vec::new(), HashMap::new());
+        let mut search = Search { root: schema, at, met, found, targets, steps: self };
+        search.walk(vec![schema], document)?;
+        Ok(search.found)
+    }
 }
 
 /// Why what has too many is not taken.
@@ -49,50 +79,61 @@ pub(crate) fn too_many(message: String) -> Failure {
     Failure { code: Some(code.to_owned()), ..Failure::new(FailureKind::Other(code.to_owned()), message) }
 }
 
-struct Search<'a> {
+struct Search<'a, 's> {
     root: &'a Value,
     /// JSON pointer to where it is.
     at: String,
     /// By pointer and stream: two parts of a schema may say the same.
     met: HashSet<(String, &'a str)>,
     found: Vec<Reference>,
-    /// How many are left.
-    steps: usize,
+    /// Where each `$ref` leads, by the part of the schema that holds it.
+    targets: HashMap<*const Value, Option<&'a Value>>,
+    steps: &'s mut Steps,
 }
 
-impl<'a> Search<'a> {
-    fn walk(&mut self, schema: &'a Value, document: &Value, depth: usize) -> Result<(), TooMany> {
-        if depth > DEEPEST {
-            return Ok(());
-        }
-        self.steps = self.steps.checked_sub(1).ok_or(TooMany)?;
-        if let Some(target) = schema.get("$ref").and_then(Value::as_str).and_then(|r| local(self.root, r)) {
-            self.walk(target, document, depth + 1)?;
-        }
-        for branch in ["allOf", "anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten() {
-            self.walk(branch, document, depth + 1)?;
-        }
-        if let (Some(stream), Some(id)) = (schema.get(ANNOTATION).and_then(Value::as_str), document.as_str()) {
-            self.meet(stream, id)?;
+impl<'a> Search<'a, '_> {
+    /// A value, and the parts of the schema that are about it.
+    fn walk(&mut self, parts: Vec<&'a Value>, document: &Value) -> Result<(), TooMany> {
+        let about = self.closure(parts)?;
+        for part in &about {
+            if let (Some(stream), Some(id)) = (part.get(ANNOTATION).and_then(Value::as_str), document.as_str()) {
+                self.meet(stream, id)?;
+            }
         }
         match document {
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    if let Some(inner) = schema.get("properties").and_then(|p| p.get(name)) {
-                        self.step(inner, value, &escape(name), depth)?;
-                    }
+                    self.steps.take(about.len())?;
+                    let inner = about.iter().filter_map(|part| part.get("properties")?.get(name)).collect();
+                    self.step(inner, value, &escape(name))?;
                 }
             }
             Value::Array(items) => {
-                if let Some(inner) = schema.get("items") {
-                    for (index, value) in items.iter().enumerate() {
-                        self.step(inner, value, &index.to_string(), depth)?;
-                    }
+                let inner: Vec<_> = about.iter().filter_map(|part| part.get("items")).collect();
+                for (index, value) in items.iter().enumerate() {
+                    self.step(inner.clone(), value, &index.to_string())?;
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// These parts and all that they lead to at the same place, each once, however many ways lead there.
+    fn closure(&mut self, mut open: Vec<&'a Value>) -> Result<Vec<&'a Value>, TooMany> {
+        let (mut seen, mut about) = (HashSet::new(), Vec::new());
+        while let Some(part) = open.pop() {
+            self.steps.take(1)?;
+            if !seen.insert(std::ptr::from_ref(part)) {
+                continue;
+            }
+            about.push(part);
+            let root = self.root;
+            let follow = || part.get("$ref").and_then(Value::as_str).and_then(|reference| local(root, reference));
+            open.extend(*self.targets.entry(std::ptr::from_ref(part)).or_insert_with(follow));
+            open.extend(["allOf", "anyOf", "oneOf"].iter().filter_map(|key| part.get(key)?.as_array()).flatten());
+        }
+        Ok(about)
     }
 
     fn meet(&mut self, stream: &'a str, id: &str) -> Result<(), TooMany> {
@@ -105,11 +146,14 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn step(&mut self, schema: &'a Value, document: &Value, token: &str, depth: usize) -> Result<(), TooMany> {
+    fn step(&mut self, parts: Vec<&'a Value>, document: &Value, token: &str) -> Result<(), TooMany> {
+        if parts.is_empty() {
+            return Ok(());
+        }
         let before = self.at.len();
         self.at.push('/');
         self.at.push_str(token);
-        self.walk(schema, document, depth + 1)?;
+        self.walk(parts, document)?;
         self.at.truncate(before);
         Ok(())
     }
@@ -163,6 +207,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn find(schema: &Value, document: &Value) -> Result<Vec<Reference>, TooMany> {
+        Steps::default().find(schema, document)
+    }
 
     fn invoice_schema() -> Value {
         json!({
@@ -219,12 +267,35 @@ mod tests {
         assert_eq!(find(&schema, &document(MOST + 1)), Err(TooMany));
     }
 
-    /// Mutation: `walk`, without `steps`.
+    /// Mutation: `closure`, without `steps`.
     #[test]
     fn looking_for_references_has_an_end() {
         let schema = json!({ "items": { "anyOf": vec![json!({ "type": "string" }); 1_000] } });
         let document = |count| Value::from(vec!["a"; count]);
         assert_eq!(find(&schema, &document(1_000)), Ok(Vec::new()));
         assert_eq!(find(&schema, &document(3_000)), Err(TooMany));
+    }
+    /// Ninety-five to the power of three ways lead to one place; and of one run all documents share what there is.
+    ///
+    /// Mutations: `closure`, without `seen`; `find`, new steps for each document.
+    #[test]
+    fn what_many_ways_lead_to_is_looked_at_once() {
+        let next = |level: usize| json!({ "allOf": vec![json!({ "$ref": format!("#/$defs/{level}") }); 95] });
+        let reference = json!({ "x-bulkhead-ref": "s" });
+        let defs = json!({ "1": next(2), "2": next(3), "3": reference });
+        let schema = json!({ "$defs": defs, "$ref": "#/$defs/1" });
+        let mut steps = Steps::default();
+        let found = steps.find(&schema, &json!("a")).unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(steps.0 > MOST_STEPS - 1_000, "{}", MOST_STEPS - steps.0);
+        let left = steps.0;
+        steps.find(&schema, &json!("a")).unwrap();
+        assert_eq!(left - steps.0, MOST_STEPS - left);
+    }
+
+    #[test]
+    fn a_schema_without_references_is_known_by_that() {
+        assert!(declares(&invoice_schema()));
+        assert!(!declares(&json!({ "properties": { "a": { "items": [{ "type": "string" }] } } })));
     }
 }

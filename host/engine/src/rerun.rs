@@ -11,7 +11,7 @@ use crate::Engine;
 use crate::attempt::Request;
 use crate::calls::CallError;
 use crate::fault::EngineFault;
-use crate::journal::{Entry, Journal};
+use crate::journal::Journal;
 use crate::mapping::is_routed;
 use crate::views::RunView;
 
@@ -19,8 +19,13 @@ impl Engine {
     /// Puts a failed run back in line, for as long as a new one has.
     pub async fn run_again(&self, tenant: TenantId, run: RunId) -> Result<RunView, CallError> {
         let row = self.run_row(tenant, run).await?;
-        let not_failed =
-            |row: &Run| CallError::WrongState { state: row.state.as_str(), verb: "run again: only a failed one can" };
+        let not_failed = |row: &Run| {
+            let verb = match row.state {
+                RunState::Uncertain => "run again: resolve it first",
+                _ => "run again: only a failed one can",
+            };
+            CallError::WrongState { state: row.state.as_str(), verb }
+        };
         if row.state != RunState::Failed {
             return Err(not_failed(&row));
         }
@@ -74,19 +79,9 @@ impl Engine {
 /// What is asked anew: all that was asked after the last call in which something was carried out, and what was refused
 /// in that one.
 fn asked_anew(journal: &Journal) -> Anew {
-    let done = journal.entries.iter().rfind(|(_, entry)| is_done(entry)).map_or(0, |((seq, _), _)| *seq);
-    let of_that_call = journal.entries.iter().filter(|((seq, _), entry)| *seq == done && !is_done(entry));
+    let done = journal.entries.iter().rfind(|(_, entry)| entry.is_done()).map_or(0, |((seq, _), _)| *seq);
+    let of_that_call = journal.entries.iter().filter(|((seq, _), entry)| *seq == done && !entry.is_done());
     Anew { after: Some(done), places: of_that_call.map(|(place, _)| *place).collect() }
-}
-
-/// Whether it changed something at the provider, for all that is known: of what was carried out, too, the answer may have
-/// been one that its guest cannot be given.
-fn is_done(entry: &Entry) -> bool {
-    let refused = entry.answer.as_ref().is_some_and(|answer| match &answer.result {
-        Ok(response) => response.status >= 400,
-        Err(error) => !error.request_sent,
-    });
-    entry.unsafe_request && !refused
 }
 
 /// The input that the run was queued with.
@@ -107,7 +102,7 @@ mod tests {
     use bulkhead_runtime::{HttpError, HttpErrorKind, HttpResponse};
 
     use super::*;
-    use crate::journal::Answered;
+    use crate::journal::{Answered, Entry};
 
     fn entry(unsafe_request: bool, status: Option<u16>) -> Entry {
         let response = |status| HttpResponse { status, headers: Vec::new(), body: Default::default() };
@@ -121,7 +116,7 @@ mod tests {
         Entry { answer: Some(Answered { result: Err(error), at_ms: 0 }), ..entry(true, None) }
     }
 
-    /// Mutations: `is_done`, take a refusal for done, a lost answer for a refusal, or an unanswered request for not done;
+    /// Mutations: host/engine/src/journal.rs, `is_done`, take a refusal for done, a lost answer for a refusal, or an unanswered request for not done;
     /// `asked_anew`, leave out the places.
     #[test]
     fn what_is_run_again_asks_for_all_that_was_not_done() {

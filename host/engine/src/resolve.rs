@@ -3,9 +3,11 @@
 //! Invariant: "send again" sends nothing again that is known to be done. It is about the requests in question
 //! ([`in_question`]); everything else is answered from the journal.
 
+use std::collections::BTreeSet;
+
 use bulkhead_manifest::{Failure, RunId, TenantId};
 use bulkhead_runtime::External;
-use bulkhead_store::{Cancelled, EndState, Reopen, Run, RunState, Step, Stopped};
+use bulkhead_store::{Cancelled, ConnectionStatus, EndState, Reopen, Run, RunState, Step, Stopped};
 
 use crate::Engine;
 use crate::calls::CallError;
@@ -19,7 +21,7 @@ pub enum Verdict {
     /// The effect is there at the provider; of a push, as what.
     Happened { external: Option<External> },
     /// It is not: send again. Which requests, by `seq` and `sub`; without them what has no answer, or was refused.
-    SendAgain { requests: Vec<(u32, u32)> },
+    SendAgain { requests: BTreeSet<(u32, u32)> },
 }
 
 impl Engine {
@@ -45,6 +47,11 @@ impl Engine {
                 tx.settle_uncertain(run, EndState::Succeeded, None).await?;
             }
             Verdict::SendAgain { requests } => {
+                // Nothing could be sent, and the doubt would be gone.
+                let status = tx.connection(row.connection).await?.status;
+                if status == ConnectionStatus::Disconnected {
+                    return Err(CallError::NotActive { status });
+                }
                 let steps = tx.steps(run, row.leg).await?;
                 let named = |step: &&Step| requests.contains(&(step.seq, step.sub));
                 let anew = match requests.len() {

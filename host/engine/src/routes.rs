@@ -127,6 +127,8 @@ impl Engine {
             created_ms: self.now_ms(),
         };
         let mut tx = self.inner.store.tenant(tenant).await?;
+        // Of those that are made at once, each counts the ones before it.
+        tx.hold_connection(row.source).await?;
         if tx.route_count(row.source, &row.event_name).await? >= MOST_ROUTES as u64 {
             return Err(RouteError::TooManyRoutes { event: row.event_name });
         }
@@ -144,7 +146,7 @@ impl Engine {
             let connector = known.manifest.connector.title.clone();
             return Err(RouteError::UnknownAction { step, connector, action: new.action, known: names });
         }
-        if let Some(message) = self.wrong_with(&new.mapping).await? {
+        if let Some(message) = self.wrong_with(tenant, &new.mapping).await? {
             return Err(RouteError::Mapping { step, message });
         }
         Ok(Step { connection: new.connection, action: new.action, mapping: new.mapping })

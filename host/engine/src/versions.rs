@@ -3,6 +3,7 @@
 //! Invariants: a version never changes (it is its digest), so nothing here is ever invalidated; all that is kept has a
 //! weight, and together they have a bound.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bulkhead_manifest::{ActionSpec, Approved, Ask, Descriptor, EventSpec, Grant, Manifest, StreamSpec, VersionId};
@@ -12,6 +13,7 @@ use bulkhead_store::{Connection, Version};
 use crate::Engine;
 use crate::checks::Schemas;
 use crate::fault::{EngineFault, stored};
+use crate::references::declares;
 use crate::schema::PATTERN_MEMORY;
 use crate::schema_cost::patterns;
 
@@ -23,6 +25,8 @@ pub(crate) struct Known {
     pub descriptor: Descriptor,
     /// Compiled when they are first needed.
     pub schemas: Schemas,
+    /// Events, and streams, whose schemas declare references.
+    referring: [BTreeSet<String>; 2],
 }
 
 impl Known {
@@ -32,7 +36,10 @@ impl Known {
         let descriptor =
             Descriptor::parse(&row.descriptor).map_err(|e| EngineFault::damaged("a stored descriptor", e))?;
         let schemas = Schemas::of(&manifest, &descriptor);
-        Ok(Self { digest: Digest::from_bytes(row.digest), manifest, descriptor, schemas, row })
+        let events = descriptor.events.iter().filter(|event| declares(&event.data)).map(|event| event.name.clone());
+        let streams = descriptor.streams.iter().filter(|stream| declares(&stream.record));
+        let referring = [events.collect(), streams.map(|stream| stream.name.clone()).collect()];
+        Ok(Self { digest: Digest::from_bytes(row.digest), manifest, descriptor, schemas, referring, row })
     }
 
     /// What a connection by this version may do: what it asks for, as far as it was approved.
@@ -49,6 +56,16 @@ impl Known {
 
     pub(crate) fn event(&self, name: &str) -> Option<&EventSpec> {
         self.descriptor.events.iter().find(|event| event.name == name)
+    }
+
+    /// Whether events of this name may refer to records.
+    pub(crate) fn event_refers(&self, name: &str) -> bool {
+        self.referring[0].contains(name)
+    }
+
+    /// Whether records of this stream may refer to others.
+    pub(crate) fn stream_refers(&self, name: &str) -> bool {
+        self.referring[1].contains(name)
     }
 
     pub(crate) fn stream(&self, name: &str) -> Option<&StreamSpec> {
@@ -93,12 +110,13 @@ impl Engine {
         Ok(known)
     }
 
-    /// The version's artifact, compiled again from the stored component where this machine does not have it.
+    /// The version's artifact, compiled again from the stored component where this machine does not have it whole.
     pub(crate) async fn loaded(&self, digest: &Digest) -> Result<Loaded, EngineFault> {
         let runtime = &self.inner.runtime;
         match runtime.load(digest).await {
             Ok(loaded) => return Ok(loaded),
-            Err(LoadError::Missing { .. } | LoadError::Stale { .. }) => {}
+            // What somebody damaged is not loaded, and not left there either: the component itself is in the store.
+            Err(LoadError::Missing { .. } | LoadError::Stale { .. } | LoadError::Tampered { .. }) => {}
             Err(error) => {
                 return Err(EngineFault::Unloadable { digest: digest.to_string(), problem: error.to_string() });
             }

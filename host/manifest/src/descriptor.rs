@@ -361,6 +361,8 @@ mod tests {
             refusal(&json!({"actions": [action("a", &remote)]})),
             "the input of `a` refers to `https://example.com/schema`: a `$ref` has to start with `#`"
         );
+        let dynamic = json!({"$dynamicRef": "other#a"});
+        assert!(refusal(&json!({"actions": [action("a", &dynamic)]})).contains("refers to `other#a`"));
         assert_eq!(refusal(&json!({"actions": [action("a", &json!(3))]})), "the input of `a` is not a JSON Schema");
         let unknown = json!({"properties": {"customer": {"x-bulkhead-ref": "customers"}}});
         assert_eq!(

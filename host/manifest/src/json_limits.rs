@@ -1,6 +1,7 @@
-//! How deep a JSON text nests, found without building anything.
+//! How deep a JSON text nests, and whether its numbers can be kept, found without building anything.
 //!
-//! Asked before a parser sees the text: a parser that recurses must not be the first to find out.
+//! Asked before a parser sees the text: a parser that recurses must not be the first to find out, and one that rounds does
+//! not say so.
 
 /// How deep JSON may nest everywhere in the product.
 pub const MAX_DEPTH: usize = 64;
@@ -15,26 +16,22 @@ pub struct TooDeep {
     pub at: usize,
 }
 
+/// A number cannot be kept as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the number at byte {at} has more digits than a number can keep; give it as a text")]
+pub struct TooPrecise {
+    /// Where its first digit stands, from 0.
+    pub at: usize,
+}
+
 /// Checks that brackets nest at most `max` deep. Says nothing about whether the text is JSON.
 ///
 /// # Errors
 /// Where it nests deeper.
 pub fn check_depth(text: &str, max: usize) -> Result<(), TooDeep> {
     let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
+    for (at, byte) in outside_texts(text) {
         match byte {
-            b'"' => in_string = true,
             b'[' | b'{' => {
                 depth += 1;
                 if depth > max {
@@ -46,6 +43,62 @@ pub fn check_depth(text: &str, max: usize) -> Result<(), TooDeep> {
         }
     }
     Ok(())
+}
+
+/// Checks that each number is the same after it was read as an integer of 64 bits or a double, and written again. Says
+/// nothing about whether the text is JSON.
+///
+/// # Errors
+/// Where one is another afterwards.
+pub fn check_digits(text: &str) -> Result<(), TooPrecise> {
+    let belongs = |found: char| found.is_ascii_digit() || matches!(found, '.' | 'e' | 'E' | '+' | '-');
+    let (mut past, mut negative) = (0, false);
+    for (at, byte) in outside_texts(text) {
+        if at >= past && byte.is_ascii_digit() {
+            let rest = text.get(at..).unwrap_or_default();
+            let number = rest.split(|found| !belongs(found)).next().unwrap_or_default();
+            past = at + number.len();
+            // Whatever has no more digits is kept by both.
+            let is_short = number.len() <= f64::DIGITS as usize;
+            let is_whole =
+                || number.parse::<u64>().is_ok() && (!negative || format!("-{number}").parse::<i64>().is_ok());
+            if !is_short && !is_whole() && !survives(number) {
+                return Err(TooPrecise { at });
+            }
+        }
+        negative = byte == b'-';
+    }
+    Ok(())
+}
+
+/// Whether a double is written with the digits that it was read from.
+fn survives(number: &str) -> bool {
+    number.parse::<f64>().is_ok_and(|read| significant(&format!("{read:e}")) == significant(number))
+}
+
+/// The digits of a number, without those that only say where its point stands.
+fn significant(number: &str) -> String {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').to_owned()
+}
+
+/// The bytes that stand in no text of the document, and where.
+fn outside_texts(text: &str) -> impl Iterator<Item = (usize, u8)> {
+    let (mut within, mut escaped) = (false, false);
+    text.bytes().enumerate().filter(move |(_, byte)| {
+        if !within {
+            within = *byte == b'"';
+            return !within;
+        }
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => within = false,
+            _ => {}
+        }
+        false
+    })
 }
 
 #[cfg(test)]
@@ -79,6 +132,34 @@ mod tests {
     #[test]
     fn brackets_that_were_never_opened_do_not_make_room() {
         assert_eq!(check_depth("]]]][[", 1), Err(TooDeep { max: 1, at: 5 }));
+    }
+
+    /// Mutation: `check_digits`, without `survives`.
+    #[test]
+    fn a_number_that_would_become_another_is_named() {
+        for kept in [
+            "18446744073709551615",
+            "-9223372036854775808",
+            "0.1",
+            "1.10",
+            "1e22",
+            "100000000000000000000000",
+            "0.30000000000000004",
+            "1.7976931348623157e308",
+            "0000000000000000000000.5",
+            r#"{"123456789012345678901": 1}"#,
+        ] {
+            assert_eq!(check_digits(kept), Ok(()), "{kept}");
+        }
+        for (lost, at) in [
+            ("123456789012345678901", 0),
+            ("[1, -12345678901234567890]", 5),
+            ("0.1000000000000000055511151231257827", 0),
+            ("{\"a\": 1.234567890123456789}", 6),
+            ("0.12345678901234567", 0),
+        ] {
+            assert_eq!(check_digits(lost), Err(TooPrecise { at }), "{lost}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod descriptor;
 pub mod egress_match;
 pub mod failure;
 pub mod grant;
+pub mod headers;
 pub mod ids;
 pub mod json_limits;
 pub mod json_pointer;

@@ -10,11 +10,14 @@
 //!
 //! On disk: magic (4) ‖ digest (32) ‖ compatibility (32) ‖ length, big-endian (8) ‖ MAC (32) ‖ body.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::fs::{MemfdFlags, SealFlags, Timespec, Timestamps, UTIME_NOW, fcntl_add_seals, futimens, memfd_create};
@@ -60,6 +63,24 @@ pub enum ArtifactFault {
     Io(#[from] io::Error),
 }
 
+/// How the name of what is not finished begins.
+const UNFINISHED: &[u8] = b".unfinished-";
+/// No compilation takes longer; where several processes share the directory, what is younger may be another's.
+const ABANDONED: Duration = Duration::from_secs(3_600);
+
+/// Removes what compilations left that came to no end.
+fn remove_abandoned(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let is_unfinished = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(UNFINISHED));
+        let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+        if is_unfinished && found.is_file() && found.modified()?.elapsed().is_ok_and(|age| age > ABANDONED) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Where artifacts are kept, and what makes one ours.
 pub(crate) struct Artifacts {
     dir: PathBuf,
@@ -93,6 +114,7 @@ impl Sealed {
 impl Artifacts {
     pub(crate) fn open(dir: PathBuf, key: [u8; 32], compatibility: [u8; 32], most: Most) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        remove_abandoned(&dir)?;
         Ok(Self { dir, key, compatibility, most })
     }
 
@@ -102,7 +124,7 @@ impl Artifacts {
 
     /// Begins an artifact: bytes go in as they come out of the compiler.
     pub(crate) fn begin(&self, digest: Digest) -> io::Result<Unfinished> {
-        let mut file = NamedTempFile::new_in(&self.dir)?;
+        let mut file = tempfile::Builder::new().prefix(OsStr::from_bytes(UNFINISHED)).tempfile_in(&self.dir)?;
         file.write_all(&[0; HEADER])?;
         Ok(Unfinished { file, mac: self.mac(&digest, &self.compatibility), digest, length: 0 })
     }

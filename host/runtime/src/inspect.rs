@@ -26,6 +26,8 @@ const MAX_MANIFEST: usize = 256 * 1024;
 const MAX_NAME: usize = 200;
 /// So many foreign exports are listed, and so many names stand in a refusal.
 const MAX_LISTED: usize = 100;
+/// Imports, and exports, of a component.
+const MOST_NAMES: usize = 1_000;
 
 /// What an upload may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,11 @@ pub enum UploadError {
         /// The versions of that interface that are offered, if any.
         versions: Vec<String>,
     },
+    /// It imports or exports more than any toolchain writes.
+    #[error(
+        "the component has more than {MOST_NAMES} imports or exports: build it against a world of bulkhead:connector"
+    )]
+    TooManyNames,
     /// It makes more core instances than a slot holds.
     #[error("the component makes {found} core instances; at most {limit} fit: link it into fewer modules")]
     TooManyCoreInstances {
@@ -166,6 +173,7 @@ impl UploadError {
             Self::Damaged { .. } => "component-damaged",
             Self::WrongWorld { .. } => "wrong-world",
             Self::UnknownImport { .. } => "unknown-import",
+            Self::TooManyNames => "too-many-names",
             Self::TooManyCoreInstances { .. } => "too-many-core-instances",
             Self::TooManyInstances { .. } => "too-many-instances",
             Self::UncountedInstances => "uncounted-instances",
@@ -251,12 +259,14 @@ fn read(wasm: &[u8]) -> Result<Found<'_>, UploadError> {
             Payload::ModuleSection { .. } => found.core_modules = found.core_modules.saturating_add(1),
             Payload::ComponentImportSection(imports) if depth == 1 => {
                 for import in imports {
-                    found.imports.push(import.map_err(damaged)?.name.name.to_owned());
+                    let import = import.map_err(damaged)?;
+                    note(&mut found.imports, import.name.name)?;
                 }
             }
             Payload::ComponentExportSection(exports) if depth == 1 => {
                 for export in exports {
-                    found.exports.push(export.map_err(damaged)?.name.name.to_owned());
+                    let export = export.map_err(damaged)?;
+                    note(&mut found.exports, export.name.name)?;
                 }
             }
             Payload::CustomSection(section) if depth == 1 && section.name() == MANIFEST_SECTION => {
@@ -267,6 +277,15 @@ fn read(wasm: &[u8]) -> Result<Found<'_>, UploadError> {
     }
     (found.makes, found.uncounted) = (instances.total(), instances.uncounted());
     Ok(found)
+}
+
+/// One more name. A few bytes of a component are a whole text here, so there is an end to it before anything is compared.
+fn note(names: &mut Vec<String>, name: &str) -> Result<(), UploadError> {
+    if names.len() == MOST_NAMES {
+        return Err(UploadError::TooManyNames);
+    }
+    names.push(name.to_owned());
+    Ok(())
 }
 
 fn damaged(fault: wasmparser::BinaryReaderError) -> UploadError {
@@ -343,6 +362,13 @@ mod tests {
         component(&format!(
             r#"(component {imports} (instance $i) (export "bulkhead:connector/descriptor@0.1.0" (instance $i)))"#
         ))
+    }
+
+    /// Mutation: `note`, without `MOST_NAMES`.
+    #[test]
+    fn so_many_imports_are_read() {
+        let imports: String = (0..=MOST_NAMES).map(|nth| format!(r#"(import "a{nth}" (instance))"#)).collect();
+        assert_eq!(refused(&with(&imports)), UploadError::TooManyNames);
     }
 
     #[test]

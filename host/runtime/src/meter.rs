@@ -120,8 +120,7 @@ mod tests {
         }
     }
 
-    /// Mutation: `thread_cpu_ns`, the monotonic clock, or the process's: what others compute meanwhile counts too. `poll`,
-    /// leave `began` as it was at the first: what passes between two polls does.
+    /// Mutation: `thread_cpu_ns`, the monotonic clock, or the process's: what others compute meanwhile counts too.
     #[test]
     fn work_counts_and_waiting_does_not() {
         let meter = Arc::new(Meter::default());
@@ -147,5 +146,21 @@ mod tests {
         assert_eq!(other.join().ok(), Some(true));
         let usage = meter.usage(std::time::Duration::ZERO);
         assert!((5..100).contains(&usage.cpu_ms), "{usage:?}");
+    }
+
+    /// Mutation: `poll`, leave `began` as it was at the first poll: what the thread does for others in between counts.
+    #[test]
+    fn what_its_thread_does_for_others_does_not_count() {
+        let meter = Arc::new(Meter::default());
+        let (other_is_done, waiting) = futures::channel::oneshot::channel();
+        let metered = Metered::new(waiting, Arc::clone(&meter));
+        let other = async move {
+            compute(100);
+            other_is_done.send(())
+        };
+        let (heard, told) = futures::executor::block_on(futures::future::join(metered, other));
+        assert!(heard.is_ok() && told.is_ok());
+        let usage = meter.usage(std::time::Duration::ZERO);
+        assert!(usage.cpu_ms < 50, "{usage:?}");
     }
 }

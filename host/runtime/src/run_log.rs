@@ -1,7 +1,7 @@
 //! What a run says about itself: lines from `log.write`, stdout and stderr, in one bounded list.
 //!
-//! Invariant: whatever a guest writes costs the host at most the run's log limit. Control characters never get in, so a
-//! line can be shown in a terminal or a page as it is. What does not fit is counted, not kept.
+//! Invariant: whatever a guest writes costs the host at most the run's log limit. Control characters never get into a
+//! message, so it can be shown in a terminal or a page as it is; fields are JSON. What does not fit is counted, not kept.
 
 use bulkhead_manifest::text::is_hidden;
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,9 @@
 //! Every path of the API is asked through [`Caller`] or [`Tenant`], which refuse a query that the path does not know.
 //! An operator's key acts for a tenant by naming it in `Bulkhead-Tenant`. Whatever a key may not see does not exist.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use axum::extract::FromRequestParts;
 use bulkhead_manifest::{KeyId, TenantId};
 use bulkhead_store::{Key, NewKey, Store, StoreError, SystemTx};
@@ -11,6 +14,7 @@ use http::request::Parts;
 use http::{StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinHandle;
 
 use crate::Desk;
 use crate::body::query;
@@ -182,7 +186,7 @@ async fn authenticated(parts: &Parts, desk: &Desk) -> Answer<Key> {
         .filter(|key| key.revoked_ms.is_none() && key.expires_ms.is_none_or(|end| end > now_ms))
         .ok_or_else(|| unauthorized("This API key is not known, has expired or was revoked."))?;
     if key.last_used_ms.is_none_or(|last| last.saturating_add(USED_TO_MS) <= now_ms) {
-        tokio::spawn(note_use(desk.engine.store().clone(), key.id, now_ms));
+        desk.uses.note(desk.engine.store(), key.id, now_ms);
     }
     Ok(key)
 }
@@ -190,15 +194,32 @@ async fn authenticated(parts: &Parts, desk: &Desk) -> Answer<Key> {
 /// How exactly a key's last use is known, milliseconds.
 const USED_TO_MS: u64 = 60_000;
 
-/// Beside the request: nobody waits for a note.
-async fn note_use(store: Store, key: KeyId, now_ms: u64) {
-    let noted = async {
-        let mut tx = store.system().await?;
-        tx.touch_key(key, now_ms).await?;
-        tx.commit().await
-    };
-    if let Err(error) = noted.await {
-        tracing::debug!(%error, "a key's use was not noted");
+/// The keys whose use is being noted: once each at a time, with however many requests they come.
+#[derive(Clone, Default)]
+pub(crate) struct Uses(Arc<Mutex<HashSet<KeyId>>>);
+
+impl Uses {
+    /// Beside the request: nobody waits for a note.
+    fn note(&self, store: &Store, key: KeyId, now_ms: u64) -> Option<JoinHandle<()>> {
+        if !self.under_way().insert(key) {
+            return None;
+        }
+        let (uses, store) = (self.clone(), store.clone());
+        Some(tokio::spawn(async move {
+            let noted = async {
+                let mut tx = store.system().await?;
+                tx.touch_key(key, now_ms).await?;
+                tx.commit().await
+            };
+            if let Err(error) = noted.await {
+                tracing::debug!(%error, "a key's use was not noted");
+            }
+            uses.under_way().remove(&key);
+        }))
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashSet<KeyId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -250,14 +271,33 @@ mod tests {
             let file = folder.path().join(name);
             Store::open(StoreConfig::new(format!("sqlite://{}", file.display()))).await.unwrap()
         };
-        let (late, first) = (open("late.db").await, open("first.db").await);
+        let (late, first, keyed) = (open("late.db").await, open("first.db").await, open("keyed.db").await);
         // What the other node did by now: it has settled that the key is its own, and has not yet made it.
         let mut other = late.system().await.unwrap();
         other.settled("first-key", "key_of_another_node").await.unwrap();
         other.commit().await.unwrap();
+        // Somebody has a key here, and nothing was ever settled.
+        operator_key(keyed.system().await.unwrap(), &vault, 1, "made otherwise").await.unwrap();
         let make =
             async |store: &Store| first_operator_key(store.system().await.unwrap(), &vault, 1).await.unwrap().is_some();
         assert_eq!((make(&late).await, make(&first).await, make(&first).await), (false, true, false));
+        assert!(!make(&keyed).await);
+    }
+
+    /// Mutations: `Uses::note`, whatever is under way; keep the key under way for ever.
+    #[tokio::test]
+    async fn a_keys_use_is_noted_once_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let store = Store::open(StoreConfig::new(format!("sqlite://{}", file.display()))).await.unwrap();
+        let (uses, key, other) = (Uses::default(), KeyId::new(1), KeyId::new(1));
+        let seat = store.system().await.unwrap();
+        let first = uses.note(&store, key, 1).unwrap();
+        assert!(uses.note(&store, key, 1).is_none(), "it waits for the seat already");
+        assert!(uses.note(&store, other, 1).is_some());
+        drop(seat);
+        first.await.unwrap();
+        assert!(uses.note(&store, key, 1).is_some(), "the next one is another");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What clients send: bodies, queries and places in the path, with problems that say where and what.
 //!
 //! Invariants: a body is not read before its handler asks for it, which is after it has asked who sends it; never more
-//! of it than it may have, and never longer than [`Clients::patience`](crate::Clients) allows.
+//! of it than it may have, and never longer than the crowd's patience allows.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bulkhead_manifest::json_limits::{MAX_DEPTH, check_depth};
+use bulkhead_manifest::json_limits::{MAX_DEPTH, check_depth, check_digits};
 use futures::StreamExt;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
@@ -95,7 +95,7 @@ impl<T> FromRequest<Desk> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, desk: &Desk) -> Answer<Self> {
-        Ok(Self { body: request.into_body(), patience: desk.clients.patience, kind: PhantomData })
+        Ok(Self { body: request.into_body(), patience: desk.crowd.patience(), kind: PhantomData })
     }
 }
 
@@ -123,6 +123,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
 fn json(bytes: &[u8]) -> Answer<&str> {
     let text = std::str::from_utf8(bytes).map_err(|error| invalid(format!("The body is not UTF-8: {error}.")))?;
     check_depth(text, MAX_DEPTH).map_err(|error| invalid(format!("The body: {error}.")))?;
+    check_digits(text).map_err(|error| invalid(format!("The body: {error}.")))?;
     Ok(text)
 }
 
@@ -193,6 +194,17 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+
+    /// Mutation: `read`, without the look at what came so far.
+    #[tokio::test]
+    async fn a_body_that_announces_no_length_has_an_end_too() {
+        let taken = async |bytes: usize| {
+            let pieces = futures::stream::iter(vec![Ok::<_, std::convert::Infallible>(vec![0_u8]); bytes]);
+            let read = read(Body::from_stream(pieces), 10, Duration::from_secs(60)).await;
+            read.map(|bytes| bytes.len()).map_err(|problem| problem.status())
+        };
+        assert_eq!([taken(10).await, taken(11).await], [Ok(10), Err(StatusCode::PAYLOAD_TOO_LARGE)]);
+    }
 
     /// Mutation: `end_after_refusal`, without the header; with it on every answer, or after every refusal.
     #[tokio::test]

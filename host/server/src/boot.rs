@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::auth::{first_operator_key, operator_key};
-use crate::clients::{self, Clients};
+use crate::clients::{self, Clients, Crowd};
 
 /// What a host is started with; the command line's `default.toml` explains each.
 pub struct Settings {
@@ -115,7 +115,9 @@ impl Host {
         let Self { engine, listener, workers, clients, shutdown, .. } = self;
         let stopping = engine.stopping();
         let finished = async {
-            let served = clients::serve(listener, crate::router(engine.clone(), clients), clients, stopping.clone());
+            let crowd = Crowd::new(clients);
+            let served =
+                clients::serve(listener, crate::router(engine.clone(), crowd.clone()), crowd, stopping.clone());
             let worked = async {
                 stopping.cancelled().await;
                 workers.drain().await;

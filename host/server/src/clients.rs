@@ -4,7 +4,8 @@
 //! - Nobody holds a place for nothing: who does not send a request's headers, or does not take an answer, in
 //!   [`Clients::patience`] is let go, and so is a connection that nobody uses. (A body's time is `body.rs`'s.)
 //! - There are never more connections than [`Clients::connections`]. Whoever comes then waits in the system's queue: not
-//!   for long where those who came before him do nothing, since in a crowd ([`CROWDED`]) there is less patience.
+//!   for long, whatever those who came before him do: in a crowd there is less patience ([`CROWDED`]), and a connection
+//!   ends after its answer.
 //! - Nobody sends a head of a request (its first line and its headers) that is longer than twice [`BUFFER`].
 //! - HTTP/1.1 alone: one request at a time on each connection, so that the number of connections bounds the requests.
 
@@ -14,6 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
+use http::{HeaderValue, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -39,16 +43,48 @@ impl Default for Clients {
     }
 }
 
+/// The places of those who are connected.
+#[derive(Debug, Clone)]
+pub(crate) struct Crowd {
+    clients: Clients,
+    places: Arc<Semaphore>,
+}
+
+impl Crowd {
+    pub(crate) fn new(clients: Clients) -> Self {
+        Self { clients, places: Arc::new(Semaphore::new(clients.connections)) }
+    }
+
+    /// For whatever a client has to send now.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.is_one() { CROWDED.min(self.clients.patience) } else { self.clients.patience }
+    }
+
+    fn is_one(&self) -> bool {
+        self.places.available_permits() < self.clients.connections / 2
+    }
+
+    /// Says that the connection ends with this answer, where others may wait for its place.
+    fn end(&self, mut response: Response) -> Response {
+        if self.is_one() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
 /// Of each connection, bytes. A head that fills it and goes on is refused; as much again may have come with its last part.
 const BUFFER: usize = 32 << 10;
-/// For the headers of a request, and for doing nothing, where more than half of the places were taken at the beginning.
+/// For what a client sends, and for doing nothing, where more than half of the places were taken at the beginning of it.
 const CROWDED: Duration = Duration::from_secs(5);
 /// After the system could not give another connection, such as for want of file descriptors.
 const BREATHE: Duration = Duration::from_millis(500);
 
 /// Serves until `stop`, then ends each connection after the request that is under way on it. Dropped, it ends them all.
-pub(crate) async fn serve(listener: TcpListener, router: Router, clients: Clients, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(clients.connections));
+pub(crate) async fn serve(listener: TcpListener, router: Router, crowd: Crowd, stop: CancellationToken) {
+    let (clients, places) = (crowd.clients, Arc::clone(&crowd.places));
+    let ending = crowd.clone();
+    let router = router.layer(map_response(move |response| std::future::ready(ending.end(response))));
     let mut open = JoinSet::new();
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).max_buf_size(BUFFER);
@@ -60,9 +96,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, clients: Client
         while open.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
-                let is_crowded = places.available_permits() < clients.connections / 2;
-                let patience = if is_crowded { CROWDED.min(clients.patience) } else { clients.patience };
-                builder.http1().header_read_timeout(patience);
+                builder.http1().header_read_timeout(crowd.patience());
                 let talk = talk(builder.clone(), stream, router.clone(), clients, stop.clone());
                 open.spawn(async move {
                     talk.await;
@@ -121,7 +155,7 @@ mod tests {
             .route("/never", get(std::future::pending::<&str>));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        (address, tokio::spawn(serve(listener, router, clients, stop.clone())))
+        (address, tokio::spawn(serve(listener, router, Crowd::new(clients), stop.clone())))
     }
 
     async fn sent(to: SocketAddr, bytes: &[u8]) -> TcpStream {
@@ -173,6 +207,32 @@ mod tests {
         assert_eq!(sent(address, REQUEST).await.read_u8().await.unwrap(), b'H');
     }
 
+    /// Mutations: `Crowd::end`, the answer as it is: who asks again and again keeps a place for ever; `Crowd::patience`, the
+    /// usual one for all.
+    #[tokio::test]
+    async fn in_a_crowd_a_connection_ends_after_its_answer() {
+        let clients = Clients { connections: 4, patience: Duration::from_secs(3_600) };
+        let crowd = Crowd::new(clients);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(async || "here"));
+        let _serving = tokio::spawn(serve(listener, router, crowd.clone(), CancellationToken::new()));
+        let mut first = [sent(address, REQUEST).await, sent(address, REQUEST).await];
+        for one in &mut first {
+            assert_eq!(one.read_u8().await.unwrap(), b'H');
+        }
+        let mut third = sent(address, b"GET / HT").await;
+        let mut fourth = sent(address, b"GET / HT").await;
+        while crowd.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(crowd.patience(), CROWDED);
+        third.write_all(b"TP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(until_closed(third).await.starts_with(b"HTTP/1.1 200"));
+        fourth.write_all(b"TP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(until_closed(fourth).await.starts_with(b"HTTP/1.1 200"));
+    }
+
     /// Mutation: `talk`, the stream itself in place of `Unread`.
     #[tokio::test]
     async fn who_does_not_take_an_answer_loses_the_place() {
@@ -181,6 +241,20 @@ mod tests {
         let _unread = sent(address, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await;
         let answered = until_closed(sent(address, REQUEST).await).await;
         assert!(answered.starts_with(b"HTTP/1.1 200"));
+    }
+
+    /// Mutation: `Unread::poll_shutdown`, without an end of `LINGER`.
+    #[tokio::test]
+    async fn who_goes_on_sending_what_was_refused_is_let_go() {
+        let (address, _serving) = start(Clients::default(), &CancellationToken::new()).await;
+        let mut endless = sent(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n").await;
+        endless.write_all(&[b'x'; 1 << 20]).await.unwrap();
+        let sending = async {
+            while endless.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(15), sending).await.unwrap();
     }
 
     /// Mutation: `talk`, without `graceful_shutdown`: the idle one is kept.

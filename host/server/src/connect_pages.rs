@@ -135,7 +135,7 @@ async fn submit(
         Ok(view) => view,
         Err(error) => return trouble(&error, by(&token, &error), &id),
     };
-    let given = match given(&headers, body, desk.clients.patience).await {
+    let given = match given(&headers, body, desk.crowd.patience()).await {
         Ok(given) => given,
         Err(status) => {
             return outcome(status, "Not connected", "This form did not arrive whole. Go back and send it again.");

@@ -41,7 +41,7 @@ async fn deliver(desk: Desk, to: Target, request: Request) -> Response {
     if let Err(refused) = desk.engine.listens(&to).await {
         return refuse(refused);
     }
-    let body = match body::read(body, LARGEST_WEBHOOK, desk.clients.patience).await {
+    let body = match body::read(body, LARGEST_WEBHOOK, desk.crowd.patience()).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };

@@ -35,6 +35,7 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 pub use boot::{BootError, Host, Settings, new_operator_key};
 pub use bulkhead_engine::{CompilerCommand, DevUpstream, PublishError, SystemClock, examine};
 pub use clients::Clients;
+use clients::Crowd;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -42,14 +43,15 @@ pub(crate) struct Desk {
     pub engine: Engine,
     /// Mixed into the hash of every API key, so that a stolen table cannot be searched.
     pub pepper: Arc<Secret>,
-    pub clients: Clients,
+    pub uses: auth::Uses,
+    pub crowd: Crowd,
     pub uploads: Arc<uploads::Uploads>,
 }
 
 /// The whole server as a service.
-pub(crate) fn router(engine: Engine, clients: Clients) -> Router {
+pub(crate) fn router(engine: Engine, crowd: Crowd) -> Router {
     let pepper = Arc::new(auth::pepper(engine.vault()));
-    let desk = Desk { engine, pepper, clients, uploads: Arc::default() };
+    let desk = Desk { engine, pepper, uses: auth::Uses::default(), crowd, uploads: Arc::default() };
     let within = |limit| from_fn_with_state(limit, deadline::within);
     // The outermost first. One stack, not a layer on a layer: a router boxes each of those, and clones it per request.
     let around = ServiceBuilder::new()
@@ -78,9 +80,9 @@ pub(crate) fn router(engine: Engine, clients: Clients) -> Router {
 
 /// Serves until `stop` completes, then finishes what is under way.
 pub async fn serve(listener: TcpListener, engine: Engine, stop: impl Future<Output = ()> + Send + 'static) {
-    let (clients, stopping) = (Clients::default(), CancellationToken::new());
+    let (crowd, stopping) = (Crowd::new(Clients::default()), CancellationToken::new());
     let stopped = stopping.clone();
-    tokio::join!(clients::serve(listener, router(engine, clients), clients, stopping), async {
+    tokio::join!(clients::serve(listener, router(engine, crowd.clone()), crowd, stopping), async {
         stop.await;
         stopped.cancel();
     });

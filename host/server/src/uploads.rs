@@ -68,6 +68,15 @@ mod tests {
 
     use super::*;
 
+    /// Mutation: `place`, without `PATIENCE`.
+    #[tokio::test(start_paused = true)]
+    async fn who_gets_no_place_is_told_to_come_again() {
+        let uploads = Uploads::default();
+        let _first = uploads.place(None).await.unwrap();
+        let second = tokio::time::timeout(2 * PATIENCE, uploads.place(None)).await.unwrap();
+        assert_eq!(second.err().map(|problem| problem.status()), Some(StatusCode::SERVICE_UNAVAILABLE));
+    }
+
     /// Mutation: `wait`, without the uploader's own.
     #[tokio::test]
     async fn one_uploader_has_one_place_and_all_have_four() {

@@ -13,8 +13,9 @@ catalogue! { "attempts";
     LAST_OUTCOMES = "SELECT outcome FROM attempts WHERE tenant_id = $1 AND run_id = $2 ORDER BY number DESC LIMIT $3";
     UNCERTAIN = "SELECT id FROM runs WHERE tenant_id = $1 AND connection_id = $2 AND lane = $3 AND state = 'uncertain'
             AND id <> $4 LIMIT 1";
+    /// By the lane: what is `IS TRUE` is looked up in no index, so nobody walks through all that the connection has queued.
     HURRY = "UPDATE runs SET run_at_ms = $4 WHERE tenant_id = $1 AND connection_id = $2 AND lane = $3
-            AND finished_ms IS NULL AND state = 'queued' AND run_at_ms > $4";
+            AND finished_ms IS NULL AND (state = 'queued') IS TRUE AND run_at_ms > $4";
     SET_QUEUED_INPUT = "UPDATE runs SET input = $3 WHERE tenant_id = $1 AND id = $2 AND state = 'queued'";
 }
 

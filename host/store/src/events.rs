@@ -37,7 +37,7 @@ catalogue! { "events";
             ORDER BY id DESC LIMIT $3");
     LIST_OF_CONNECTION = concat!("SELECT ", event_columns!(), " FROM events
             WHERE tenant_id = $1 AND connection_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
-    OF_RUN = concat!("SELECT ", event_columns!(), " FROM events WHERE tenant_id = $1 AND run_id = $2 ORDER BY id");
+    OF_RUN = "SELECT id FROM events WHERE tenant_id = $1 AND run_id = $2 ORDER BY id";
 }
 
 /// Something a connector reports.
@@ -166,12 +166,13 @@ impl TenantRead {
         Ok(Part { more: rows.len() < sizes.len(), rows })
     }
 
-    /// What a run reported, in order.
+    /// What a run reported, by id, in order.
     ///
     /// # Errors
     /// The database's.
-    pub async fn events_of_run(&mut self, run: RunId) -> Result<Vec<Event>> {
+    pub async fn events_of_run(&mut self, run: RunId) -> Result<Vec<EventId>> {
         let tenant = self.tenant();
-        self.unit.all(&OF_RUN, bind![tenant, run]).await
+        let ids: Vec<(EventId,)> = self.unit.all(&OF_RUN, bind![tenant, run]).await?;
+        Ok(ids.into_iter().map(|(id,)| id).collect())
     }
 }

@@ -40,10 +40,7 @@ catalogue! { "runs";
             WHERE tenant_id = $1 AND connection_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
     LIST_ENDED_OF_CONNECTION = concat!("SELECT ", listed_columns!(), " FROM runs WHERE tenant_id = $1
             AND connection_id = $2 AND id < $3 AND state = $5 AND finished_ms IS NOT NULL ORDER BY id DESC LIMIT $4");
-    /// The `+` keeps SQLite from walking through all that the connection ever did.
     LIST_UNFINISHED_OF_CONNECTION = concat!("SELECT ", listed_columns!(), " FROM runs WHERE tenant_id = $1
-            AND +connection_id = $2 AND id < $3 AND state = $5 AND finished_ms IS NULL ORDER BY id DESC LIMIT $4")
-        => pg concat!("SELECT ", listed_columns!(), " FROM runs WHERE tenant_id = $1
             AND connection_id = $2 AND id < $3 AND state = $5 AND finished_ms IS NULL ORDER BY id DESC LIMIT $4");
     LIST_ENDED = concat!("SELECT ", listed_columns!(), " FROM runs
             WHERE tenant_id = $1 AND id < $2 AND state = $4 AND finished_ms IS NOT NULL ORDER BY id DESC LIMIT $3");

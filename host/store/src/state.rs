@@ -4,7 +4,7 @@ use bulkhead_manifest::ConnectionId;
 
 use crate::Json;
 use crate::catalogue::catalogue;
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::tx::{TenantRead, TenantTx};
 use crate::value::bind;
 
@@ -19,17 +19,30 @@ catalogue! { "state";
             AND key >= $4 AND substr(key, 1, length($4)) = $4 ORDER BY key LIMIT $5"
         => pg "SELECT key FROM state WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3
             AND key >= $4 AND starts_with(key, $4) ORDER BY key LIMIT $5";
+    /// Writes what is there: whoever comes second waits for it, and everything that it reads from then on is what the
+    /// first one left.
+    HOLD = "INSERT INTO state_sizes (tenant_id, connection_id, bytes) VALUES ($1, $2, 0)
+            ON CONFLICT (tenant_id, connection_id) DO UPDATE SET bytes = state_sizes.bytes RETURNING bytes";
     /// What the connection's state takes is counted along, not summed: the writer's turn is everybody's.
-    BYTES = "SELECT bytes FROM state_sizes WHERE tenant_id = $1 AND connection_id = $2";
+    GROW = "UPDATE state_sizes SET bytes = bytes + $3 WHERE tenant_id = $1 AND connection_id = $2";
     SIZE = "SELECT length(CAST(key AS BLOB)) + length(CAST(value AS BLOB)) FROM state
             WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4"
         => pg "SELECT CAST(octet_length(key) + octet_length(value) AS BIGINT) FROM state
             WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4";
-    GROW = "INSERT INTO state_sizes (tenant_id, connection_id, bytes) VALUES ($1, $2, $3)
-            ON CONFLICT (tenant_id, connection_id) DO UPDATE SET bytes = state_sizes.bytes + excluded.bytes";
 }
 
 impl TenantTx {
+    /// What all that a connection remembers takes, in bytes. Nobody else writes any of it before this unit ends.
+    ///
+    /// # Errors
+    /// `NotFound` where this tenant has no such connection.
+    pub async fn hold_state(&mut self, connection: ConnectionId) -> Result<u64> {
+        let tenant = self.tenant();
+        let held: Result<Option<(u64,)>> = self.unit.one(&HOLD, bind![tenant, connection]).await;
+        let held = held.map_err(|error| error.or_not_found("connection"))?;
+        held.map(|(bytes,)| bytes).ok_or(StoreError::NotFound { what: "connection" })
+    }
+
     /// Sets or removes values, in order. Without an ordering key, say `""`.
     ///
     /// # Errors
@@ -41,23 +54,27 @@ impl TenantTx {
         values: &[(String, Option<Json>)],
         now_ms: u64,
     ) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        // Before any value is looked at: of two units, the second counts from what the first one wrote.
+        self.hold_state(connection).await?;
         let (tenant, mut grown) = (self.tenant(), 0_i64);
         for (key, value) in values {
             let replaced = self.state_size(connection, ordering_key, key).await?;
-            let (written, size) = match value {
+            let size = match value {
                 Some(value) => {
-                    let values = bind![tenant, connection, ordering_key, key, value, now_ms];
-                    (self.unit.run(&PUT, values).await, (key.len() + value.len()) as u64)
+                    self.unit.run(&PUT, bind![tenant, connection, ordering_key, key, value, now_ms]).await?;
+                    (key.len() + value.len()) as u64
                 }
-                None => (self.unit.run(&REMOVE, bind![tenant, connection, ordering_key, key]).await, 0),
+                None => {
+                    self.unit.run(&REMOVE, bind![tenant, connection, ordering_key, key]).await?;
+                    0
+                }
             };
-            written.map_err(|error| error.or_not_found("connection"))?;
             grown = grown.saturating_add_unsigned(size).saturating_sub_unsigned(replaced);
         }
-        if grown != 0 {
-            self.unit.run(&GROW, bind![tenant, connection, grown]).await?;
-        }
-        Ok(())
+        self.unit.run(&GROW, bind![tenant, connection, grown]).await.map(drop)
     }
 }
 
@@ -96,15 +113,5 @@ impl TenantRead {
         let tenant = self.tenant();
         let size: Option<(u64,)> = self.unit.one(&SIZE, bind![tenant, connection, ordering_key, key]).await?;
         Ok(size.map_or(0, |(size,)| size))
-    }
-
-    /// What all that a connection remembers takes, in bytes.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn state_bytes(&mut self, connection: ConnectionId) -> Result<u64> {
-        let tenant = self.tenant();
-        let bytes: Option<(u64,)> = self.unit.one(&BYTES, bind![tenant, connection]).await?;
-        Ok(bytes.map_or(0, |(bytes,)| bytes))
     }
 }

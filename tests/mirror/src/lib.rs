@@ -31,6 +31,9 @@ struct Named {
 struct Settings {
     /// Where its check signs in, which no check should.
     sign_in_at: Option<String>,
+    /// Whether its check asks its provider.
+    #[serde(default)]
+    asks: bool,
 }
 
 /// What there is at the provider.
@@ -58,7 +61,11 @@ struct Mirror;
 impl Mirror {
     #[check]
     fn check() -> Result<Identity, Failure> {
-        if let Some(place) = context::settings::<Settings>()?.sign_in_at {
+        let settings = context::settings::<Settings>()?;
+        if settings.asks {
+            http::get("https://mirror.example/pages").send()?;
+        }
+        if let Some(place) = settings.sign_in_at {
             http::post(format!("https://mirror.example/{place}")).json(&json!({})).send()?.error_for_status()?;
         }
         Ok(Identity::new("mirror", "Mirror"))

@@ -193,6 +193,25 @@ async fn a_heartbeat_of_a_guest_that_has_ended_holds_nobody_up() {
     }
 }
 
+/// A power cut, or somebody's hand. None of it is run, and nobody has to take it away.
+///
+/// Mutation: host/engine/src/versions.rs, `loaded`, without `Tampered`: no run of that connector is carried out any more.
+#[tokio::test]
+async fn a_damaged_artifact_is_compiled_again() {
+    let mut stage = Stage::set().await;
+    stage.host.kill().await;
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(stage.host.folder().join("artifacts")).unwrap() {
+        let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        damaged += 1;
+    }
+    assert!(damaged > 0);
+    stage.host.restart().await;
+    let run = stage.tenant().act(&stage.connection, "behave", json!({ "said": "x" })).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+}
+
 /// Nobody has taken it over yet, and somebody may at any moment.
 ///
 /// Mutation: host/engine/src/commit.rs, `write_end`, an end for what was abandoned: the run ends, and is not tried again.

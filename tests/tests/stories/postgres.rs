@@ -37,9 +37,13 @@ impl Database {
         self.admin.clone().database(&self.name)
     }
 
+    pub(crate) async fn connect(&self) -> PgConnection {
+        self.here().connect().await.unwrap()
+    }
+
     /// Lets nothing of a run be written, as long as it is held.
     pub(crate) async fn locked(&self) -> PgConnection {
-        let mut connection = self.here().connect().await.unwrap();
+        let mut connection = self.connect().await;
         connection.execute("BEGIN; LOCK TABLE runs, journal IN ACCESS EXCLUSIVE MODE").await.unwrap();
         connection
     }

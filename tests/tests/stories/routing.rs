@@ -1,9 +1,13 @@
 //! What an event sets going is written in one transaction, in everybody's way: so there is an end to it.
 
-use bulkhead_tests::{Host, Tenant};
+use std::time::Duration;
+
+use bulkhead_tests::{Host, PATIENCE, Tenant};
 use serde_json::{Value, json};
+use sqlx::{Executor as _, Row as _};
 
 use crate::hostile::assert_failed;
+use crate::postgres::Database;
 use crate::wait::has_ended;
 
 const STEPS: usize = 20;
@@ -45,6 +49,38 @@ async fn a_route_has_so_many_steps_and_an_event_so_many_routes() {
     assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("too-many-routes")), "{refused:?}");
 }
 
+/// The last place, and two that come for it before either has it.
+///
+/// Mutation: host/engine/src/routes.rs, `create_route`, without `hold_connection`: both count what is there, and both are made.
+#[tokio::test]
+async fn of_two_routes_that_are_made_at_once_the_second_counts_the_first() {
+    let Some(database) = Database::fresh().await else { return };
+    let host = database.host().spawn().await;
+    let router = Router::at(&host).await;
+    for _ in 1..ROUTES {
+        router.route(1).await.ok();
+    }
+    let (mut other, mut onlooker) = (database.connect().await, database.connect().await);
+    // Whoever wants to may count, and nobody can write.
+    other.execute("BEGIN; LOCK TABLE routes IN SHARE MODE").await.unwrap();
+    let meet = async {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut beat = tokio::time::interval(Duration::from_millis(10));
+        while onlooker.fetch_one(waiting).await.unwrap().get::<i64, _>(0) < 2 {
+            beat.tick().await;
+        }
+        other.execute("COMMIT").await.unwrap();
+    };
+    let meet = async { tokio::time::timeout(PATIENCE, meet).await.expect("both wait") };
+    let (one, two, ()) = tokio::join!(router.route(1), router.route(1), meet);
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409], "{one:?} {two:?}");
+    drop(host);
+    database.end().await;
+}
+
 /// Mutation: host/engine/src/commit/veto.rs, `veto`, leave out `MOST_FAN_OUTS`.
 #[tokio::test]
 async fn a_run_whose_events_set_too_much_going_fails_and_sets_nothing_going() {
@@ -76,6 +112,23 @@ async fn events_that_follow_from_themselves_come_to_an_end() {
     assert_eq!(runs.len(), DEEPEST + 1, "{runs:#?}");
     let events = tenant.get("/v1/events").await.ok();
     assert_eq!(events["items"].as_array().map(Vec::len), Some(DEEPEST + 1), "{events:#}");
+}
+
+/// Mutation: host/engine/src/mapping.rs, `map`, without `check_digits`: the action gets another number.
+#[tokio::test]
+async fn a_mapping_gives_no_number_that_would_become_another() {
+    let host = Host::spawn().await;
+    host.publish("mirror").await;
+    let tenant = host.tenant("router").await;
+    let connection = tenant.connection("mirror", json!({})).await;
+    let step = json!({ "connection": connection, "action": "take", "mapping": "{thing: 123456789012345678901}" });
+    let route = json!({ "name": "r", "from": connection, "event": "seen", "steps": [step] });
+    tenant.post("/v1/routes", route).await.ok();
+    tenant.act(&connection, "see", json!({ "thing": "it" })).await;
+    let runs = tenant.runs_until("", |runs| runs.len() == 2 && runs.iter().all(has_ended)).await;
+    let mapped = runs.iter().find(|run| run["action"] == "take" || run["target"] == "take").unwrap();
+    assert_eq!(mapped["failure"]["code"], "mapping", "{mapped:#}");
+    assert!(mapped["failure"]["message"].as_str().unwrap().contains("more digits"), "{mapped:#}");
 }
 
 /// Mutation: host/engine/src/routes.rs, `usable_step`, do not ask what is wrong with the mapping: the first event finds out.

@@ -8,6 +8,7 @@ use bulkhead_vault::{Secret, mac};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::authorizing::{self, OTHER_REALM};
 use crate::tiny;
 use crate::wait::has_ended;
 use crate::wire::{Reply, Wire};
@@ -90,6 +91,16 @@ async fn a_webhook_that_is_too_large_is_refused() {
     assert_eq!(items(&tenant, "/v1/deliveries").await, Vec::<Value>::new());
 }
 
+/// Mutation: host/engine/src/ingress.rs, `deliver`, take a body that is no text with signs in place of what is none.
+#[tokio::test]
+async fn a_webhook_that_is_no_text_is_refused() {
+    let host = Host::spawn().await;
+    let (tenant, path) = told(&host).await;
+    let request = Wire::to(&host).request(Method::POST, &path).header("x-token", TOKEN);
+    Reply::of(request.body(b"{\"id\":\"\xff\",\"kind\":\"k\"}".to_vec())).await.problem(401, "not-text");
+    assert_eq!(items(&tenant, "/v1/deliveries").await, Vec::<Value>::new());
+}
+
 /// Mutation: host/engine/src/attempt/asked.rs, `refusal`, take a connection whatever its status.
 #[tokio::test]
 async fn what_comes_for_a_connection_that_nobody_authorized_runs_no_connector() {
@@ -120,27 +131,51 @@ async fn a_request_whose_parts_are_too_much_together_is_kept_whole() {
     assert!(kept.len() == 200 && kept.iter().all(|delivery| delivery["status"] == "accepted"), "{kept:#?}");
 }
 
-/// What Intuit sends to its app's address.
-async fn tell_app(shop: &Shop, account: &str, count: usize) -> Reply {
+fn items_of(account: &str, count: usize) -> Vec<Value> {
     let id = |number: usize| format!("{account}-{count}-{number}");
     let item = |number| json!({ "id": id(number), "intuitaccountid": account, "intuitentityid": "1", "type": "x" });
-    let body = Value::from((0..count).map(item).collect::<Vec<_>>()).to_string();
+    (0..count).map(item).collect()
+}
+
+async fn tell_app(shop: &Shop, account: &str, count: usize) -> Reply {
+    tell_app_of(shop, &items_of(account, count)).await
+}
+
+/// What Intuit sends to its app's address.
+async fn tell_app_of(shop: &Shop, items: &[Value]) -> Reply {
+    let body = Value::from(items).to_string();
     let signed = mac::hmac_sha256(&Secret::from_string(VERIFIER_TOKEN.to_owned()), &[body.as_bytes()]);
     let request = Wire::to(&shop.host).request(Method::POST, &format!("/hooks/app/{}", shop.app));
     Reply::of(request.header("intuit-signature", BASE64_STANDARD.encode(signed)).body(body)).await
 }
 
-/// Mutation: host/engine/src/ingress.rs, `parts`, without `MOST_PARTS`; host/store/src/connections.rs, `BY_ACCOUNT`, one.
+/// Mutations: host/engine/src/ingress.rs, `parts`, without `keep_within_bounds`; that, false where one item does not fit;
+/// host/store/src/connections.rs, `BY_ACCOUNT`, one.
 #[tokio::test]
-async fn items_times_connections_of_their_account_have_an_end() {
-    let shop = Shop::open(Host::builder(), &mut Silence).await;
+async fn items_times_connections_of_their_account_have_an_end_and_take_no_other_accounts_items_with_them() {
+    let shop = authorizing::shop().await;
     shop.authorize_books(&shop.new_books().await).await;
+    let other = shop.new_books().await;
+    assert_eq!(authorizing::authorize(&shop, &other, OTHER_REALM).await.status, 200);
     assert_eq!(tell_app(&shop, REALM, 2).await.status, 200);
     assert_eq!(items(&shop.tenant(), "/v1/deliveries").await.len(), 4, "each of two to both connections");
-    assert_eq!(tell_app(&shop, REALM, 501).await.status, 200);
-    assert_eq!(items(&shop.tenant(), "/v1/deliveries").await.len(), 4);
+    let batch = [items_of(REALM, 501), items_of(OTHER_REALM, 1)].concat();
+    assert_eq!(tell_app_of(&shop, &batch).await.status, 200);
+    let of_other = items(&shop.tenant(), &format!("/v1/deliveries?connection={other}")).await;
+    assert!(of_other.len() == 1 && of_other[0]["status"] == "accepted", "{of_other:#?}");
+    // Of 1,000 places 502 are the items', and 498 go to second connections.
     let unrouted = shop.host.operator(Method::GET, "/v1/deliveries", None).await.ok();
-    assert_eq!(unrouted["items"].as_array().map(Vec::len), Some(1), "{unrouted:#}");
+    let unrouted = unrouted["items"].as_array().unwrap();
+    assert!(unrouted.len() == 3 && unrouted.iter().all(|item| item["status"] == "unrouted"), "{unrouted:#?}");
+    let of_one = format!("/v1/deliveries?connection={}&limit=200", shop.quickbooks_connection);
+    let mut routed = 0;
+    let mut before = Some(String::new());
+    while let Some(cursor) = before {
+        let page = shop.tenant().get(&format!("{of_one}{cursor}")).await.ok();
+        routed += page["items"].as_array().map_or(0, Vec::len);
+        before = page["next"].as_str().map(|before| format!("&before={before}"));
+    }
+    assert_eq!(routed, 2 + 498);
 }
 
 /// It was verified and acknowledged, so it has to be found by somebody: whoever runs the host.

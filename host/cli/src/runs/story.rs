@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bulkhead_manifest::text::is_hidden;
 use serde_json::Value;
 
 use crate::moment;
@@ -10,7 +11,14 @@ pub(super) fn of(run: &Value) -> String {
     let mut story = String::new();
     // Writing to a text cannot fail.
     let _ = tell(run, &mut story);
-    story
+    shown(&story)
+}
+
+/// What connectors and providers wrote may hold what commands a terminal, or turns a line around: shown as what it is.
+fn shown(story: &str) -> String {
+    let is_kept = |found: char| found == '\n' || !is_hidden(found);
+    let escaped = |found: char| found.escape_unicode().to_string();
+    story.chars().map(|found| if is_kept(found) { found.to_string() } else { escaped(found) }).collect()
 }
 
 fn tell(run: &Value, out: &mut String) -> std::fmt::Result {
@@ -165,5 +173,14 @@ mod tests {
         ] {
             assert!(story.contains(words), "{words:?} is not in {story}");
         }
+    }
+    /// Mutation: `of`, without `shown`.
+    #[test]
+    fn nothing_in_it_commands_a_terminal_or_turns_a_line_around() {
+        let said = "\u{9b}2J a\u{202e}b \u{7f}";
+        let run = json!({ "id": "run_1", "output": { "said": said }, "detail": { "events": [said] } });
+        let story = of(&run);
+        assert!(story.lines().count() > 3 && !story.contains(['\u{9b}', '\u{202e}', '\u{7f}']), "{story:?}");
+        assert!(story.contains("\\u{9b}2J a\\u{202e}b"), "{story}");
     }
 }

@@ -9,6 +9,9 @@ use crate::calls::unlink_first;
 use crate::fault::EngineFault;
 use crate::settle::Ended;
 
+/// The code of a push whose id belongs to another record.
+pub(crate) const LINK_CONFLICT: &str = "link-conflict";
+
 /// An attempt's end.
 #[derive(Clone)]
 pub(crate) enum End {
@@ -55,7 +58,7 @@ impl End {
             EngineFault::Store(StoreError::LinkConflict(conflict)) => {
                 let message = format!("{conflict}. {}, then run this again.", unlink_first(conflict));
                 let failure = Failure::new(FailureKind::Conflict, message);
-                return Self::Not(Ended::Broke(Failure { code: Some("link-conflict".to_owned()), ..failure }));
+                return Self::Not(Ended::Broke(Failure { code: Some(LINK_CONFLICT.to_owned()), ..failure }));
             }
             EngineFault::Busy { retry_after_ms } => {
                 return again("busy", "This host is full at the moment.", Some(*retry_after_ms));

@@ -32,7 +32,7 @@ impl Engine {
         }
     }
 
-    /// Keeps a claim while its end is written: by now it is too late to cancel. Returns when it is lost.
+    /// Keeps a claim while its end is written: by now it is too late to cancel. Returns when its time is over.
     pub(super) async fn hold_to_the_end(&self, claim: &Claim) {
         self.keep(claim, false).await;
     }
@@ -56,7 +56,8 @@ impl Engine {
             match beaten {
                 Ok(Heartbeat { cancel_asked: true }) if heeds_cancel => return Held::Cancelled,
                 Ok(_) => heard_ms.store(asked_ms, Ordering::Relaxed),
-                Err(StoreError::LeaseLost { .. }) => return Held::Lost,
+                // While the end is written, that may be what it says: who writes it hears which of the two it is.
+                Err(StoreError::LeaseLost { .. }) if heeds_cancel => return Held::Lost,
                 Err(error) if self.now_ms() >= heard_ms.load(Ordering::Relaxed) + lease_ms => {
                     tracing::warn!(%error, "the lease could not be held");
                     return Held::Lost;

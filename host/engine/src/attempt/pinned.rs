@@ -20,10 +20,10 @@ use sha2::{Digest, Sha256};
 use super::request::SendsOp;
 use super::{End, Opened, Request, Sends};
 use crate::Engine;
-use crate::aside::aside;
+use crate::aside::{aside, far_aside};
 use crate::fault::{EngineFault, stored};
 use crate::journal::Journal;
-use crate::references;
+use crate::references::{self, Steps};
 use crate::settle::Ended;
 
 impl Engine {
@@ -85,12 +85,15 @@ impl Engine {
             return Ok(Ok(Sends { known, op: SendsOp::Delete, hash: hex::encode(row.hash) }));
         }
         let (version, name, bytes) = (Arc::clone(&opened.known), stream.to_owned(), row.data.len());
+        let refers = version.stream_refers(stream);
         let read_through = move || -> Result<_, EngineFault> {
             let document: Value = stored("a record", &row.data)?;
-            let found = version.stream(&name).map(|spec| references::find(&spec.record, &document));
+            let spec = version.stream(&name).filter(|_| refers);
+            let found = spec.map(|spec| Steps::default().find(&spec.record, &document));
             Ok((document, found.unwrap_or_else(|| Ok(Vec::new()))))
         };
-        let (document, found) = aside(bytes, read_through).await??;
+        let (document, found) =
+            if refers { far_aside(read_through).await?? } else { aside(bytes, read_through).await?? };
         let Ok(found) = found else {
             let most = references::MOST;
             let message = format!("{stream} {record} refers to too many records: at most {most} in one record.");

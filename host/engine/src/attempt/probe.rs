@@ -15,6 +15,9 @@ use crate::journal::Journal;
 use crate::ports::RunPorts;
 use crate::versions::Known;
 
+/// Somebody waits, and a place is held.
+const LONGEST_MS: u64 = 30_000;
+
 impl Engine {
     /// Asks `check` outside any run, with a credential that the connection does not have yet.
     pub(crate) async fn probe(
@@ -34,7 +37,12 @@ impl Engine {
             .for_each(|rule| rule.methods.retain(|method| matches!(method.as_str(), "GET" | "HEAD")));
         binding.candidate = Some(candidate);
         let ports = RunPorts::new(self.clone(), binding, Journal::default());
-        let invocation = self.invocation(&opened, Operation::Check, Arc::new(ports)).await?;
+        let mut invocation = self.invocation(&opened, Operation::Check, Arc::new(ports)).await?;
+        invocation.limits.wall_ms = invocation.limits.wall_ms.min(LONGEST_MS);
+        let Ok(_turn) = self.inner.asides.take(connection.tenant).await else {
+            let busy = "Too many connections are being checked at this moment. Try again in a moment.";
+            return Err(ConnectionError::NotChecked(busy.to_owned()));
+        };
         match self.inner.runtime.invoke(invocation).await.result {
             Ok(Produced::Identity(identity)) => Ok(identity),
             Ok(_) => Err(EngineFault::damaged("an answer to `check`", "it is not an identity").into()),
@@ -42,9 +50,9 @@ impl Engine {
                 Err(ConnectionError::NotChecked(failure.message))
             }
             Err(Stop::Answered(failure)) => Err(ConnectionError::NotAccepted(failure.message)),
-            Err(stop @ Stop::Busy { .. }) => Err(ConnectionError::NotChecked(stop.to_string())),
             Err(Stop::Host { message }) => Err(EngineFault::damaged("a check", message).into()),
-            Err(stop) => Err(ConnectionError::NotAccepted(stop.to_string())),
+            // Nobody at the provider said no: what was given may be good.
+            Err(stop) => Err(ConnectionError::NotChecked(stop.to_string())),
         }
     }
 }

@@ -7,12 +7,13 @@ use bulkhead_runtime::Event;
 use bulkhead_store::{NewEvent, NewRun, Priority, Run, TenantTx};
 
 use super::parsed;
+use super::veto::MOST_EVENTS;
 use crate::Engine;
-use crate::aside::aside;
+use crate::aside::far_aside;
 use crate::attempt::Opened;
 use crate::fault::{EngineFault, json as text, stored};
 use crate::mapping::RoutedCause;
-use crate::references::{self, Reference};
+use crate::references::{self, Reference, Steps};
 use crate::routes::Step;
 use crate::versions::Known;
 
@@ -30,9 +31,13 @@ impl Engine {
         events: &[Event],
     ) -> Result<Result<Vec<String>, Failure>, EngineFault> {
         let known = Arc::clone(&opened.known);
+        let none = |count: usize| vec![references::mirror([]).to_string(); count];
+        // So many are not taken at all.
+        if events.len() > MOST_EVENTS || events.iter().all(|event| !known.event_refers(&event.name)) {
+            return Ok(Ok(none(events.len())));
+        }
         let documents: Vec<_> = events.iter().map(|event| (event.name.clone(), event.data.clone())).collect();
-        let bytes = documents.iter().map(|(_, data)| data.len()).sum();
-        let Some(found) = aside(bytes, move || find_all(&known, &documents)).await? else {
+        let Some(found) = far_aside(move || find_all(&known, &documents)).await? else {
             let message = format!(
                 "Its events refer to too many records: at most {} in one event and {MOST_REFERENCES} in all.",
                 references::MOST
@@ -40,7 +45,7 @@ impl Engine {
             return Ok(Err(references::too_many(message)));
         };
         if found.iter().all(Vec::is_empty) {
-            return Ok(Ok(found.iter().map(|_| references::mirror([]).to_string()).collect()));
+            return Ok(Ok(none(found.len())));
         }
         let mut read = self.inner.store.tenant_read(opened.run.tenant).await?;
         let mut refs = Vec::with_capacity(found.len());
@@ -144,11 +149,11 @@ impl Engine {
 
 /// What each of a run's events refers to; nothing where that is too much.
 fn find_all(known: &Known, events: &[(String, String)]) -> Option<Vec<Vec<Reference>>> {
-    let mut left = MOST_REFERENCES;
+    let (mut left, mut steps) = (MOST_REFERENCES, Steps::default());
     let find = |(name, data): &(String, String)| {
         // What is not listed has no references, and is refused for that.
-        let Some(spec) = known.event(name) else { return Some(Vec::new()) };
-        let found = references::find(&spec.data, &parsed(data)).ok()?;
+        let Some(spec) = known.event(name).filter(|_| known.event_refers(name)) else { return Some(Vec::new()) };
+        let found = steps.find(&spec.data, &parsed(data)).ok()?;
         left = left.checked_sub(found.len())?;
         Some(found)
     };

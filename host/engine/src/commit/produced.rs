@@ -65,6 +65,10 @@ impl Engine {
 
     async fn write_account(&self, tx: &mut TenantTx, opened: &Opened, identity: &Identity) -> Result<(), EngineFault> {
         let Some(account) = &opened.connection.account else { return Ok(()) };
+        // Somebody authorized it anew meanwhile, and was asked then: this is about the account before.
+        if tx.hold_connection(opened.run.connection).await?.account.as_ref() != Some(account) {
+            return Ok(());
+        }
         let mut account: Value = stored("a connection's account", account)?;
         if let Some(fields) = account.as_object_mut() {
             fields.insert("label".to_owned(), Value::String(identity.label.clone()));

@@ -12,7 +12,7 @@ use crate::fault::EngineFault;
 use crate::routes::{MOST_ROUTES, MOST_STEPS};
 
 /// Events of one run: each may set routes going, in the one transaction that commits it.
-const MOST_EVENTS: usize = 1_000;
+pub(super) const MOST_EVENTS: usize = 1_000;
 /// Runs that one run sets going by its events: one event may have every route and step that there may be.
 const MOST_FAN_OUTS: usize = MOST_ROUTES * MOST_STEPS;
 /// Changes of one page and keys of state of one run: each is a few statements in the one transaction.
@@ -88,11 +88,16 @@ impl Engine {
     ) -> Result<u64, EngineFault> {
         let (run, writes) =
             (&opened.run, finished.map(|finished| finished.state_writes.as_slice()).unwrap_or_default());
+        if writes.is_empty() {
+            return Ok(0);
+        }
+        // Held here whatever is written: every unit that writes state holds it before all but its own run, so that no
+        // two wait for each other.
+        let (mut before, mut added) = (tx.hold_state(run.connection).await?, 0);
         if writes.iter().all(|(_, value)| value.is_none()) {
             return Ok(0);
         }
         let lane = run.ordering_key.as_deref().unwrap_or_default();
-        let (mut before, mut added) = (tx.state_bytes(run.connection).await?, 0);
         for (key, value) in writes {
             added += value.as_ref().map_or(0, |value| (key.len() + value.len()) as u64);
             before = before.saturating_sub(tx.state_size(run.connection, lane, key).await?);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bulkhead_manifest::AppId;
-use bulkhead_store::{Begun, Connection, Session};
+use bulkhead_store::{Begun, Connection, Session, StoreError};
 use bulkhead_vault::{Context, Sealed, Secret};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -42,7 +42,9 @@ impl Engine {
             webhook_secret: webhook_secret.as_deref(),
         };
         let mut tx = self.inner.store.system().await?;
-        tx.begin_session(session.id, begun).await?;
+        // It may have been used up in another tab since it was looked at.
+        let used = |error: StoreError| if error.is_not_found() { ConnectError::Used } else { error.into() };
+        tx.begin_session(session.id, begun).await.map_err(used)?;
         tx.commit().await?;
         Ok(self.inner.door.for_a_browser(started.url))
     }
@@ -69,9 +71,9 @@ impl Engine {
         let (engine, back) = (self.clone(), return_url(&session));
         let own = link.filter(|link| hash(link) == session.token_hash).map(str::to_owned);
         let finished = carried_through(async move {
+            let row = engine.connection_row(session.tenant, session.connection).await?;
             // From here on the state is spent, whatever becomes of it.
             let used_ms = engine.use_up(&session).await?;
-            let row = engine.connection_row(session.tenant, session.connection).await?;
             // Another provider's answer, or one that another provider had forwarded: the whole link is in wrong hands.
             if row.app != Some(app) {
                 return Err(ConnectError::StateMismatch);
@@ -79,7 +81,7 @@ impl Engine {
             match engine.redeem(&session, &row, &query).await {
                 Ok(()) => engine.connected(&session).await,
                 Err(error) => {
-                    engine.give_back(&session, used_ms).await?;
+                    engine.give_back(&session, used_ms).await;
                     Err(error)
                 }
             }

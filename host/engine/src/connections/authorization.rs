@@ -16,16 +16,14 @@ use bulkhead_store::{Connection, ConnectionStatus, Owner};
 use bulkhead_vault::{CredentialFields, Secret};
 use serde_json::{Map, Value};
 
-use super::{ConnectionError, ConnectionView};
+use super::{ConnectionError, ConnectionView, patiently};
 use crate::Engine;
-use crate::credentials::{AUTHORIZATION, LOOK_AGAIN, Meta, WEBHOOK_SECRET, single};
-use crate::fault::{EngineFault, stored};
+use crate::credentials::{AUTHORIZATION, Meta, WEBHOOK_SECRET, single};
+use crate::fault::stored;
 use crate::schema::{InvalidField, Schema};
 
 /// Bytes of one field: more fits in no header, and each answer is searched for it.
 const LONGEST_FIELD: usize = 16 << 10;
-/// How often a busy store is asked again: a person's consent cannot be had twice.
-const PATIENCE: usize = 5;
 
 /// What authorizes a connection, not yet tried.
 #[derive(Default)]
@@ -71,16 +69,7 @@ impl Engine {
         let identity = self.identity(&tried, &given.credential).await?;
         let account = account_of(given.account.clone(), identity);
         refuse_other_account(row, &account)?;
-        let mut patience = PATIENCE;
-        loop {
-            match self.write_authorization(row, given, &account).await {
-                Err(ConnectionError::Fault(EngineFault::Store(error))) if error.is_retryable() && patience > 0 => {
-                    patience -= 1;
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-                written => return written,
-            }
-        }
+        patiently(|| self.write_authorization(row, given, &account)).await
     }
 
     async fn write_authorization(

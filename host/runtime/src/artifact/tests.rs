@@ -129,3 +129,20 @@ fn a_link_in_place_of_an_artifact_is_not_followed() {
     std::os::unix::fs::symlink(&moved, &path).unwrap();
     assert!(matches!(artifacts.verified(&digest), Err(ArtifactFault::Io(_))));
 }
+
+/// Mutations: `open`, without `remove_abandoned`; `remove_abandoned`, whatever its age, or whatever its name.
+#[test]
+fn what_a_compilation_left_that_never_ended_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = artifacts(dir.path(), 1, 1);
+    let digest = written(&first, b"a");
+    let (_under_way, left) = (first.begin(digest).unwrap(), first.begin(Digest::of(b"b")).unwrap());
+    let (_, left) = left.file.keep().unwrap();
+    let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+    for path in [&left, &first.path(&digest)] {
+        File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    let second = artifacts(dir.path(), 1, 1);
+    assert!(!left.exists() && second.verified(&digest).is_ok());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "what is under way stays");
+}

@@ -18,6 +18,9 @@ pub(super) struct Makes {
     pub(super) nested: u64,
 }
 
+/// Components that one can name, as many as the validator takes: each is a few bytes there, and more here.
+const MOST_COMPONENTS: usize = 1_000;
+
 /// Fed with every payload of a component in order.
 #[derive(Default)]
 pub(super) struct InstanceCount {
@@ -120,7 +123,10 @@ impl InstanceCount {
     }
 
     fn knows(&mut self, component: Option<Makes>) {
-        if let Some(Some(level)) = self.open.last_mut() {
+        let Some(Some(level)) = self.open.last_mut() else { return };
+        if level.components.len() == MOST_COMPONENTS {
+            self.uncounted = true;
+        } else {
             level.components.push(component);
         }
     }
@@ -139,8 +145,12 @@ mod tests {
     fn counted(text: &str) -> InstanceCount {
         let wasm = wat::parse_str(text).unwrap();
         wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(&wasm).unwrap();
+        unvalidated(&wasm)
+    }
+
+    fn unvalidated(wasm: &[u8]) -> InstanceCount {
         let mut count = InstanceCount::default();
-        for payload in wasmparser::Parser::new(0).parse_all(&wasm) {
+        for payload in wasmparser::Parser::new(0).parse_all(wasm) {
             count.see(&payload.unwrap()).unwrap();
         }
         count
@@ -174,6 +184,14 @@ mod tests {
             text = twice(&text);
         }
         assert_eq!(count(&format!("(component {text})")), (0, (2 << 24) - 2));
+    }
+
+    /// Mutation: `knows`, without `MOST_COMPONENTS`.
+    #[test]
+    fn more_components_than_anybody_writes_are_not_counted() {
+        let text = |count: usize| format!("(component {})", "(component)".repeat(count));
+        let some = |count: usize| unvalidated(&wat::parse_str(text(count)).unwrap()).uncounted();
+        assert_eq!((some(MOST_COMPONENTS), some(MOST_COMPONENTS + 1)), (false, true));
     }
 
     /// Mutation: `alias` or the import section, take what comes from elsewhere for nothing.

@@ -75,7 +75,7 @@ struct Inspected {
 async fn publish(caller: Caller, State(desk): State<Desk>, request: Request) -> Answer<Response> {
     caller.may("connectors", Access::Write)?;
     let place = desk.uploads.place(caller.tenant).await?;
-    let wasm = body::read(request.into_body(), LARGEST_UPLOAD, desk.clients.patience * UPLOAD_PATIENCE).await?;
+    let wasm = body::read(request.into_body(), LARGEST_UPLOAD, desk.crowd.patience() * UPLOAD_PATIENCE).await?;
     if wasm.is_empty() {
         let detail = "Send the component itself as the body: `curl --data-binary @connector.wasm`.";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "body-empty", detail));

@@ -137,10 +137,12 @@ pub(crate) fn created<T: Serialize>(value: T) -> Response {
 mod tests {
     use super::*;
 
-    /// Mutation: `Paging::limit`, without `clamp`.
+    /// Mutation: `Paging::limit` or `Forward::page`, without `clamp`.
     #[test]
     fn a_page_has_at_least_one_row_and_at_most_two_hundred() {
         let limit = |limit| Paging { before: None, limit }.limit();
         assert_eq!([None, Some(0), Some(200), Some(201), Some(u32::MAX)].map(limit), [50, 1, 200, 200, 200]);
+        let forward = |limit| Forward { after: None, limit }.page().ok().map(|page| page.limit);
+        assert_eq!([None, Some(0), Some(201)].map(forward), [Some(50), Some(1), Some(200)]);
     }
 }

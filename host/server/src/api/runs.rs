@@ -53,15 +53,15 @@ async fn read(tenant: Tenant, State(desk): State<Desk>, Path(run): Path<String>)
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Resolve {
-    verdict: Said,
+#[serde(tag = "verdict", rename_all = "kebab-case", deny_unknown_fields)]
+enum Resolve {
+    /// What a push made at the provider: its id, and its version where it has one.
+    Happened { external: Option<String>, version: Option<String> },
     /// Which requests are not there, where it is not plain.
-    #[serde(default)]
-    requests: Vec<Object<Named>>,
-    /// What a push made at the provider, where it happened: its id, and its version where it has one.
-    external: Option<String>,
-    version: Option<String>,
+    SendAgain {
+        #[serde(default)]
+        requests: Vec<Object<Named>>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -71,13 +71,6 @@ struct Named {
     sub: u32,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Said {
-    Happened,
-    SendAgain,
-}
-
 async fn resolve(
     tenant: Tenant,
     State(desk): State<Desk>,
@@ -85,19 +78,19 @@ async fn resolve(
     body: Json<Resolve>,
 ) -> Answer<axum::Json<RunView>> {
     let tenant = tenant.may("runs", Access::Write)?;
-    let resolve = body.read().await?;
-    Fields::default()
-        .key("/external", resolve.external.as_deref().unwrap_or("none"))
-        .key("/version", resolve.version.as_deref().unwrap_or("none"))
-        .done()?;
-    let verdict = match resolve.verdict {
-        Said::Happened => {
-            let version = resolve.version;
-            Verdict::Happened { external: resolve.external.map(|id| External { id, version }) }
+    let verdict = match body.read().await? {
+        Resolve::Happened { external, version } => {
+            let of_something = version.is_none() || external.is_some();
+            Fields::default()
+                .key("/external", external.as_deref().unwrap_or("none"))
+                .key("/version", version.as_deref().unwrap_or("none"))
+                .require(of_something, "/version", "a version is one of something: say what, in `external`")
+                .done()?;
+            Verdict::Happened { external: external.map(|id| External { id, version }) }
         }
-        Said::SendAgain => {
+        Resolve::SendAgain { requests } => {
             let named = |Object(named): &Object<Named>| (named.seq, named.sub);
-            Verdict::SendAgain { requests: resolve.requests.iter().map(named).collect() }
+            Verdict::SendAgain { requests: requests.iter().map(named).collect() }
         }
     };
     Ok(axum::Json(desk.engine.resolve_uncertain(tenant, id(&run, "run")?, verdict).await?))

@@ -88,16 +88,16 @@ on_both! {
     async fn what_is_remembered_is_counted_along(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        assert_eq!(tx.state_bytes(connection).await.unwrap(), 0);
+        assert_eq!(tx.hold_state(connection).await.unwrap(), 0);
         let values = [("a", Some("\"é\"")), ("b", Some("12345")), ("a", Some("1")), ("b", None), ("c", None)];
         let values = values.map(|(key, value)| (key.to_owned(), value.map(str::to_owned)));
         tx.put_states(connection, "", &values, NOW).await.unwrap();
         tx.put_state(connection, "lane", "a", Some("22"), NOW).await.unwrap();
-        assert_eq!(tx.state_bytes(connection).await.unwrap(), 2 + 3);
+        assert_eq!(tx.hold_state(connection).await.unwrap(), 2 + 3);
         assert_eq!(tx.state_size(connection, "lane", "a").await.unwrap(), 3);
         tx.put_state(connection, "", "a", None, NOW).await.unwrap();
         tx.put_state(connection, "lane", "a", None, NOW).await.unwrap();
-        assert_eq!(tx.state_bytes(connection).await.unwrap(), 0);
+        assert_eq!(tx.hold_state(connection).await.unwrap(), 0);
         tx.commit().await.unwrap();
     }
 }

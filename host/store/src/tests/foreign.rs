@@ -138,7 +138,6 @@ async fn sees_nothing(tx: &mut TenantTx, its: &Its) {
     assert_eq!(tx.link_of_external(its.connection, "customers", "41").await.unwrap(), None);
     assert!(tx.links(its.connection, "customers", &after).await.unwrap().rows.is_empty());
     assert_eq!(tx.state_keys(its.connection, "", "", 9).await.unwrap(), Vec::<String>::new());
-    assert_eq!(tx.state_bytes(its.connection).await.unwrap(), 0);
     assert_eq!(tx.attempts(its.run).await.unwrap().rows, []);
     assert_eq!(tx.requests(its.run).await.unwrap().rows, []);
     for connection in [None, Some(its.connection)] {

@@ -161,7 +161,7 @@ on_both! {
         assert_eq!(read.steps(run.id, run.leg).await.unwrap().len(), 1, "what was read is no step");
     }
 
-    /// Mutation: take the journal by the run alone.
+    /// Mutation: journal.rs, IN_FORCE or STEPS, take the journal by the run alone.
     async fn each_leg_has_a_journal_of_its_own(world) {
         let run = claimed(world).await;
         world.store.intend(&run.lease(), &[], &intent(1, 0)).await.unwrap();
@@ -172,6 +172,8 @@ on_both! {
         tx.commit().await.unwrap();
         let back = world.claim_one().await;
         assert_eq!(journal(world, &back).await, []);
+        let mut read = world.store.tenant_read(run.tenant).await.unwrap();
+        assert_eq!((read.steps(run.id, run.leg).await.unwrap().len(), read.steps(run.id, back.leg).await.unwrap().len()), (1, 0));
         let other = NewIntent { fingerprint: [99; 32], ..intent(1, 0) };
         world.store.intend(&back.lease(), &[], &other).await.unwrap();
         assert_eq!(journal(world, &run).await[0].fingerprint, [1; 32]);
@@ -269,6 +271,20 @@ on_both! {
         tx.reopen_run(run.id, &reopen).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(journal(world, &run).await.iter().map(|entry| entry.sub).collect::<Vec<_>>(), [1]);
+    }
+
+    /// Mutation: journal.rs, SEND_ANEW, keep the answer of what goes out of force.
+    async fn what_is_sent_anew_keeps_no_answer(world) {
+        let run = claimed(world).await;
+        world.store.intend(&run.lease(), &[], &intent(1, 0)).await.unwrap();
+        world.store.answer(&run.lease(), &answer(1, 0, 1)).await.unwrap();
+        assert_eq!(kept(world).await, 1);
+        let mut tx = world.store.tenant(run.tenant).await.unwrap();
+        tx.finish_run(&run.lease(), &RunEnd { state: EndState::Uncertain, ..success(NOW) }).await.unwrap();
+        let anew = tx.steps(run.id, 0).await.unwrap();
+        tx.reopen_run(run.id, &Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew }).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(kept(world).await, 0);
     }
 
     /// Mutation: cancel what waits without a look at its journal.

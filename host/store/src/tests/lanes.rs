@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::{NOW, World, ordered};
 use crate::*;
@@ -39,12 +39,7 @@ async fn lanes_are_released_in_the_order_in_which_everybody_locks_them() {
     let told = tx.set_connection_status(connection, ConnectionStatus::Active, NOW);
     tokio::time::timeout(Duration::from_secs(10), told).await.expect("it waits for a lane").unwrap();
     let released = tokio::spawn(tx.commit());
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let mut beat = tokio::time::interval(Duration::from_millis(10));
-    while onlooker.fetch_one(waiting).await.unwrap().get::<i64, _>(0) == 0 {
-        beat.tick().await;
-    }
+    world.somebody_waits().await;
     let rest = other.execute("SELECT lane FROM lanes WHERE lane > 'a' FOR UPDATE NOWAIT").await;
     rest.expect("it holds what comes after the lane that it waits for");
     other.execute("COMMIT").await.unwrap();

@@ -14,12 +14,14 @@ mod nouns;
 mod opening;
 mod queue;
 mod schema;
+mod state;
 mod writer;
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bulkhead_manifest::{ConnectionId, ConnectorId, RunId, TenantId, VersionId};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use crate::*;
 
@@ -133,6 +135,20 @@ impl World {
         let Place::Database { admin, name } = &self.place else { panic!("a file has no server") };
         let options: sqlx::postgres::PgConnectOptions = admin.parse().unwrap();
         options.database(name).to_url_lossy().to_string()
+    }
+
+    /// Until a unit on this database waits for a lock.
+    pub(crate) async fn somebody_waits(&self) {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut onlooker = sqlx::postgres::PgConnection::connect(&self.url()).await.unwrap();
+        let mut beat = tokio::time::interval(Duration::from_millis(10));
+        let looking = async {
+            while onlooker.fetch_one(waiting).await.unwrap().get::<i64, _>(0) == 0 {
+                beat.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), looking).await.expect("nobody waits for a lock");
     }
 
     pub(crate) fn folder(&self) -> &std::path::Path {

@@ -3,12 +3,16 @@
 //! **Invariant.** A hold stops one request, the next that matches; dropping the hold, or the server, lets it go.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::faults::matches;
 use super::lock::Lock;
+
+/// Nothing that a test waits for takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The moments at which a request can be held.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -32,9 +36,12 @@ pub struct Hold {
 impl Hold {
     /// Waits until a request stands at the gate, and gives its number in the record of requests. None when the
     /// server stopped first.
+    ///
+    /// # Panics
+    /// After a minute.
     pub async fn arrived(&mut self) -> Option<u64> {
-        let seen = self.arrived.wait_for(Option::is_some).await;
-        seen.ok().and_then(|number| *number)
+        let seen = tokio::time::timeout(PATIENCE, self.arrived.wait_for(Option::is_some)).await;
+        seen.unwrap_or_else(|_| panic!("the request that is held never came")).ok().and_then(|number| *number)
     }
 
     /// Lets the request go on.

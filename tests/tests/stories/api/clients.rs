@@ -49,7 +49,8 @@ async fn who_does_not_finish_a_request_is_let_go() {
     assert_eq!(heard(send(&host, HALF_A_HEADER).await).await, "");
     let mut slow = send(&host, &begun("POST", "/v1/tenants", host.operator_key(), "{")).await;
     assert_eq!(first_line(&mut slow).await, "HTTP/1.1 408 Request Timeout");
-    assert!(heard(slow).await.contains("body-too-slow"));
+    let said = heard(slow).await;
+    assert!(said.contains("body-too-slow") && said.contains("within 1 seconds"), "{said}");
 }
 
 /// Mutation: host/server/src/connect_pages.rs, `given`, another patience than the clients'.
@@ -98,6 +99,8 @@ async fn what_is_refused_anyway_is_refused_before_its_body_is_there() {
         let mut stream = send(&host, &begun(method, path, &narrow, "x")).await;
         assert_eq!(first_line(&mut stream).await, format!("HTTP/1.1 {status}"), "{path}");
     }
+    let mut stranger = send(&host, &begun("POST", "/v1/connectors", "bk_nobody", "x")).await;
+    assert_eq!(first_line(&mut stranger).await, "HTTP/1.1 401 Unauthorized");
 }
 
 /// Mutation: host/server/src/clients/unread.rs, `poll_shutdown`, without lingering: the client gets a reset instead.
@@ -210,8 +213,36 @@ impl Gate {
     }
 }
 
-/// Mutation: host/server/src/boot.rs, `serve`, `finished` without `join!` of the workers, or without waiting at all; and
-/// host/engine/src/calls.rs, `await_end`, without `stopping` (for the one that waits).
+/// Mutation: host/server/src/boot.rs, `serve`, `finished` without `join!` of the workers.
+#[tokio::test]
+async fn what_nobody_waits_for_is_finished_too() {
+    let mut gate = Gate::closed().await;
+    let mut host = Host::builder()
+        .set("BULKHEAD_SHUTDOWN_SECONDS", "3600")
+        .upstream("api.allowed.example", &gate.url)
+        .spawn()
+        .await;
+    host.publish("hostile").await;
+    let tenant = host.tenant("t").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let path = format!("/v1/connections/{connection}/actions/reach");
+    let asked = tenant.post(&path, json!({ "method": "POST", "url": "https://api.allowed.example/v1/pay" })).await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+    gate.asked.wait_for(|count| *count == 1).await.unwrap();
+    let tenant = tenant.id().to_owned();
+    host.tell_to_stop().await;
+    no_longer_listens(&host).await;
+    let ended = tokio::time::timeout(Duration::from_millis(500), host.ended()).await;
+    assert!(ended.is_err(), "it did not wait: {ended:?}");
+    gate.open.send_replace(true);
+    assert!(host.ended().await.success());
+    host.restart().await;
+    host.tenant_by_id(&tenant).runs_until("state=succeeded", |runs| runs.len() == 1).await;
+    assert_eq!(*gate.asked.borrow(), 1, "it was sent again");
+}
+
+/// Mutation: host/server/src/boot.rs, `serve`, `finished` without waiting at all; and host/engine/src/waiting.rs,
+/// `await_end`, without `stopping` (for the one that waits).
 #[tokio::test]
 async fn what_is_under_way_is_finished_and_what_waits_goes_on_at_the_next_start() {
     let mut gate = Gate::closed().await;

@@ -13,8 +13,8 @@ fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-/// Mutation: host/server/src/auth.rs, `authenticated`, take the key without the filter (for the last three), or any
-/// text for a key (for the others).
+/// Mutations: host/server/src/auth.rs, `authenticated`, take the key without the filter (for the first three), or whatever
+/// the scheme is.
 #[tokio::test]
 async fn without_a_key_that_holds_nothing_is_answered() {
     let host = Host::spawn().await;
@@ -42,9 +42,8 @@ async fn without_a_key_that_holds_nothing_is_answered() {
     answers.dedup();
     assert_eq!(answers.len(), 1, "which of the three it is is nobody's business: {answers:?}");
 
-    for header in
-        [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Basic YWRtaW46YWRtaW4="), Some(host.operator_key())]
-    {
+    let (key, other_scheme) = (host.operator_key(), format!("Basic {}", host.operator_key()));
+    for header in [None, Some(""), Some("Bearer"), Some("Bearer "), Some(other_scheme.as_str()), Some(key)] {
         let request = wire.request(Method::GET, "/v1/runs");
         let request = header.into_iter().fold(request, |request, value| request.header("authorization", value));
         Reply::of(request).await.problem(401, "unauthorized");
@@ -60,7 +59,7 @@ async fn a_stranger_is_refused_before_anything_is_read() {
     Reply::of(request).await.problem(401, "unauthorized");
 }
 
-/// Mutation: host/server/src/auth.rs, `authenticated`, compare with `>=` (or not at all).
+/// Mutation: host/server/src/auth.rs, `authenticated`, compare the other way round.
 #[tokio::test]
 async fn a_key_works_until_it_expires() {
     let host = Host::spawn().await;
@@ -127,6 +126,20 @@ async fn a_key_that_ends_makes_none_that_outlives_it() {
     assert_eq!(make(json!(end)).await.status, 201);
 }
 
+/// Mutation: host/server/src/api/keys.rs, `create`, without `MOST_SCOPES`.
+#[tokio::test]
+async fn a_key_has_only_so_many_scopes() {
+    let host = Host::spawn().await;
+    let (tenant, wire) = (host.tenant("t").await, Wire::to(&host));
+    let everything = key(&tenant, &["*"]).await;
+    let make = async |scopes: usize| {
+        let new = json!({ "name": "k", "scopes": vec!["runs"; scopes] });
+        wire.send(&everything, Method::POST, "/v1/keys", &new).await
+    };
+    assert_eq!(make(50).await.status, 201);
+    assert_eq!(pointers(&make(51).await.problem(422, "invalid-input")), ["/scopes"]);
+}
+
 /// Mutation: host/server/src/api/keys.rs, `create`, without `is_to_come`.
 #[tokio::test]
 async fn a_key_that_has_ended_already_is_not_made() {
@@ -165,7 +178,7 @@ async fn a_key_does_not_revoke_one_that_may_more() {
     }
 }
 
-/// Mutation: host/server/src/auth.rs, `authenticated`, leave out `note_use`.
+/// Mutation: host/server/src/auth.rs, `authenticated`, leave out `note`.
 #[tokio::test]
 async fn the_last_use_of_a_key_is_told() {
     let host = Host::spawn().await;

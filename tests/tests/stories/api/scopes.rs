@@ -49,6 +49,7 @@ fn endpoints() -> Vec<(Method, &'static str, &'static str)> {
         (GET, "/v1/runs/run_0", "runs"),
         (POST, "/v1/runs/run_0/resolve", "runs"),
         (POST, "/v1/runs/run_0/cancel", "runs"),
+        (POST, "/v1/runs/run_0/retry", "runs"),
         (POST, "/v1/connections/conn_0/actions/pay", "runs"),
         (POST, "/v1/connections/conn_0/streams/x/pull", "runs"),
     ]
@@ -125,14 +126,16 @@ async fn who_may_not_do_it_hears_that_and_not_what_is_wrong_with_the_body() {
     Reply::of(request.body("no JSON")).await.problem(403, "operator-only");
 }
 
-/// Mutation: host/server/src/api/tenants.rs, leave out `caller.operator()`.
+/// Mutation: host/server/src/api/tenants.rs or counters.rs, leave out `caller.operator()`.
 #[tokio::test]
 async fn a_tenants_key_cannot_do_what_operators_do() {
     let host = Host::spawn().await;
     let wire = Wire::to(&host);
     let everything = key(&host.tenant("t").await, &["*"]).await;
     wire.send(&everything, POST, "/v1/tenants", &json!({ "name": "x" })).await.problem(403, "operator-only");
-    wire.get(&everything, "/v1/tenants").await.problem(403, "operator-only");
+    for path in ["/v1/tenants", "/v1/counters"] {
+        wire.get(&everything, path).await.problem(403, "operator-only");
+    }
 }
 
 /// Mutation: host/server/src/auth.rs, `Caller::operator`, ask only whether it is an operator's key and not what it may do.
@@ -166,6 +169,7 @@ async fn a_tenants_key_acts_for_its_tenant_alone() {
 #[tokio::test]
 async fn an_operator_has_to_name_the_tenant() {
     let host = Host::spawn().await;
+    host.tenant("the only one").await;
     let wire = Wire::to(&host);
     let of_a_connection = "/v1/deliveries?connection=conn_00000000000000000000000000";
     for path in ["/v1/connections", "/v1/runs", "/v1/routes", "/v1/events", of_a_connection] {

@@ -8,7 +8,8 @@ use simulated_providers::{Consent, Point};
 use super::{Browser, REALM, TOKENS, Waiting, change, read_books, shop, status, token_ends_in, with};
 use crate::tiny;
 
-/// Mutation: take the session from the cookie instead of the state.
+/// Mutations: take the session from the cookie instead of the state; host/server/src/connect_pages.rs, `routes`, without
+/// `head`.
 #[tokio::test]
 async fn an_answer_with_a_state_that_is_not_ours_connects_nothing() {
     let waiting = Waiting::new().await;
@@ -18,7 +19,9 @@ async fn an_answer_with_a_state_that_is_not_ours_connects_nothing() {
     let bare = callback.split('?').next().unwrap();
     browser.get(bare).await.says(400, "does not belong to a link of ours");
     waiting.still_waits().await;
-    // The true answer still counts.
+    // The true answer still counts, also when something has looked whether it is there.
+    let looked = browser.with_cookie(browser.client.head(&callback)).send().await.unwrap();
+    assert_eq!(looked.status(), 405);
     assert_eq!(browser.get(&callback).await.status, 200);
     assert_eq!(waiting.status().await, "active");
 }
@@ -77,6 +80,50 @@ async fn whoever_says_no_at_the_provider_is_told_what_to_do_and_may_say_yes_by_t
     assert_eq!(waiting.status().await, "active");
 }
 
+/// Mutation: host/engine/src/connect/consent.rs, `finish_oauth`, use the link up before the connection is read.
+#[tokio::test]
+async fn an_answer_that_could_not_be_looked_at_counts_when_it_comes_again() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
+    let hide_or_show = "UPDATE connections SET created_ms = -created_ms";
+    change(&waiting.shop.host, hide_or_show).await;
+    browser.get(&callback).await.says(500, "Something went wrong on our side");
+    change(&waiting.shop.host, hide_or_show).await;
+    waiting.still_waits().await;
+    assert_eq!(browser.get(&callback).await.status, 200);
+    assert_eq!(waiting.status().await, "active");
+}
+
+/// Mutation: host/engine/src/connect.rs, `give_back`, return its own error.
+#[tokio::test]
+async fn whoever_says_no_is_told_so_also_where_the_link_cannot_be_given_back() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let link = waiting.link().await;
+    let authorize = browser.begin(&link).await;
+    let denied = waiting.shop.quickbooks.consent(&authorize, &Consent::Deny).unwrap();
+    let stuck = "CREATE TRIGGER stuck BEFORE UPDATE OF used_ms ON connect_sessions WHEN NEW.used_ms IS NULL
+                 BEGIN SELECT RAISE(ABORT, 'stuck'); END";
+    change(&waiting.shop.host, stuck).await;
+    browser.get(&denied).await.says(400, "access_denied");
+    browser.get(&link).await.says(410, "has been used");
+}
+
+/// Between the look at the link and the write, another tab has used it: then the write finds no such row.
+///
+/// Mutation: host/engine/src/connect/consent.rs, `begin_oauth`, `begin_session` without `used`.
+#[tokio::test]
+async fn a_link_that_another_tab_uses_up_at_this_moment_says_so() {
+    let waiting = Waiting::new().await;
+    let link = waiting.link().await;
+    let used_meanwhile = "CREATE TRIGGER used BEFORE UPDATE OF state_hash ON connect_sessions
+                          BEGIN SELECT RAISE(IGNORE); END";
+    change(&waiting.shop.host, used_meanwhile).await;
+    Browser::new().fill(&link, &[("", "")]).await.says(410, "has been used");
+    waiting.still_waits().await;
+}
+
 #[tokio::test]
 async fn a_link_that_has_expired_or_never_was_says_so() {
     let waiting = Waiting::new().await;
@@ -103,7 +150,8 @@ async fn a_company_that_the_redirect_claims_and_the_token_cannot_read_is_not_con
     assert_eq!(waiting.status().await, "pending");
 }
 
-/// Mutation: do not compare the address's app with the one that the link was begun for.
+/// Mutations: do not compare the address's app with the one that the link was begun for; say of a link that is used up that
+/// it leads on (`again`).
 #[tokio::test]
 async fn an_answer_at_the_address_of_another_app_connects_nothing_and_ends_the_link() {
     let waiting = Waiting::new().await;
@@ -112,7 +160,9 @@ async fn an_answer_at_the_address_of_another_app_connects_nothing_and_ends_the_l
     let mut browser = Browser::new();
     let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
     let (_, query) = callback.split_once('?').unwrap();
-    browser.get(&format!("{other}?{query}")).await.says(400, "does not belong to a link of ours");
+    let page = browser.get(&format!("{other}?{query}")).await;
+    page.says(400, "does not belong to a link of ours");
+    assert!(!page.text.contains("Try again"), "{}", page.text);
     waiting.still_waits().await;
     // Somebody tried to mix two providers up: what that person holds is worth nothing any more.
     browser.get(&callback).await.says(410, "has been used");

@@ -4,7 +4,7 @@ use bulkhead_tests::{Host, component};
 use serde_json::json;
 
 use super::accounts::{key_in_use, stripe};
-use super::status;
+use super::{Waiting, status};
 use crate::hostile::WEBHOOK;
 use crate::provider::Provider;
 use crate::tiny;
@@ -26,6 +26,16 @@ async fn a_key_that_does_not_work_leaves_the_one_that_does() {
     assert_eq!((&view["status"], &view["account"]["id"]), (&json!("active"), &json!("acct_1")), "{view:#}");
     assert_eq!(key_in_use(&host, tenant.id(), &connection, &provider).await, "sk_test_one");
     assert_eq!(status(&tenant, &connection).await, "active");
+}
+
+/// Mutation: host/engine/src/connections/authorization.rs, `authorize_with_fields`, no fields where `fillable` says no.
+#[tokio::test]
+async fn whom_the_provider_has_to_authorize_nobody_authorizes_by_filling_in_nothing() {
+    let waiting = Waiting::new().await;
+    let path = format!("/v1/connections/{}/credential", waiting.connection);
+    let answer = waiting.shop.tenant().put(&path, json!({})).await;
+    assert_eq!((answer.status, &answer.body["code"]), (409, &json!("not-by-fields")), "{:#}", answer.body);
+    assert_eq!(waiting.status().await, "pending");
 }
 
 /// Mutation: take an empty secret.

@@ -2,19 +2,28 @@
 
 use std::pin::pin;
 
+use bulkhead_tests::Host;
+use bulkhead_tests::shop::{Shop, Silence};
 use reqwest::Method;
 use simulated_providers::{Fault, FaultRule, Point};
 
 use super::{Browser, OTHER_REALM, REALM, Waiting, authorize, change, shop, status};
 use crate::wait::until;
 
+const REVOKE: &str = "/v2/oauth2/tokens/revoke";
+
 /// Mutations: host/engine/src/connections.rs, `disconnect`, revoke first; or in the request's own future.
 #[tokio::test]
 async fn a_connection_is_over_before_the_provider_is_asked_and_is_revoked_though_nobody_waits() {
-    let shop = shop().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let shop = Shop::open(Host::builder().log_to(&log), &mut Silence).await;
     let (tenant, books) = (shop.tenant(), &shop.quickbooks_connection);
     let before = shop.quickbooks.effect("token.revoked");
-    let mut revocation = shop.quickbooks.hold_next_on(Point::RequestReceived, "POST", "/v2/oauth2/tokens/revoke");
+    let complains =
+        Fault::Answer { status: 503, act: true, remember: true, retry_after_seconds: None, should_retry: None };
+    shop.quickbooks.inject(FaultRule::new(REVOKE, complains));
+    let mut revocation = shop.quickbooks.hold_next_on(Point::RequestReceived, "POST", REVOKE);
     {
         let path = format!("/v1/connections/{books}");
         let mut ending = pin!(tenant.request(Method::DELETE, &path, None));
@@ -27,6 +36,8 @@ async fn a_connection_is_over_before_the_provider_is_asked_and_is_revoked_though
     assert_eq!(shop.quickbooks.effect("token.revoked"), before);
     revocation.release();
     until(|| shop.quickbooks.effect("token.revoked") == before + 1).await;
+    // Somebody still listens to what the provider says.
+    until(|| std::fs::read_to_string(&log).unwrap().contains("did not confirm the revocation")).await;
 }
 
 /// A token that has ended is good enough to be revoked by its refresh token; asking for another would only make one more.
@@ -65,7 +76,7 @@ async fn tokens_that_were_not_accepted_are_given_back_unless_a_connection_works_
 }
 
 /// Mutations: host/server/src/connect_pages.rs, `begin`, keep no `LINK`; host/engine/src/connect.rs, `finish_oauth`, take any
-/// link for the one that was begun; or say so of one that is used up.
+/// link for the one that was begun.
 #[tokio::test]
 async fn where_it_did_not_work_the_page_leads_back_to_the_beginning() {
     let waiting = Waiting::new().await;

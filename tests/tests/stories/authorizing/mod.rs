@@ -21,7 +21,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
 
 /// Another company in QuickBooks.
-const OTHER_REALM: &str = "4620816365000000002";
+pub(crate) const OTHER_REALM: &str = "4620816365000000002";
 /// Where QuickBooks gives tokens.
 const TOKENS: &str = "/oauth2/v1/tokens/bearer";
 
@@ -33,8 +33,8 @@ struct Browser {
 
 /// What a person sees.
 #[derive(Debug)]
-struct Page {
-    status: u16,
+pub(crate) struct Page {
+    pub(crate) status: u16,
     text: String,
 }
 
@@ -147,7 +147,7 @@ impl Waiting {
 }
 
 /// A shop whose bookkeeper has two companies.
-async fn shop() -> Shop {
+pub(crate) async fn shop() -> Shop {
     shop_with(QuickBooksConfig::default()).await
 }
 
@@ -170,7 +170,7 @@ fn allow(shop: &Shop, authorize: &str, realm: &str) -> String {
 }
 
 /// A person authorizes a connection to the books, whether or not it was authorized before.
-async fn authorize(shop: &Shop, connection: &str, realm: &str) -> Page {
+pub(crate) async fn authorize(shop: &Shop, connection: &str, realm: &str) -> Page {
     let mut browser = Browser::new();
     let authorize = browser.begin(&link(&shop.tenant(), connection).await).await;
     browser.get(&allow(shop, &authorize, realm)).await

@@ -5,8 +5,10 @@ use bulkhead_tests::{Host, Tenant};
 use reqwest::Method;
 use serde_json::json;
 use simulated_providers::Point;
+use sqlx::Executor as _;
 
 use super::{Browser, Page, link, status};
+use crate::postgres::Database;
 use crate::tiny;
 
 /// A connection that asks nobody for anything.
@@ -102,6 +104,32 @@ async fn a_form_that_was_refused_says_why_and_can_be_sent_again() {
     assert_eq!(status(&shop.tenant(), &shop.stripe_connection).await, "active");
     assert_eq!(browser.fill(&link, &[("api_key", "sk_test_simulated")]).await.status, 200);
     browser.get(&link).await.says(410, "has been used");
+}
+
+/// Mutation: host/engine/src/connect.rs, `give_back`, without `patiently`.
+#[tokio::test]
+async fn a_link_of_which_nothing_came_is_given_back_also_by_a_busy_store() {
+    let Some(database) = Database::fresh().await else { return };
+    let host = database.host().spawn().await;
+    host.publish("stripe").await;
+    let tenant = host.tenant("t").await;
+    let new = json!({ "connector": "stripe", "environment": "sandbox", "name": "c" });
+    let link = link(&tenant, &tenant.post("/v1/connections", new).await.text("id")).await;
+    let mut connection = database.connect().await;
+    let runs_into_others_twice = "
+        CREATE SEQUENCE tries;
+        CREATE FUNCTION run_into_others() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('tries') <= 2 THEN RAISE EXCEPTION 'busy' USING ERRCODE = '40001'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER busy BEFORE UPDATE ON connect_sessions FOR EACH ROW WHEN (NEW.used_ms IS NULL)
+            EXECUTE FUNCTION run_into_others()";
+    connection.execute(runs_into_others_twice).await.unwrap();
+    let browser = Browser::new();
+    assert_eq!(browser.fill(&link, &[("api_key", "my key")]).await.status, 422);
+    let page = browser.get(&link).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    database.end().await;
 }
 
 /// Mutation: leave the rejections to the extractors, or the fallbacks to the API.

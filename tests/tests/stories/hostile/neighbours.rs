@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use bulkhead_tests::PATIENCE;
+use axum::body::Body;
+use axum::response::Response;
+use bulkhead_tests::{Host, PATIENCE};
+use futures::stream;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Actor, Stage};
+use crate::provider::Provider;
+use crate::wait::until;
 use crate::wire::{Reply, Wire};
 
 const LOOPS: usize = 8;
@@ -52,6 +57,33 @@ async fn a_neighbour_is_served_while_loops_burn() {
     // On a machine that is busy elsewhere a guest may not get its two seconds before its wall time is over.
     let limited = |run: &Value| matches!(run["failure"]["code"].as_str(), Some("cpu-limit" | "wall-limit"));
     assert!(runs.iter().all(limited), "{runs:#?}");
+}
+
+/// Connections that are being made ask their provider, which never answers.
+///
+/// Mutation: host/engine/src/attempt/probe.rs, `probe`, without its turn: every place in the sandbox waits with them.
+#[tokio::test]
+async fn a_neighbour_is_served_while_checks_hang() {
+    let provider = Provider::answering(|_, _| {
+        Response::new(Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>()))
+    })
+    .await;
+    let host = Host::builder().upstream("mirror.example", provider.url());
+    let host = host.set("BULKHEAD_WORKERS", "2").set("BULKHEAD_SANDBOX_SLOTS", "4").spawn().await;
+    host.publish("mirror").await;
+    let (attacker, neighbour) = (host.tenant("attacker").await, host.tenant("neighbour").await);
+    let used = neighbour.connection("mirror", json!({})).await;
+    let new = json!({ "connector": "mirror", "name": "m", "settings": { "asks": true } });
+    let making = futures::future::join_all((0..8).map(|_| attacker.post("/v1/connections", new.clone())));
+    let served = async {
+        until(|| !provider.seen().is_empty()).await;
+        let run = neighbour.act(&used, "take", json!({ "thing": "it" })).await;
+        assert_eq!((run["state"].as_str(), provider.seen().len()), (Some("succeeded"), 1), "{run:#}");
+    };
+    tokio::select! {
+        made = making => panic!("the checks were over first: {made:#?}"),
+        () = served => {}
+    }
 }
 
 /// Every loop of one tenant together must not take all workers of the node.

@@ -47,6 +47,33 @@ async fn while_a_push_is_uncertain_the_next_waits_and_a_person_links_what_was_ma
     assert_eq!(paths, ["/things", "/things/1"], "one was made and then changed");
 }
 
+/// The provider made it, and nobody can say what it is there. What it refuses it has not made.
+///
+/// Mutation: host/engine/src/commit.rs, `made_unlinked`, never: the second push makes a second thing.
+#[tokio::test]
+async fn what_was_made_and_cannot_be_linked_is_for_a_person_and_not_made_again() {
+    let stage = Stage::set(|_, before| match before {
+        0 => answer(200, &json!({})),
+        1 => answer(422, &json!({})),
+        _ => answer(200, &json!({ "id": "1" })),
+    })
+    .await;
+    let made = stage.put("7", json!({ "name": "one" })).await;
+    let run = stage.run_until(&made, in_state("uncertain")).await;
+    let said = run["failure"]["message"].as_str().unwrap();
+    assert!(said.contains("resolve this run") && said.contains("missing field"), "{run:#}");
+    let refused = stage.put("8", json!({ "name": "other" })).await;
+    stage.run_until(&refused, in_state("failed")).await;
+
+    let next = stage.put("7", json!({ "name": "two" })).await;
+    stage.run_until(&next, |run| run["failure"]["code"] == "push-uncertain").await;
+    let known = json!({ "verdict": "happened", "external": "1" });
+    stage.tenant().post(&format!("/v1/runs/{made}/resolve"), known).await.ok();
+    stage.run_until(&next, in_state("succeeded")).await;
+    let paths: Vec<_> = stage.posted().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(paths, ["/things", "/things", "/things/1"]);
+}
+
 /// Mutation: host/engine/src/attempt/ended.rs, `of_fault`, leave out the arm of `LinkConflict`: it is tried again and again.
 #[tokio::test]
 async fn a_push_that_is_answered_with_what_another_record_is_ends_as_a_conflict() {
@@ -110,4 +137,24 @@ async fn a_record_that_has_not_changed_is_not_pushed_again() {
     assert_eq!(posted, [true, false, true]);
     assert_eq!(outputs[1], json!({ "id": "1", "version": null, "unchanged": true }), "{outputs:#?}");
     assert_eq!(outputs[3], json!({ "id": "1", "version": null }), "{outputs:#?}");
+}
+
+/// Who says what a record is at the provider, or has its push run again, may know that it is not there as it was sent.
+///
+/// Mutations: host/engine/src/calls.rs, `put_link`, without `forget_hash`; host/engine/src/rerun.rs, `run_again`, likewise.
+#[tokio::test]
+async fn a_record_that_somebody_linked_or_ran_again_is_sent_whatever_was_sent_before() {
+    let said = |before| if before == 0 { 422 } else { 200 };
+    let stage = Stage::set(move |_, before| answer(said(before), &json!({ "id": "1" }))).await;
+    let refused = stage.put("7", json!({ "name": "one" })).await;
+    stage.run_until(&refused, in_state("failed")).await;
+    let first = stage.put("7", json!({ "name": "one" })).await;
+    stage.run_until(&first, in_state("succeeded")).await;
+    stage.link("7", "1").await;
+    let linked = stage.put("7", json!({ "name": "one" })).await;
+    stage.run_until(&linked, in_state("succeeded")).await;
+    assert_eq!(stage.posted().len(), 3, "linked anew");
+    stage.tenant().post(&format!("/v1/runs/{refused}/retry"), json!({})).await.ok();
+    stage.run_until(&refused, in_state("succeeded")).await;
+    assert_eq!(stage.posted().len(), 4, "run again");
 }

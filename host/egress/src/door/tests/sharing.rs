@@ -177,6 +177,19 @@ async fn a_budget_counts_what_it_is_about() {
     assert!(matches!(scene.send(deeper()).await, Err(DoorError::RateLimited { .. })));
 }
 
+/// Mutation: `Pool::put`, leave out the bound of one origin.
+#[tokio::test]
+async fn of_many_connections_to_one_origin_a_few_stay_open() {
+    let upstream = Upstream::start(None, |_| Reaction::Answer(OK.to_vec())).await;
+    let to = Url::parse(&format!("http://{}", upstream.address())).unwrap();
+    let development = vec![DevUpstream { host: "api.example.com".into(), to }];
+    let config = DoorConfig { development, idle_connections: 2, ..DoorConfig::default() };
+    let scene = Scene::with_upstream(config, &[], upstream);
+    let sent = futures::future::join_all((0..5).map(|_| scene.send(get()))).await;
+    assert!(sent.iter().all(Result::is_ok) && scene.upstream.connections() > 2);
+    assert_eq!(scene.door.shared.pool.idle(), 2);
+}
+
 /// Mutation: `Pool::put`, leave out the bound of one owner: every name leaves a connection open.
 #[tokio::test]
 async fn a_connection_to_each_name_of_a_domain_does_not_stay_open() {

@@ -18,15 +18,26 @@ const LONGEST_TITLE: usize = 80;
 const LONGEST_HELP: usize = 300;
 /// Most fields to fill in, and most parameters of a redirect to keep: placements and URLs look each of theirs up.
 const MAX_FIELDS: usize = 32;
+/// Most scopes: a grant compares them, and a person is asked for them all.
+const MAX_SCOPES: usize = 200;
 
 pub(super) fn check_bounds(auth: &Auth, report: &mut Report<'_>) {
-    let (key, count) = match auth {
-        Auth::ApiKey { fields } => ("fields", fields.len()),
-        Auth::OAuth2(oauth) => ("callback_params", oauth.callback_params.len()),
+    let lists = match auth {
+        Auth::ApiKey { fields } => vec![("fields", fields.len(), MAX_FIELDS)],
+        Auth::OAuth2(oauth) => vec![
+            ("callback_params", oauth.callback_params.len(), MAX_FIELDS),
+            ("extra_params", oauth.extra_params.len(), MAX_FIELDS),
+            ("token_headers", oauth.token_headers.len(), MAX_FIELDS),
+            ("scopes", oauth.scopes.len(), MAX_SCOPES),
+        ],
+        Auth::OAuth2ClientCredentials(grant) => {
+            vec![("extra_params", grant.extra_params.len(), MAX_FIELDS), ("scopes", grant.scopes.len(), MAX_SCOPES)]
+        }
+        Auth::OAuth2JwtBearer(grant) => vec![("scopes", grant.scopes.len(), MAX_SCOPES)],
         _ => return,
     };
-    if count > MAX_FIELDS {
-        report.say(at!["auth", key], "nobody looks through that many", format!("at most {MAX_FIELDS}"));
+    for (key, _, most) in lists.into_iter().filter(|(_, count, most)| count > most) {
+        report.say(at!["auth", key], "nobody looks through that many", format!("at most {most}"));
     }
     let Auth::ApiKey { fields } = auth else { return };
     for (index, field) in fields.iter().enumerate().filter(|(_, field)| !is_identifier(&field.name)) {
@@ -250,12 +261,12 @@ mod tests {
         );
         assert_eq!(
             api_key("{ name = \"a\", title = \"T\" }, { name = \"a\", title = \"T\" }"),
-            ["8:48: there are two fields `a` (give one of them another name)"]
+            ["8:49: there are two fields `a` (give one of them another name)"]
         );
         let long = "x".repeat(257);
         assert_eq!(
             api_key(&format!("{{ name = \"a\", title = \"T\", pattern = \"{long}\" }}")),
-            ["8:47: this pattern is too long (at most 256 bytes)"]
+            ["8:48: this pattern is too long (at most 256 bytes)"]
         );
     }
 

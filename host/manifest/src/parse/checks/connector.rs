@@ -78,6 +78,7 @@ fn is_icon(icon: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::harness::problems_of;
+    use super::LONGEST_VERSION;
 
     /// A `[connector]` of which one line is replaced; its keys stand on lines 2 to 7.
     fn problems(line: &str) -> Vec<String> {
@@ -115,6 +116,11 @@ mod tests {
     #[test]
     fn a_version_is_semantic() {
         assert_eq!(problems("version = \"1.0\""), ["3:11: `1.0` is not a semantic version (three numbers: `1.4.0`)"]);
+        let long = format!("version = \"1.0.0-{}\"", "a".repeat(LONGEST_VERSION));
+        assert_eq!(
+            problems(&long),
+            [format!("3:11: this is too long for a version (at most {LONGEST_VERSION} characters)")]
+        );
     }
 
     #[test]

@@ -21,6 +21,11 @@ const MAX_PATHS: usize = 256;
 const MAX_HEADERS: usize = 32;
 
 pub(super) fn check_bounds(rules: &[EgressRule], report: &mut Report<'_>) {
+    // Compared with each other they need not be: what is longer holds one of them twice, or one that there is not.
+    if let Some(index) = rules.iter().position(|rule| rule.methods.len() > METHODS.len()) {
+        let hint = format!("at most each once: `{}`", METHODS.join("`, `"));
+        report.say(at!["egress", index, "methods"], "there are not that many methods", hint);
+    }
     let paths = |rule: &EgressRule| rule.paths.len() + rule.read_only_posts.len() + rule.capture.len();
     if rules.len() > MAX_RULES || rules.iter().map(paths).sum::<usize>() > MAX_PATHS {
         report.say(
@@ -116,7 +121,7 @@ fn check_headers(manifest: &Manifest, index: usize, rule: &EgressRule, report: &
         if !is_header(name) {
             report.say(place, format!("`{name}` cannot be the name of a header"), HEADER_HINT);
         } else if is_reserved_header(name) {
-            report.say(place, format!("`{name}` is written by the host"), "leave it out");
+            report.say(place, format!("`{name}` is the host's to write, or nobody's"), "leave it out");
         } else if name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie") {
             report.say(place, format!("`{name}` carries a credential"), "declare it as `credential`");
         }

@@ -27,6 +27,9 @@ pub(super) fn check(manifest: &Manifest, tree: &Tree<'_>) -> (Vec<Problem>, usiz
     auth::check_bounds(&manifest.auth, &mut report);
     egress::check_bounds(&manifest.egress, &mut report);
     rate::check_bounds(&manifest.rate, &mut report);
+    if let Some(webhook) = &manifest.webhook {
+        webhook::check_bounds(webhook, &mut report);
+    }
     if report.problems.is_empty() {
         check_sections(manifest, &mut report);
     }
@@ -108,10 +111,10 @@ mod tests {
     fn a_hundred_problems_are_told_and_the_others_counted() {
         // The second and every later one stands there twice, too.
         assert_eq!(scopes(3).len(), 5);
-        let told = scopes(60_000);
+        let told = scopes(200);
         assert_eq!(told.len(), MAX_PROBLEMS + 1);
         // Where the last one is that is told.
-        assert_eq!(told.last().map(String::as_str), Some("10:211: and 119899 more problems"));
+        assert_eq!(told.last().map(String::as_str), Some("10:211: and 299 more problems"));
         assert!(told.iter().rev().skip(1).all(|problem| !problem.contains("more")), "{told:?}");
     }
 
@@ -144,8 +147,38 @@ mod tests {
             let capture = |nth| format!("{{ path = \"/\", pointer = \"/a\", name = \"a{nth}\" }}");
             format!("{rule}capture = [{}]\n", repeated(count - 1, capture))
         };
-        let counted: [(&dyn Fn(usize) -> String, usize); 4] =
-            [(&fields, 32), (&kept, 32), (&headers, 32), (&captures, 256)];
+        let methods = |count| rule.replace("\"GET\"", &repeated(count, |_| "\"GET\"".to_owned()));
+        let oauth2 = |more: &str| {
+            let urls = "authorize_url = \"https://a.example/a\"\ntoken_url = \"https://a.example/t\"";
+            format!("[auth]\nkind = \"oauth2\"\n{urls}\n{more}\n")
+        };
+        let named = |count| repeated(count, |nth| format!("a{nth} = \"\""));
+        let scopes = |count| oauth2(&format!("scopes = [{}]", repeated(count, |nth| format!("\"a{nth}\""))));
+        let params = |count| oauth2(&format!("extra_params = {{ {} }}", named(count)));
+        let token_headers = |count| oauth2(&format!("token_headers = {{ {} }}", named(count)));
+        let webhook = |more: &str| format!("[webhook]\nsecret = \"connection\"\nscheme = \"none\"\n{more}");
+        let splits = |count: usize| webhook(&"[[webhook.split]]\nwhen = { pointer = \"/kind\" }\n".repeat(count));
+        let dedupe = |count| {
+            let places = repeated(count, |nth| format!("\"/a{nth}\""));
+            webhook(&format!("[[webhook.split]]\ndedupe = [{places}]\n"))
+        };
+        let reading = |count| {
+            let posts = repeated(count - 1, |_| "\"/\"".to_owned());
+            format!("{}read_only_posts = [{posts}]\n", rule.replace("GET", "POST"))
+        };
+        let counted: [(&dyn Fn(usize) -> String, usize); 11] = [
+            (&fields, 32),
+            (&kept, 32),
+            (&headers, 32),
+            (&captures, 256),
+            (&reading, 256),
+            (&methods, 7),
+            (&scopes, 200),
+            (&params, 32),
+            (&token_headers, 32),
+            (&splits, 16),
+            (&dedupe, 8),
+        ];
         for (text, most) in counted {
             assert_eq!(problems(&text(most)), [""; 0]);
             let told = problems(&text(most + 1));

@@ -1,5 +1,7 @@
 //! What may be a name of what.
 
+use crate::headers;
+
 /// Lower-case letters, digits and `_`, a letter first: variables, fields, captured secrets.
 pub(super) fn is_identifier(name: &str) -> bool {
     let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -16,21 +18,8 @@ pub(super) fn is_header(name: &str) -> bool {
 
 pub(super) const HEADER_HINT: &str = "letters, digits and `-`, without a colon";
 
-/// Headers that the host alone writes: who is meant, where a message ends, how the connection is kept.
-const OURS: &[&str] = &[
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
+/// Servers that hand headers on as variables read `_` as `-`.
 pub(super) fn is_reserved_header(name: &str) -> bool {
-    OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+    let name = name.replace('_', "-");
+    headers::is_hosts(&name) || headers::is_override(&name)
 }

@@ -8,6 +8,9 @@ use crate::model::{
 };
 
 /// Longest tolerance, seconds: beyond it a timestamp protects nothing.
+/// Alternatives, and places of a dedupe key.
+const MAX_SPLITS: usize = 16;
+const MAX_DEDUPE: usize = 8;
 const MAX_TOLERANCE: u32 = 24 * 60 * 60;
 /// Longest wait for a reply, milliseconds: no provider waits longer.
 const MAX_DEADLINE_MS: u32 = 30_000;
@@ -125,6 +128,18 @@ fn check_token(webhook: &Webhook, at: &TokenPlace, expects: TokenValue, report: 
             "a client id belongs to an app, not to a connection",
             "say `secret = \"app\"`",
         );
+    }
+}
+
+/// Each is looked for in every body, or in every item of it.
+pub(super) fn check_bounds(webhook: &Webhook, report: &mut Report<'_>) {
+    if webhook.split.len() > MAX_SPLITS {
+        let hint = format!("at most {MAX_SPLITS} alternatives");
+        report.say(at!["webhook", "split"], "no provider sends that many kinds of bodies", hint);
+    }
+    if let Some(index) = webhook.split.iter().position(|split| split.dedupe.len() > MAX_DEDUPE) {
+        let hint = format!("at most {MAX_DEDUPE} places");
+        report.say(at!["webhook", "split", index, "dedupe"], "nothing is unique by that much", hint);
     }
 }
 

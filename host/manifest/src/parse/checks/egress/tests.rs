@@ -87,7 +87,10 @@ fn a_post_that_only_reads_is_a_post_of_the_rule() {
 
 #[test]
 fn extra_headers_are_known_and_no_credential() {
-    assert_eq!(rule("headers = { Host = \"evil.example\" }"), ["10:20: `Host` is written by the host (leave it out)"]);
+    assert_eq!(
+        rule("headers = { Host = \"evil.example\" }"),
+        ["10:20: `Host` is the host's to write, or nobody's (leave it out)"]
+    );
     assert_eq!(
         rule("headers = { Authorization = \"x\" }"),
         ["10:29: `Authorization` carries a credential (declare it as `credential`)"]
