@@ -31,6 +31,9 @@ struct Named {
 struct Settings {
     /// Where its check signs in, which no check should.
     sign_in_at: Option<String>,
+    /// Whether its check breaks.
+    #[serde(default)]
+    breaks: bool,
     /// Whether its check asks its provider.
     #[serde(default)]
     asks: bool,
@@ -62,6 +65,7 @@ impl Mirror {
     #[check]
     fn check() -> Result<Identity, Failure> {
         let settings = context::settings::<Settings>()?;
+        assert!(!settings.breaks, "as it was told");
         if settings.asks {
             http::get("https://mirror.example/pages").send()?;
         }

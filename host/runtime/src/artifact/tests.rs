@@ -138,7 +138,7 @@ fn what_a_compilation_left_that_never_ended_is_removed() {
     let digest = written(&first, b"a");
     let (_under_way, left) = (first.begin(digest).unwrap(), first.begin(Digest::of(b"b")).unwrap());
     let (_, left) = left.file.keep().unwrap();
-    let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+    let long_ago = std::fs::metadata(&left).unwrap().modified().unwrap() - 2 * ABANDONED;
     for path in [&left, &first.path(&digest)] {
         File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
     }

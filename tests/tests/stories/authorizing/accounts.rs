@@ -5,8 +5,9 @@ use axum::response::Response;
 use bulkhead_tests::shop::{Shop, Silence};
 use bulkhead_tests::{Host, PATIENCE};
 use serde_json::json;
+use simulated_providers::Point;
 
-use super::{Browser, OTHER_REALM, REALM, authorize, link, read_books, shop, status};
+use super::{Browser, OTHER_REALM, REALM, authorize, change, link, read_books, shop, status};
 use crate::provider::{Provider, Seen};
 
 /// A Stripe where each key is of an account of its own, and anything else is nobody's.
@@ -46,6 +47,25 @@ pub(super) async fn key_in_use(host: &Host, tenant: &str, connection: &str, prov
     let path = format!("/v1/connections/{connection}/actions/list_customers?wait_ms={}", PATIENCE.as_millis());
     host.tenant_by_id(tenant).post(&path, json!({})).await.ok();
     provider.seen().last().map(|seen| key(seen).to_owned()).unwrap_or_default()
+}
+
+/// A check of the authorization before is still under way when somebody authorizes anew.
+///
+/// Mutation: host/engine/src/commit/produced.rs, `write_account`, whatever is there by now.
+#[tokio::test]
+async fn a_check_that_comes_late_says_nothing_of_the_account_that_is_there_by_then() {
+    let shop = shop().await;
+    let path = format!("/v1/connections/{}", shop.quickbooks_connection);
+    let mut asked = shop.quickbooks.hold_next_on(Point::RequestReceived, "GET", "/v3/company/*/companyinfo/*");
+    let (tenant, check) = (shop.tenant(), format!("{path}/check"));
+    let (checked, ()) = tokio::join!(tenant.post(&check, json!({})), async {
+        asked.arrived().await.unwrap();
+        change(&shop.host, "UPDATE connections SET account = json_set(account, '$.label', 'Anew', '$.domain', 'us')")
+            .await;
+        asked.release();
+    });
+    assert_eq!(checked.ok()["state"], "succeeded");
+    assert_eq!(shop.tenant().get(&path).await.ok()["account"]["label"], "Anew");
 }
 
 /// Mutation: compare nothing (`refuse_other_account`).

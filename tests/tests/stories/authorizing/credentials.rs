@@ -96,3 +96,19 @@ async fn a_check_changes_nothing_at_the_provider() {
         assert_eq!((&made["status"], provider.seen().len()), (&json!("pending"), 0), "{made:#}");
     }
 }
+
+/// What the provider would have said nobody knows, so it is no reason to throw away what somebody gave.
+///
+/// Mutation: host/engine/src/attempt/probe.rs, `probe`, every stop as `NotAccepted`.
+#[tokio::test]
+async fn a_check_that_breaks_is_no_refusal() {
+    let host = Host::spawn().await;
+    host.publish("mirror").await;
+    let tenant = host.tenant("t").await;
+    let new = json!({ "connector": "mirror", "name": "m", "settings": { "breaks": true } });
+    let made = tenant.post("/v1/connections", new).await.ok();
+    assert_eq!(made["status"], "pending", "{made:#}");
+    let path = format!("/v1/connections/{}/credential", made["id"].as_str().unwrap());
+    let told = tenant.put(&path, json!({ "fields": {} })).await;
+    assert_eq!((told.status, told.body["code"].as_str()), (503, Some("not-checked")), "{told:?}");
+}

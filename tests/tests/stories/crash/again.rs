@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bulkhead_tests::{Host, PATIENCE, Tenant};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Script, Stop, Trouble};
@@ -157,6 +158,33 @@ async fn what_is_known_is_nobodys_to_say() {
     }
     assert_eq!(desk.comes_to(run["id"].as_str().unwrap(), has_ended).await["state"], "succeeded");
     desk.stands(&[("one", 1, 1)]);
+}
+
+/// Mutations: host/engine/src/resolve.rs, `resolve_uncertain`, send again whatever has become of the connection: it fails, and
+/// the doubt is gone; host/server/src/api/runs.rs, `Resolve`, without `deny_unknown_fields`; `resolve`, without `of_something`.
+#[tokio::test]
+async fn a_verdict_that_cannot_be_carried_out_leaves_the_doubt() {
+    let desk = Desk::open(&[("one", LOST)]).await;
+    let run = desk.act("book", booking("one", false)).await;
+    assert_eq!(run["state"], "uncertain", "{run:#}");
+    let path = format!("/v1/runs/{}/resolve", run["id"].as_str().unwrap());
+    let requests = json!([{ "seq": 1, "sub": 0 }]);
+    for (verdict, status, code) in [
+        (json!({ "verdict": "send-again", "external": "1" }), 400, "invalid-json"),
+        (json!({ "verdict": "happened", "requests": requests }), 400, "invalid-json"),
+        (json!({ "verdict": "perhaps" }), 400, "invalid-json"),
+        (json!({ "verdict": "happened", "version": "1" }), 422, "invalid-input"),
+    ] {
+        let refused = desk.tenant().post(&path, verdict).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (status, Some(code)), "{refused:?}");
+    }
+    let connection = format!("/v1/connections/{}", desk.connection);
+    assert!(desk.tenant().request(Method::DELETE, &connection, None).await.status < 300);
+    let refused = desk.tenant().post(&path, json!({ "verdict": "send-again" })).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("connection-not-active")), "{refused:?}");
+    let left = desk.comes_to(run["id"].as_str().unwrap(), has_ended).await;
+    assert_eq!(left["state"], "uncertain", "{left:#}");
+    assert_eq!(desk.resolve(&run, json!({ "verdict": "happened" })).await["state"], "succeeded");
 }
 
 /// It was booked, and the run failed because nobody takes so large an answer. Run again it fails as before, and says so.

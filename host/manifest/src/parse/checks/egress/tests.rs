@@ -91,6 +91,11 @@ fn extra_headers_are_known_and_no_credential() {
         rule("headers = { Host = \"evil.example\" }"),
         ["10:20: `Host` is the host's to write, or nobody's (leave it out)"]
     );
+    // Another method, or another path, than this rule is about.
+    for name in ["X-HTTP-Method-Override", "X_Original_Url", "Accept-Encoding"] {
+        let hosts = format!("10:{}: `{name}` is the host's to write, or nobody's (leave it out)", name.len() + 16);
+        assert_eq!(rule(&format!("headers = {{ {name} = \"x\" }}")), [hosts]);
+    }
     assert_eq!(
         rule("headers = { Authorization = \"x\" }"),
         ["10:29: `Authorization` carries a credential (declare it as `credential`)"]
