@@ -293,4 +293,35 @@ mod tests {
         let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
         assert!(text.ends_with("listen has to be text"), "{text}");
     }
+
+    /// Mutation: `merge`, `error.to_string()`: that one quotes the line.
+    #[test]
+    fn a_file_that_is_no_toml_does_not_have_its_line_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("b.toml");
+        std::fs::write(&file, "workers = 3\ndatabase_url = postgres://u:s3cret@h/d\n").unwrap();
+        let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
+        assert!(text.contains("b.toml: line 2: ") && !text.contains("s3cret"), "{text}");
+    }
+
+    /// Mutations: `from_environment`, take `LONGEST_VALUE` and be content; take all there is: /dev/zero has no end.
+    #[test]
+    fn a_value_in_a_file_of_its_own_is_all_there_and_of_bounded_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("url");
+        let load = |path: &Path| {
+            let set = environment(&[("DATABASE_URL_FILE", path.to_str().unwrap())]);
+            Config::load(None, &set).map(|config| config.database_url).map_err(|error| error.to_string())
+        };
+        let longest = "x".repeat(usize::try_from(LONGEST_VALUE).unwrap());
+        std::fs::write(&file, &longest).unwrap();
+        assert_eq!(load(&file), Ok(longest.clone()));
+        std::fs::write(&file, longest + "x").unwrap();
+        for path in [&file, Path::new("/dev/zero")] {
+            let too_long = format!("DATABASE_URL_FILE: the file {} is longer than the 65536 bytes", path.display());
+            assert!(load(path).is_err_and(|text| text.starts_with(&too_long)), "{}", path.display());
+        }
+        let missing = load(&folder.path().join("none")).unwrap_err();
+        assert!(missing.starts_with("DATABASE_URL_FILE: the file ") && missing.contains("cannot be read"), "{missing}");
+    }
 }

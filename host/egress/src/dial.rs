@@ -127,3 +127,31 @@ impl Dialler {
         Ok(Line { sender, meter })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Nobody is there.
+    struct Silence;
+
+    impl Sockets for Silence {
+        fn open(&self, _: SocketAddr) -> BoxFuture<'static, io::Result<TcpStream>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// Mutation: `Dialler::connect`, give each address all of the time.
+    #[tokio::test(start_paused = true)]
+    async fn many_addresses_take_no_longer_than_one() {
+        let dialler = Dialler::new(&DoorConfig::default(), Arc::new(Silence)).unwrap();
+        let addresses = ["192.0.2.1:443", "192.0.2.2:443", "192.0.2.3:443", "192.0.2.4:443"];
+        let began = Instant::now();
+        let line = dialler.connect(&addresses.map(|one| one.parse().unwrap()), None, Duration::from_secs(8)).await;
+        assert!(matches!(line, Err(ConnectFailure::Timeout)));
+        assert_eq!(began.elapsed().as_secs(), 8);
+    }
+}

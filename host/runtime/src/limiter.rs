@@ -103,6 +103,16 @@ mod tests {
         assert_eq!(refused.downcast_ref::<Exceeded>().unwrap().kind, LimitKind::Memory);
     }
 
+    /// Mutation: `Limiter::new`, leave out the sandbox's own bound.
+    #[test]
+    fn no_run_is_allowed_more_memory_than_its_sandbox_has() {
+        let limits = Limits { memory_bytes: 100, ..Limits::default() };
+        let mut limiter = Limiter::new(&limits, 60, Arc::new(Meter::default()));
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        let refused = limiter.memory_growing(60, 61, None).unwrap_err();
+        assert_eq!(refused.downcast_ref::<Exceeded>().unwrap().allowed, 60);
+    }
+
     #[test]
     fn a_growth_over_the_memorys_own_maximum_is_not_counted() {
         let mut limiter = limiter(100);

@@ -53,6 +53,23 @@ pub(crate) fn router(engine: Engine, crowd: Crowd) -> Router {
     let pepper = Arc::new(auth::pepper(engine.vault()));
     let desk = Desk { engine, pepper, uses: auth::Uses::default(), crowd, uploads: Arc::default() };
     let within = |limit| from_fn_with_state(limit, deadline::within);
+    let api = api::routes()
+        .layer(within(deadline::USUAL))
+        .merge(api::waiting().layer(within(deadline::WAITING)))
+        .merge(api::uploads().layer(within(deadline::UPLOAD)));
+    let routes = Router::new()
+        .nest("/v1", api.fallback(problem::no_such_path))
+        .nest("/hooks", hooks::routes().layer(within(deadline::USUAL)))
+        .nest("/connect", connect_pages::routes().layer(within(deadline::WAITING)))
+        .merge(health::routes().layer(within(deadline::USUAL)))
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .with_state(desk);
+    guarded(routes)
+}
+
+/// What holds for every request.
+fn guarded(routes: Router) -> Router {
     // The outermost first. One stack, not a layer on a layer: a router boxes each of those, and clones it per request.
     let around = ServiceBuilder::new()
         .layer(SetSensitiveRequestHeadersLayer::new([http::header::AUTHORIZATION, http::header::COOKIE]))
@@ -63,19 +80,7 @@ pub(crate) fn router(engine: Engine, crowd: Crowd) -> Router {
         .layer(from_fn(body::end_after_refusal))
         .layer(from_fn(body::refuse_encoded))
         .layer(CatchPanicLayer::custom(problem::panicked));
-    let api = api::routes()
-        .layer(within(deadline::USUAL))
-        .merge(api::waiting().layer(within(deadline::WAITING)))
-        .merge(api::uploads().layer(within(deadline::UPLOAD)));
-    Router::new()
-        .nest("/v1", api.fallback(problem::no_such_path))
-        .nest("/hooks", hooks::routes().layer(within(deadline::USUAL)))
-        .nest("/connect", connect_pages::routes().layer(within(deadline::WAITING)))
-        .merge(health::routes().layer(within(deadline::USUAL)))
-        .fallback(problem::no_such_path)
-        .method_not_allowed_fallback(problem::no_such_method)
-        .with_state(desk)
-        .layer(around)
+    routes.layer(around)
 }
 
 /// Serves until `stop` completes, then finishes what is under way.
@@ -86,4 +91,40 @@ pub async fn serve(listener: TcpListener, engine: Engine, stop: impl Future<Outp
         stop.await;
         stopped.cancel();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn breaks() {
+        panic!("s3cret");
+    }
+
+    async fn breaks_in_other_words() {
+        std::panic::panic_any("s3cret".to_owned());
+    }
+
+    /// Mutations: `guarded`, without `CatchPanicLayer`; host/server/src/problem.rs, `panicked`, what it said as the detail.
+    #[tokio::test]
+    async fn a_handler_that_breaks_is_answered_for_and_what_it_said_is_ours_alone() {
+        let routes = Router::new().route("/word", get(breaks)).route("/text", get(breaks_in_other_words));
+        for path in ["/word", "/text"] {
+            let request = Request::get(path).header("x-request-id", "one").body(Body::empty()).unwrap();
+            let response = guarded(routes.clone()).oneshot(request).await.unwrap();
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()["x-request-id"]),
+                (500, &"one".parse().unwrap())
+            );
+            let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            let shown = String::from_utf8(body.to_vec()).unwrap();
+            assert!(shown.contains("\"internal\"") && !shown.contains("s3cret"), "{shown}");
+        }
+    }
 }

@@ -195,6 +195,12 @@ impl Hostile {
         state::hoard(&input)
     }
 
+    /// Reads all that it keeps.
+    #[action]
+    fn read_all_state() -> Answer {
+        state::read_all()
+    }
+
     /// Keeps what only looks like a value.
     #[action]
     fn keep_garbage(input: answers::Kind) -> Answer {

@@ -50,6 +50,15 @@ pub(crate) fn keep_garbage(kind: &answers::Kind) -> Result<Value, Failure> {
     })
 }
 
+/// Reads all that it kept, and keeps none of it.
+pub(crate) fn read_all() -> Result<Value, Failure> {
+    let keys = state::keys("");
+    for key in &keys {
+        state::get::<String>(key)?;
+    }
+    Ok(json!({ "read": keys.len() }))
+}
+
 pub(crate) fn recall() -> Result<Value, Failure> {
     Ok(json!({ "word": state::get::<String>(KEY)?, "keys": state::keys("") }))
 }

@@ -44,6 +44,9 @@ struct Settings {
 struct There {
     id: String,
     name: String,
+    /// It was there and is no more.
+    #[serde(default)]
+    gone: bool,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +111,10 @@ impl Mirror {
     fn pull(pull: Pull<Value>) -> Result<Page<Thing, Value>, Failure> {
         let at = pull.cursor.map_or_else(|| "start".to_owned(), |cursor| cursor.to_string());
         let listed: Listed = http::get("https://mirror.example/pages").query("at", at).send()?.json()?;
-        let change = |there: There| Change::upsert(External::new(there.id), Thing { name: there.name, keyed: false });
+        let change = |there: There| match there.gone {
+            true => Change::delete(External::new(there.id)),
+            false => Change::upsert(External::new(there.id), Thing { name: there.name, keyed: false }),
+        };
         Ok(Page::new(listed.things.into_iter().map(change)).more(listed.more).next(listed.next))
     }
 

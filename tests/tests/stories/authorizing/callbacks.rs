@@ -1,6 +1,7 @@
 //! The redirect that brings a person back from the provider: whose it is, and what becomes of it.
 
 use bulkhead_tests::component;
+use bulkhead_tests::shop::Shop;
 use reqwest::Method;
 use serde_json::json;
 use simulated_providers::{Consent, Point};
@@ -171,18 +172,41 @@ async fn an_answer_at_the_address_of_another_app_connects_nothing_and_ends_the_l
     waiting.still_waits().await;
 }
 
+/// Connects to the books by a manifest in which `this` stands as `that`.
+async fn books_saying(shop: &Shop, this: &str, that: &str) -> String {
+    let manifest =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../connectors/quickbooks/connector.toml"));
+    let manifest = manifest.unwrap().replacen("version = \"0.1.0\"", "version = \"0.1.1\"", 1);
+    let wasm = std::fs::read(component("quickbooks")).unwrap();
+    shop.host.upload(tiny::with_manifest(&wasm, &manifest.replacen(this, that, 1))).await.ok();
+    shop.new_books().await
+}
+
+/// Mutation: host/engine/src/connect/account.rs, `account`, `worth_keeping` not asked.
+#[tokio::test]
+async fn what_a_redirect_says_besides_is_kept_if_it_is_a_short_word() {
+    let shop = shop().await;
+    let connection = books_saying(&shop, "[\"realmId\"]", "[\"realmId\", \"region\"]").await;
+    let mut browser = Browser::new();
+    for region in ["two words", "line\nbreak", &"a".repeat(257)] {
+        let link = super::link(&shop.tenant(), &connection).await;
+        let callback = super::allow(&shop, &browser.begin(&link).await, REALM);
+        browser.get(&with(&callback, "region", region)).await.says(400, "could not be confirmed");
+        assert_eq!(status(&shop.tenant(), &connection).await, "pending");
+    }
+    let link = super::link(&shop.tenant(), &connection).await;
+    let callback = super::allow(&shop, &browser.begin(&link).await, REALM);
+    assert_eq!(browser.get(&with(&callback, "region", "eu")).await.status, 200);
+    let view = shop.tenant().get(&format!("/v1/connections/{connection}")).await.ok();
+    assert_eq!((&view["status"], &view["account"]["region"]), (&json!("active"), &json!("eu")), "{view:#}");
+}
+
 /// Mutation: do not compare `iss`.
 #[tokio::test]
 async fn an_answer_of_another_issuer_connects_nothing() {
     const ISSUER: &str = "https://oauth.platform.intuit.com/op/v1";
     let shop = shop().await;
-    let manifest =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../connectors/quickbooks/connector.toml"));
-    let manifest = manifest.unwrap().replacen("version = \"0.1.0\"", "version = \"0.1.1\"", 1);
-    let manifest = manifest.replacen("pkce = true", &format!("pkce = true\nissuer = \"{ISSUER}\""), 1);
-    let wasm = std::fs::read(component("quickbooks")).unwrap();
-    shop.host.upload(tiny::with_manifest(&wasm, &manifest)).await.ok();
-    let connection = shop.new_books().await;
+    let connection = books_saying(&shop, "pkce = true", &format!("pkce = true\nissuer = \"{ISSUER}\"")).await;
     let link = super::link(&shop.tenant(), &connection).await;
     let mut browser = Browser::new();
     let callback = super::allow(&shop, &browser.begin(&link).await, REALM);

@@ -57,6 +57,20 @@ async fn a_connection_keeps_no_more_than_64_mib() {
     stage.still_serves().await;
 }
 
+/// What a run reads is kept for its next attempt.
+///
+/// Mutation: host/engine/src/ports/reads.rs, `pinned`, leave out the comparison with `MOST_READ`.
+#[tokio::test]
+async fn a_run_reads_no_more_than_16_mib() {
+    let stage = Stage::set().await;
+    let attacker = stage.actor("attacker").await;
+    let hoard = |values: u64, prefix: &str| json!({ "values": values, "bytes": MIB, "prefix": prefix });
+    attacker.answer("hoard_state", hoard(15, "a")).await;
+    assert_eq!(attacker.answer("read_all_state", json!({})).await, json!({ "read": 15 }));
+    attacker.answer("hoard_state", hoard(2, "b")).await;
+    attacker.fails_with("read-limit", "read_all_state", json!({})).await;
+}
+
 /// What a connection keeps can be replaced, however full it is: what goes makes room for what comes.
 ///
 /// Mutation: host/engine/src/commit.rs, `veto`, count what is written without what it replaces.

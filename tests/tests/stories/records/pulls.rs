@@ -104,6 +104,36 @@ async fn what_is_pushed_during_a_pull_is_not_taken_for_what_was_pulled() {
     assert_eq!(posted, [true, false, true]);
 }
 
+/// Mutation: host/engine/src/commit/produced.rs, `write_change`, without `forget_hash` after `delete_record`: the second
+/// push sends nothing.
+#[tokio::test]
+async fn what_was_deleted_at_the_provider_is_sent_when_it_is_pushed_again() {
+    let gone = json!({ "things": [{ "id": "1", "name": "one", "gone": true }], "next": 1, "more": false });
+    let stage = Stage::set(move |seen, _| match seen.method.as_str() {
+        "POST" => answer(200, &json!({ "id": "1" })),
+        _ => answer(200, &gone),
+    })
+    .await;
+    let record = json!({ "name": "one", "keyed": false });
+    let first = stage.put("7", record.clone()).await;
+    stage.run_until(&first, in_state("succeeded")).await;
+    assert_eq!(stage.pull().await["state"], "succeeded");
+    assert_eq!(stage.tenant().get(&stage.of_connection("records/things/7")).await.ok()["deleted"], true);
+    let second = stage.put("7", record).await;
+    stage.run_until(&second, in_state("succeeded")).await;
+    assert_eq!(stage.posted().len(), 2);
+}
+
+/// Mutation: host/engine/src/commit/produced.rs, `write_change`, `pushed_meanwhile` always: the push sends it.
+#[tokio::test]
+async fn what_was_pulled_is_not_pushed_back() {
+    let stage = Stage::set(pages(json!({ "start": { "things": [thing("5")], "next": 1, "more": false } }))).await;
+    assert_eq!(stage.pull().await["state"], "succeeded");
+    let push = stage.put("5", json!({ "name": "a thing", "keyed": false })).await;
+    stage.run_until(&push, in_state("succeeded")).await;
+    assert_eq!(stage.posted().len(), 0);
+}
+
 /// Mutation: host/engine/src/commit/produced.rs, `write_receipt`, follow every name in the list.
 #[tokio::test]
 async fn a_webhook_that_asks_for_a_stream_three_times_has_it_pulled_once() {

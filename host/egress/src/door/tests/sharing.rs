@@ -1,5 +1,7 @@
 //! What requests share: network connections, places and budgets.
 
+use rustls::HandshakeKind;
+
 use super::*;
 
 #[tokio::test]
@@ -12,6 +14,16 @@ async fn a_network_connection_is_used_again_for_its_own_connection_alone() {
     assert_eq!((scene.upstream.connections(), scene.resolver.asked()), (1, 1));
     scene.send_as("conn_2", get(), &NoIntents).await.unwrap();
     assert_eq!((scene.upstream.connections(), scene.resolver.asked()), (2, 2));
+}
+
+/// Mutation: host/egress/src/dial.rs, `Dialler::new`, leave out `Resumption::disabled()`.
+#[tokio::test]
+async fn a_tls_session_is_not_resumed_for_somebody_else() {
+    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
+    for owner in ["conn_1", "conn_2"] {
+        scene.send_as(owner, get(), &NoIntents).await.unwrap();
+    }
+    assert_eq!(scene.upstream.handshakes(), [Some(HandshakeKind::Full); 2]);
 }
 
 /// With the condition on sending again weakened to any broken connection, the payment is made twice.

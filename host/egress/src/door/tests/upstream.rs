@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -52,6 +52,7 @@ pub(super) struct Upstream {
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
+    handshakes: Mutex<Vec<Option<HandshakeKind>>>,
 }
 
 impl Upstream {
@@ -74,7 +75,10 @@ impl Upstream {
                         match tls {
                             None => serve(stream, &shared, react.as_ref()).await,
                             Some(tls) => match TlsAcceptor::from(tls).accept(stream).await {
-                                Ok(stream) => serve(stream, &shared, react.as_ref()).await,
+                                Ok(stream) => {
+                                    shared.handshakes.lock().unwrap().push(stream.get_ref().1.handshake_kind());
+                                    serve(stream, &shared, react.as_ref()).await
+                                }
                                 Err(_) => None,
                             },
                         }
@@ -95,6 +99,11 @@ impl Upstream {
 
     pub(super) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// What the TLS of each connection began with.
+    pub(super) fn handshakes(&self) -> Vec<Option<HandshakeKind>> {
+        self.shared.handshakes.lock().unwrap().clone()
     }
 }
 
