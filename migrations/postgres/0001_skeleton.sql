@@ -225,6 +225,7 @@ CREATE TABLE journal (
     answer_ms       BIGINT,
     shown           TEXT,
     retryable       BIGINT NOT NULL,
+    refused         BIGINT NOT NULL,
     superseded_by   BIGINT,
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
 );

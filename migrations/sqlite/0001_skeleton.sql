@@ -224,6 +224,7 @@ CREATE TABLE journal (
     answer_ms       INTEGER,
     shown           TEXT,
     retryable       INTEGER NOT NULL,
+    refused         INTEGER NOT NULL,
     superseded_by   INTEGER,
     FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
 ) STRICT;

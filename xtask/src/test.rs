@@ -2,9 +2,9 @@
 //!
 //! Cargo is asked for the whole workspace throughout, for the reason that [`Workspace::build_binaries`] gives.
 
-use std::env;
 use std::process::Command;
 use std::time::Instant;
+use std::{env, fs};
 
 use crate::guests;
 use crate::lint;
@@ -62,5 +62,23 @@ fn runner(workspace: &Workspace, filters: &[&String]) -> Command {
     };
     // What a failed test says is what it found; thirty frames of its runner after that bury it.
     command.args(filters).env("RUST_BACKTRACE", "0");
+    if let Some(folder) = in_memory() {
+        command.env("TMPDIR", folder);
+    }
     command
+}
+
+/// A folder in memory, where there is one with room and from which artifacts can be run: what tests keep there does not wait
+/// for the disk that the build before them filled.
+fn in_memory() -> Option<&'static str> {
+    const FOLDER: &str = "/dev/shm";
+    const ROOM_KIB: u64 = 4 << 20;
+    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    let options = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        (fields.next()? == FOLDER).then_some(fields.nth(1)?)
+    })?;
+    let size = |option: &str| option.strip_prefix("size=")?.strip_suffix('k')?.parse::<u64>().ok();
+    let is_roomy = options.split(',').filter_map(size).any(|kib| kib >= ROOM_KIB);
+    (is_roomy && !options.split(',').any(|option| option == "noexec")).then_some(FOLDER)
 }

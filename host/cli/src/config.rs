@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -45,8 +45,8 @@ pub(crate) const DEFAULTS: &str = include_str!("../default.toml");
 /// Names from other platforms' habits.
 const ALSO: &[(&str, &str)] = &[("DATABASE_URL", "database_url")];
 
-/// Of a value that stands in a file of its own, bytes.
-const LONGEST_VALUE: u64 = 64 << 10;
+/// Of the settings, and of a value that stands in a file of its own, bytes.
+const LONGEST: u64 = 64 << 10;
 
 /// What each number may be.
 const RANGES: [(&str, u32, u32); 6] = [
@@ -62,11 +62,9 @@ const RANGES: [(&str, u32, u32); 6] = [
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("{} cannot be read: {problem}", path.display())]
-    Unreadable { path: PathBuf, problem: std::io::Error },
+    Unreadable { path: PathBuf, problem: io::Error },
     #[error("{variable}: the file {} cannot be read: {problem}", path.display())]
-    NoValue { variable: String, path: PathBuf, problem: std::io::Error },
-    #[error("{variable}: the file {} is longer than the {LONGEST_VALUE} bytes that a value may have", path.display())]
-    TooLong { variable: String, path: PathBuf },
+    NoValue { variable: String, path: PathBuf, problem: io::Error },
     #[error("{}: line {line}: {problem}", path.display())]
     NotToml { path: PathBuf, line: usize, problem: String },
     #[error("{from}: there is no setting {name:?}; `bulkhead serve --print-config` lists them all")]
@@ -157,8 +155,7 @@ impl Config {
 }
 
 fn merge(settings: &mut Table, defaults: &Table, path: &Path) -> Result<(), ConfigError> {
-    let read = std::fs::read_to_string(path);
-    let text = read.map_err(|problem| ConfigError::Unreadable { path: path.to_owned(), problem })?;
+    let text = read_bounded(path).map_err(|problem| ConfigError::Unreadable { path: path.to_owned(), problem })?;
     let given: Table = text.parse().map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         ConfigError::NotToml {
@@ -209,16 +206,22 @@ fn from_environment(environment: &BTreeMap<String, String>, variable: &str) -> R
         (None, None) => Ok(None),
         (None, Some(path)) => {
             let path = PathBuf::from(path);
-            let mut text = String::new();
-            // Not all of what a file may be has an end.
-            let read = File::open(&path).and_then(|file| file.take(LONGEST_VALUE + 1).read_to_string(&mut text));
-            match read {
-                Ok(bytes) if bytes as u64 > LONGEST_VALUE => Err(ConfigError::TooLong { variable: file, path }),
-                Ok(_) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
+            match read_bounded(&path) {
+                Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
                 Err(problem) => Err(ConfigError::NoValue { variable: file, path, problem }),
             }
         }
     }
+}
+
+/// Not all of what a file may be has an end.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::Error::other(format!("it is longer than the {LONGEST} bytes that are taken")));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
 }
 
 fn replace_port(settings: &mut Table, port: &str) -> Result<(), ConfigError> {
@@ -304,7 +307,7 @@ mod tests {
         assert!(text.contains("b.toml: line 2: ") && !text.contains("s3cret"), "{text}");
     }
 
-    /// Mutations: `from_environment`, take `LONGEST_VALUE` and be content; take all there is: /dev/zero has no end.
+    /// Mutations: `read_bounded`, take `LONGEST` and be content; take all there is: /dev/zero has no end.
     #[test]
     fn a_value_in_a_file_of_its_own_is_all_there_and_of_bounded_length() {
         let folder = tempfile::tempdir().unwrap();
@@ -313,13 +316,16 @@ mod tests {
             let set = environment(&[("DATABASE_URL_FILE", path.to_str().unwrap())]);
             Config::load(None, &set).map(|config| config.database_url).map_err(|error| error.to_string())
         };
-        let longest = "x".repeat(usize::try_from(LONGEST_VALUE).unwrap());
+        let longest = "x".repeat(usize::try_from(LONGEST).unwrap());
         std::fs::write(&file, &longest).unwrap();
         assert_eq!(load(&file), Ok(longest.clone()));
         std::fs::write(&file, longest + "x").unwrap();
         for path in [&file, Path::new("/dev/zero")] {
-            let too_long = format!("DATABASE_URL_FILE: the file {} is longer than the 65536 bytes", path.display());
-            assert!(load(path).is_err_and(|text| text.starts_with(&too_long)), "{}", path.display());
+            let too_long =
+                format!("{} cannot be read: it is longer than the 65536 bytes that are taken", path.display());
+            assert_eq!(load(path), Err(format!("DATABASE_URL_FILE: the file {too_long}")));
+            let settings = Config::load(Some(path), &BTreeMap::new()).err().map(|error| error.to_string());
+            assert_eq!(settings, Some(too_long));
         }
         let missing = load(&folder.path().join("none")).unwrap_err();
         assert!(missing.starts_with("DATABASE_URL_FILE: the file ") && missing.contains("cannot be read"), "{missing}");

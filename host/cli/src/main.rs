@@ -11,6 +11,7 @@ mod publish;
 mod runs;
 mod serve;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -45,7 +46,11 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(error.as_ref());
+            let is_unheard = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+            if !error.downcast_ref::<io::Error>().is_some_and(is_unheard) {
+                // Who cannot be told is not told.
+                let _ = writeln!(io::stderr(), "error: {error}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -66,9 +71,4 @@ fn wait<T>(
     work: impl Future<Output = Result<T, Box<dyn std::error::Error + Send + Sync>>>,
 ) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
-}
-
-#[allow(clippy::print_stderr, reason = "this is where a command's failure is told")]
-fn complain(error: &(dyn std::error::Error + Send + Sync)) {
-    eprintln!("error: {error}");
 }

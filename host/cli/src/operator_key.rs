@@ -1,5 +1,6 @@
 //! `bulkhead operator-key`: another operator's key, for whoever has lost the first and has the host's data.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,12 +18,14 @@ pub(crate) struct OperatorKey {
 }
 
 impl OperatorKey {
-    #[allow(clippy::print_stdout, reason = "this is the command's answer")]
     pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let config = configured(self.config.as_deref())?;
         let key = new_operator_key(config.database_url(), config.vault_key_file(), Arc::new(SystemClock)).await?;
-        println!("Operator key (shown once, keep it): {key}");
-        println!("Those that were there still work: GET /v1/keys lists them, DELETE /v1/keys/ID revokes one.");
+        writeln!(stdout(), "Operator key (shown once, keep it): {key}")?;
+        writeln!(
+            stdout(),
+            "Those that were there still work: GET /v1/keys lists them, DELETE /v1/keys/ID revokes one."
+        )?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `bulkhead publish FILE`.
 
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 
 use crate::client::Server;
@@ -14,7 +15,6 @@ pub(crate) struct Publish {
 }
 
 impl Publish {
-    #[allow(clippy::print_stdout, reason = "this is the command's answer")]
     pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let file = self.file.display();
         if self.file.is_dir() {
@@ -28,7 +28,7 @@ impl Publish {
         let shared = published.get("shared").and_then(serde_json::Value::as_bool).unwrap_or_default();
         let whom = if shared { "for every tenant" } else { "for one tenant" };
         let (name, version) = (text("name"), text("version_text"));
-        println!("{name} {version} {what}, {whom} ({}, sha256 {})", text("version"), text("digest"));
+        writeln!(stdout(), "{name} {version} {what}, {whom} ({}, sha256 {})", text("version"), text("digest"))?;
         Ok(())
     }
 }

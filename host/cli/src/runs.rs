@@ -2,6 +2,8 @@
 
 mod story;
 
+use std::io::{Write as _, stdout};
+
 use serde_json::Value;
 
 use crate::client::Server;
@@ -47,7 +49,6 @@ enum State {
 }
 
 impl Runs {
-    #[allow(clippy::print_stdout, reason = "this is the command's answer")]
     pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if let Some(run) = &self.run {
             if self.retry {
@@ -55,9 +56,9 @@ impl Runs {
             }
             let found = self.server.get(&format!("/v1/runs/{run}"), &[]).await?;
             if self.json {
-                println!("{found:#}");
+                writeln!(stdout(), "{found:#}")?;
             } else {
-                print!("{}", story::of(&found));
+                write!(stdout(), "{}", story::of(&found))?;
             }
             return Ok(());
         }
@@ -68,18 +69,18 @@ impl Runs {
         query.extend(state.map(|state| ("state", state.get_name().to_owned())));
         let found = self.server.get("/v1/runs", &query).await?;
         if self.json {
-            println!("{found:#}");
+            writeln!(stdout(), "{found:#}")?;
             return Ok(());
         }
         let runs = found.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         if runs.is_empty() {
-            println!("No runs.");
+            writeln!(stdout(), "No runs.")?;
         }
         for run in runs {
-            println!("{}", line(run));
+            writeln!(stdout(), "{}", line(run))?;
         }
         if let Some(next) = found.get("next").and_then(Value::as_str) {
-            println!("There are more: --before {next}");
+            writeln!(stdout(), "There are more: --before {next}")?;
         }
         Ok(())
     }

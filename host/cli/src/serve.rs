@@ -1,7 +1,7 @@
 //! `bulkhead serve`: reads the settings and hands them to the host's own boot.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, IsTerminal as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,10 +37,9 @@ NAME_FILE with the name of a file that holds the value. `bulkhead serve --print-
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Serve {
-    #[allow(clippy::print_stdout, reason = "this is what the option is for")]
     pub(crate) fn run(self) -> Result<(), Failed> {
         if self.print_config {
-            print!("{DEFAULTS}");
+            write!(stdout(), "{DEFAULTS}")?;
             return Ok(());
         }
         let config = configured(self.config.as_deref())?;
@@ -94,7 +93,6 @@ fn unknown(environment: &BTreeMap<String, String>) -> impl Iterator<Item = &str>
 /// What other commands read.
 const CLIENTS: [&str; 4] = ["CONFIG", "URL", "KEY", "TENANT"];
 
-#[allow(clippy::print_stdout, reason = "the first key is shown once, to whoever starts the host")]
 async fn serve(config: Config) -> Result<(), Failed> {
     // Everything below it is this user's alone: the keys, and what customers have sent.
     let mut folder = std::fs::DirBuilder::new();
@@ -110,13 +108,13 @@ async fn serve(config: Config) -> Result<(), Failed> {
     let signals = told_to_stop()?;
     let url = format!("http://{address}");
     if let Some(key) = &host.first_operator_key {
-        print!("{}", welcome(&url, key));
+        write!(stdout(), "{}", welcome(&url, key))?;
     }
     if !maps {
-        println!("{}", no_jq(&config));
+        writeln!(stdout(), "{}", no_jq(&config))?;
         tracing::warn!("{}", no_jq(&config));
     }
-    println!("Bulkhead listens on {url}");
+    writeln!(stdout(), "Bulkhead listens on {url}")?;
     tracing::info!(%address, public_url = %host.engine.public_url(), "serving");
     host.serve(async || signals.notified().await).await;
     Ok(())
@@ -215,7 +213,9 @@ fn log(config: &Config) -> Result<(), Failed> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Where a line cannot be written, saying so there breaks whatever it was about.
+        .log_internal_errors(false);
     match config.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),

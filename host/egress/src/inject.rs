@@ -56,6 +56,9 @@ fn check_pin(pins: &AppPins, host: &str) -> Result<(), Denial> {
     }
 }
 
+/// Of a text that stands in a header as often as the manifest says, bytes.
+const MAX_FACT: usize = 1_024;
+
 /// What `{account.id}` or `{settings.region}` stands for.
 fn fact(name: &str, pass: &Pass<'_>) -> Option<String> {
     let (document, path) = match name.split_once('.')? {
@@ -64,7 +67,7 @@ fn fact(name: &str, pass: &Pass<'_>) -> Option<String> {
         _ => return None,
     };
     match path.split('.').try_fold(document, |value, step| value.get(step))? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::String(text) if !text.is_empty() && text.len() <= MAX_FACT => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(yes) => Some(yes.to_string()),
         _ => None,
@@ -191,7 +194,10 @@ mod tests {
         let fields: CredentialFields =
             fields.iter().map(|(name, value)| ((*name).to_owned(), Secret::from_string((*value).into()))).collect();
         let key = Secret::from_string("key".into());
-        let (account, settings) = (json!({"id": "acct_1", "n": {"realm": 42}}), json!({"region": "eu"}));
+        let account = json!({
+            "id": "acct_1", "n": {"realm": 42}, "short": "x".repeat(MAX_FACT), "long": "x".repeat(MAX_FACT + 1),
+        });
+        let settings = json!({"region": "eu"});
         let pass = Pass {
             rules: &[],
             pins,
@@ -285,6 +291,7 @@ mod tests {
         assert!(!error.to_string().contains("tok"), "{error}");
     }
 
+    /// Mutation: `fact`, without `MAX_FACT`.
     #[test]
     fn the_rules_own_headers_come_from_the_account_and_the_settings_or_nothing_is_sent() {
         let mut rule = bearer();
@@ -298,5 +305,10 @@ mod tests {
         rule.headers = [("Stripe-Account".to_owned(), Template::parse("{account.missing}").unwrap())].into();
         let result = inject(&rule, &AppPins::Unpinned, &[("access_token", "tok")]);
         assert!(matches!(&result, Err(DoorError::NoCredential { missing }) if missing == "account.missing"));
+        // A connector says itself what there is to know of an account, and a header may name it a hundred times.
+        for (name, is_sent) in [("account.short", true), ("account.long", false)] {
+            rule.headers = [("X-Fact".to_owned(), Template::parse(&format!("{{{name}}}")).unwrap())].into();
+            assert_eq!(inject(&rule, &AppPins::Unpinned, &[("access_token", "tok")]).is_ok(), is_sent, "{name}");
+        }
     }
 }

@@ -22,8 +22,9 @@ use std::time::Duration;
 use bulkhead_store::{Connection, Run};
 
 pub(crate) use self::asked::begins_at;
-pub(crate) use self::ended::{End, Finish, LINK_CONFLICT};
+pub(crate) use self::ended::{End, Finish};
 use self::held::Claim;
+pub(crate) use self::probe::LONGEST_PROBE_MS;
 pub(crate) use self::request::{Request, Sends};
 use crate::Engine;
 use crate::fault::EngineFault;

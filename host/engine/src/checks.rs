@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bulkhead_manifest::{Descriptor, Manifest, TenantId};
 use serde_json::Value;
@@ -17,6 +18,8 @@ use crate::versions::Known;
 
 /// Of all tenants together.
 pub(crate) const AT_ONCE: usize = 4;
+/// Many times what the longest check takes.
+const WAIT: Duration = Duration::from_secs(10);
 
 /// Something that a connector declares with a schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +84,7 @@ pub(crate) struct Checks(Turns);
 
 impl Default for Checks {
     fn default() -> Self {
-        Self(Turns::new(AT_ONCE, 1))
+        Self(Turns::new(AT_ONCE, 1, WAIT))
     }
 }
 
@@ -107,7 +110,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::mpsc;
     use std::thread;
-    use std::time::Duration;
 
     use futures::FutureExt;
 
@@ -118,7 +120,7 @@ mod tests {
     }
 
     fn checks(at_once: usize) -> Checks {
-        Checks(Turns::new(at_once, 1).waiting(Duration::from_secs(60)))
+        Checks(Turns::new(at_once, 1, Duration::from_secs(60)))
     }
 
     /// A check that ends when it is told to, and the teller.
@@ -188,7 +190,7 @@ mod tests {
     /// Mutation: host/engine/src/turns.rs, `take`, wait without end.
     #[tokio::test]
     async fn nobody_waits_for_ever() {
-        let checks = Checks(Turns::new(1, 1).waiting(Duration::ZERO));
+        let checks = Checks(Turns::new(1, 1, Duration::ZERO));
         let (end, check) = endless();
         let mut first = Box::pin(checks.run(tenant(1), check));
         assert!(futures::poll!(&mut first).is_pending());

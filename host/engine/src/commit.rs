@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use self::veto::events_of;
 use crate::Engine;
-use crate::attempt::{End, Finish, LINK_CONFLICT, Opened, Request};
+use crate::attempt::{End, Finish, Opened, Request};
 use crate::credentials::AUTHORIZATION;
 use crate::fault::{EngineFault, json as text};
 use crate::ports::RunPorts;
@@ -82,7 +82,6 @@ impl Engine {
     async fn write_end(&self, opened: &Opened, ports: &RunPorts, finish: Finish) -> Result<bool, EngineFault> {
         let run = &opened.run;
         let (end, refs) = self.referring(opened, finish.end).await?;
-        let made = self.made_unlinked(opened, &end).await?;
         // What is done needs no reads to be done again.
         let unflushed = ports.close(!matches!(&end, End::Produced(produced) if !retried(produced))).await?;
         let mut tx = self.inner.store.tenant(run.tenant).await?;
@@ -97,12 +96,8 @@ impl Engine {
             End::Unchanged(external) => unchanged(&external),
             End::Produced(_) if open_effect(&steps) => self.after(run, &steps, Ended::Unknown(not_met_again())),
             // One record was pushed, so its failure is the run's.
-            End::Produced(Produced::Pushed(pushed)) if matches!(pushed.as_slice(), [Pushed::Failed(_)]) => {
-                let failure = pushed.into_iter().find_map(|one| match one {
-                    Pushed::Failed(failure) => Some(failure),
-                    Pushed::Stored(_) | Pushed::Conflict(_) => None,
-                });
-                self.after(run, &steps, Ended::Failed(failure.ok_or_else(nothing_pushed)?))
+            End::Produced(Produced::Pushed(pushed)) if !matches!(pushed.as_slice(), [Pushed::Stored(_)]) => {
+                self.after(run, &steps, Ended::Failed(not_stored(&opened.request, pushed)?))
             }
             End::Produced(produced) => match self.veto(&mut tx, opened, &produced, finish.finished.as_ref()).await? {
                 Some(failure) => self.after(run, &steps, Ended::Broke(failure)),
@@ -113,12 +108,6 @@ impl Engine {
             },
             End::Not(ended) => self.after(run, &steps, ended),
         };
-        if made
-            && let Verdict::Ended { state, failure: Some(failure), .. } = &mut verdict
-            && matches!(state, EndState::Failed | EndState::Cancelled)
-        {
-            (*state, failure.message) = (EndState::Uncertain, format!("{} {MADE_UNLINKED}", failure.message));
-        }
         if let Verdict::Ended { failure: Some(failure), .. } = &verdict
             && failure.kind == FailureKind::Unauthorized
             && let Some(refused) = ports.authorized_by()
@@ -129,20 +118,6 @@ impl Engine {
         self.write_verdict(&mut tx, run, verdict, Some(opened.known.row.id), finish.finished.as_ref()).await?;
         tx.commit().await?;
         Ok(true)
-    }
-
-    /// Whether a push that ended without an id has carried something out at the provider for a record without a link: the
-    /// next push of that record would make it there once more.
-    async fn made_unlinked(&self, opened: &Opened, end: &End) -> Result<bool, EngineFault> {
-        let Request::Push { sends: Some(sends), .. } = &opened.request else { return Ok(false) };
-        let asks = match end {
-            // Where another link is in the way, the run is run again without it, and links what it made.
-            End::Not(Ended::Broke(failure)) => failure.code.as_deref() != Some(LINK_CONFLICT),
-            End::Not(_) => true,
-            End::Produced(Produced::Pushed(pushed)) => !matches!(pushed.as_slice(), [Pushed::Stored(_)]),
-            End::Produced(_) | End::Unchanged(_) | End::Abandoned => false,
-        };
-        Ok(asks && sends.known.is_none() && !sends.deletes() && self.journal(&opened.run).await?.has_carried_out())
     }
 
     /// The end, with `refs` of each event in it. Before any transaction is begun, for as long as it takes.
@@ -169,20 +144,24 @@ impl Engine {
     }
 
     fn after(&self, run: &Run, steps: &[Step], ended: Ended) -> Verdict {
-        let circumstances = Circumstances {
-            attempt: run.attempt.saturating_sub(run.attempts_before),
-            now_ms: self.now_ms(),
-            deadline_ms: run.deadline_ms,
-            waiting: run.waiting,
-            dice: u32::from_le_bytes(bulkhead_vault::random()),
-            backoff: self.inner.config.backoff,
-        };
         let ended_as = |state, failure| Verdict::Ended { state, output: None, failure: Some(failure) };
-        match settle(ended, steps, &circumstances) {
+        match settle(ended, steps, &self.circumstances(run)) {
             Next::Retry { at_ms, failure, anew } => Verdict::Again { at_ms, failure, anew },
             Next::Fail(failure) => ended_as(EndState::Failed, failure),
             Next::Uncertain(failure) => ended_as(EndState::Uncertain, failure),
             Next::Cancel(failure) => ended_as(EndState::Cancelled, failure),
+        }
+    }
+
+    pub(crate) fn circumstances(&self, run: &Run) -> Circumstances {
+        Circumstances {
+            attempt: run.attempt.saturating_sub(run.attempts_before),
+            now_ms: self.now_ms(),
+            deadline_ms: run.deadline_ms,
+            waiting: run.waiting,
+            unlinked: Request::of(run).is_ok_and(|request| request.pushes_unlinked()),
+            dice: u32::from_le_bytes(bulkhead_vault::random()),
+            backoff: self.inner.config.backoff,
         }
     }
 
@@ -248,9 +227,6 @@ impl Engine {
     }
 }
 
-const MADE_UNLINKED: &str = "The provider carried something out for this record all the same, and it is not linked. Look at \
-    the provider, and resolve this run: with what it is there (`external`), or it would be made once more.";
-
 /// Whether an answer may stand for a failure that is tried again.
 fn retried(produced: &Produced) -> bool {
     matches!(produced, Produced::Pushed(_))
@@ -260,6 +236,20 @@ fn retried(produced: &Produced) -> bool {
 fn unchanged(external: &External) -> Verdict {
     let output = json!({ "id": external.id, "version": external.version, "unchanged": true }).to_string();
     Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None }
+}
+
+/// Why the one record that was to be pushed is not there as it was sent.
+fn not_stored(request: &Request, pushed: Vec<Pushed>) -> Result<Failure, EngineFault> {
+    match (pushed.into_iter().next(), request) {
+        (Some(Pushed::Failed(failure)), _) => Ok(failure),
+        (Some(Pushed::Conflict(theirs)), Request::Push { stream, record, .. }) => {
+            let message =
+                format!("{stream} {record}: somebody changed it at the provider. Look at both and push again.");
+            let details = theirs.as_deref().map(|theirs| Box::new(parsed(theirs)));
+            Ok(Failure { details, ..Failure::new(FailureKind::Conflict, message) })
+        }
+        _ => Err(nothing_pushed()),
+    }
 }
 
 fn nothing_pushed() -> EngineFault {

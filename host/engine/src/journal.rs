@@ -29,11 +29,7 @@ impl Entry {
     /// Whether it changed something at the provider, for all that is known: of what was carried out, too, the answer may
     /// have been one that its guest cannot be given.
     pub(crate) fn is_done(&self) -> bool {
-        let refused = self.answer.as_ref().is_some_and(|answer| match &answer.result {
-            Ok(response) => response.status >= 400,
-            Err(error) => !error.request_sent,
-        });
-        self.unsafe_request && !refused
+        self.unsafe_request && !self.answer.as_ref().is_some_and(Answered::refused)
     }
 }
 
@@ -55,6 +51,14 @@ impl Answered {
         match &self.result {
             Ok(response) => response.status.to_string(),
             Err(error) => json(&cut(&error.message)),
+        }
+    }
+
+    /// Whether it says that nothing was carried out.
+    pub(crate) fn refused(&self) -> bool {
+        match &self.result {
+            Ok(response) => response.status >= 400,
+            Err(error) => !error.request_sent,
         }
     }
 
@@ -114,13 +118,6 @@ pub(crate) struct Journal {
     pub first_sent: BTreeMap<String, u64>,
     /// What the guest read of its own connection, by what it asked for. Both JSON.
     pub reads: BTreeMap<String, String>,
-}
-
-impl Journal {
-    /// Whether the provider is known to have carried something out.
-    pub(crate) fn has_carried_out(&self) -> bool {
-        self.entries.values().any(|entry| entry.answer.is_some() && entry.is_done())
-    }
 }
 
 #[cfg(test)]

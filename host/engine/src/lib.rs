@@ -162,6 +162,8 @@ pub(crate) struct Inner {
 
 /// Guests of one tenant that are asked outside runs at once.
 const ASIDES_OF_ONE: usize = 2;
+/// Longer than anybody holds such a place, so that the line goes on for everybody.
+const ASIDE_WAIT: Duration = Duration::from_millis(attempt::LONGEST_PROBE_MS + 5_000);
 /// How long the store may take to show that it can be written.
 const PROBE_MS: u64 = 3_000;
 /// How long that is good for.
@@ -176,7 +178,7 @@ impl Engine {
         let waiters = waiting::Waiters::new(config.waiters);
         // The other half of what runs leave is for uploads.
         let spare = usize::try_from(runtime.status().slots).unwrap_or(usize::MAX).saturating_sub(config.workers);
-        let asides = turns::Turns::new(spare.div_ceil(2).max(1), ASIDES_OF_ONE);
+        let asides = turns::Turns::new(spare.div_ceil(2).max(1), ASIDES_OF_ONE, ASIDE_WAIT);
         let (effect_key, seed_key) = (vault.derive("effect"), vault.derive("seed"));
         let inner = Inner {
             store,

@@ -137,6 +137,8 @@ impl<'a> Search<'a, '_> {
     }
 
     fn meet(&mut self, stream: &'a str, id: &str) -> Result<(), TooMany> {
+        // A place is as long as the names in it, and is copied.
+        self.steps.take(self.at.len())?;
         if self.met.insert((self.at.clone(), stream)) {
             if self.found.len() == MOST {
                 return Err(TooMany);
@@ -275,6 +277,17 @@ mod tests {
         assert_eq!(find(&schema, &document(1_000)), Ok(Vec::new()));
         assert_eq!(find(&schema, &document(3_000)), Err(TooMany));
     }
+
+    /// Mutation: `meet`, without `steps`.
+    #[test]
+    fn places_with_long_names_have_an_end() {
+        let name = "a".repeat(10_000);
+        let schema = json!({ "properties": { &name: { "items": { "x-bulkhead-ref": "s" } } } });
+        let document = |count| json!({ &name: vec!["1"; count] });
+        assert_eq!(find(&schema, &document(100)).map(|found| found.len()), Ok(100));
+        assert_eq!(find(&schema, &document(250)), Err(TooMany));
+    }
+
     /// Ninety-five to the power of three ways lead to one place; and of one run all documents share what there is.
     ///
     /// Mutations: `closure`, without `seen`; `find`, new steps for each document.

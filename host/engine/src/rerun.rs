@@ -116,8 +116,8 @@ mod tests {
         Entry { answer: Some(Answered { result: Err(error), at_ms: 0 }), ..entry(true, None) }
     }
 
-    /// Mutations: host/engine/src/journal.rs, `is_done`, take a refusal for done, a lost answer for a refusal, or an unanswered request for not done;
-    /// `asked_anew`, leave out the places.
+    /// Mutations: host/engine/src/journal.rs, `is_done`, take a refusal for done, a lost answer for a refusal, or an
+    /// unanswered request for not done; `asked_anew`, leave out the places.
     #[test]
     fn what_is_run_again_asks_for_all_that_was_not_done() {
         let (read, done, refused) = (entry(false, Some(200)), entry(true, Some(201)), entry(true, Some(422)));

@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 
 use bulkhead_manifest::{Failure, RunId, TenantId};
 use bulkhead_runtime::External;
-use bulkhead_store::{Cancelled, ConnectionStatus, EndState, Reopen, Run, RunState, Step, Stopped};
+use bulkhead_store::{Anew, ConnectionStatus, EndState, Reopen, Run, RunState, Step, Stop};
 
 use crate::Engine;
+use crate::attempt::Request;
 use crate::calls::CallError;
 use crate::fault::{EngineFault, json, stored};
-use crate::settle::{cancelled, cancelled_in_doubt, in_question};
+use crate::settle::{Ended, Next, did_not_happen, in_question, place, settle};
 use crate::views::RunView;
 
 /// What a person says of an uncertain run.
@@ -20,6 +21,8 @@ use crate::views::RunView;
 pub enum Verdict {
     /// The effect is there at the provider; of a push, as what.
     Happened { external: Option<External> },
+    /// It is not, and shall not be: it failed. Of a push, nothing of it is there.
+    DidNotHappen,
     /// It is not: send again. Which requests, by `seq` and `sub`; without them what has no answer, or was refused.
     SendAgain { requests: BTreeSet<(u32, u32)> },
 }
@@ -45,6 +48,16 @@ impl Engine {
             Verdict::Happened { external } => {
                 self.link_pushed(&mut tx, &row, external).await?;
                 tx.settle_uncertain(run, EndState::Succeeded, None).await?;
+            }
+            Verdict::DidNotHappen => {
+                let steps = tx.steps(run, row.leg).await?;
+                // What is not there is not remembered as done, should it be run again.
+                let anew = match Request::of(&row)? {
+                    Request::Push { .. } => Anew { after: Some(0), places: Vec::new() },
+                    _ => Anew { after: None, places: in_question(&steps).iter().map(place).collect() },
+                };
+                tx.ask_anew(&row.lease(), &anew).await?;
+                tx.settle_uncertain(run, EndState::Failed, Some(&json(&did_not_happen()))).await?;
             }
             Verdict::SendAgain { requests } => {
                 // Nothing could be sent, and the doubt would be gone.
@@ -80,16 +93,28 @@ impl Engine {
 
     /// Stops a run that has not ended. One that waits with a request that has no answer ends uncertain.
     pub async fn cancel(&self, tenant: TenantId, run: RunId) -> Result<RunView, CallError> {
-        let (over, in_doubt) = (json(&cancelled()), json(&cancelled_in_doubt()));
-        let stopped = Stopped { cancelled: Some(&over), uncertain: Some(&in_doubt) };
         let mut tx = self.inner.store.tenant(tenant).await?;
-        let cancelled = tx.cancel_run(run, self.now_ms(), stopped).await?;
-        if let Cancelled::AlreadyEnded(state) = cancelled {
-            return Err(CallError::WrongState { state: state.as_str(), verb: "cancelled: it has ended" });
+        let stop = tx.stop_run(run, self.now_ms()).await?;
+        match stop {
+            Stop::Waits => {
+                let row = tx.run(run).await?;
+                let steps = tx.steps(run, row.leg).await?;
+                let (state, failure) = match settle(Ended::Cancelled, &steps, &self.circumstances(&row)) {
+                    Next::Uncertain(failure) => (EndState::Uncertain, failure),
+                    Next::Cancel(failure) | Next::Fail(failure) | Next::Retry { failure, .. } => {
+                        (EndState::Cancelled, failure)
+                    }
+                };
+                tx.end_waiting(run, self.now_ms(), state, Some(&json(&failure))).await?;
+            }
+            Stop::Asked => {}
+            Stop::AlreadyEnded(state) => {
+                return Err(CallError::WrongState { state: state.as_str(), verb: "cancelled: it has ended" });
+            }
         }
         tx.commit().await?;
         // Whoever holds it, waits for it, or comes after it in its lane.
-        if cancelled == Cancelled::Asked {
+        if stop == Stop::Asked {
             self.inner.cancels.send_modify(|count| *count += 1);
         }
         let _ = self.inner.ended.send(run);

@@ -6,6 +6,7 @@
 //! - What is asked anew is decided by calls and, within one, by places: the requests of a `send-all` left together, so
 //!   none of them depends on the answer to another.
 //! - While an unsafe request has no answer, nothing ends but as `uncertain`.
+//! - Nor does a push that may have made what no link leads to: the next push of its record would make it once more.
 //!
 //! To extend: a new kind of failure gets its line in [`settle`]; the cases are tested as a table.
 
@@ -13,6 +14,9 @@ use bulkhead_manifest::failure::{Failure, FailureKind};
 use bulkhead_store::{Anew, Step};
 
 use crate::backoff::Backoff;
+
+/// The code of a push whose id belongs to another record.
+pub(crate) const LINK_CONFLICT: &str = "link-conflict";
 
 /// How an attempt ended when it produced nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +56,8 @@ pub(crate) struct Circumstances {
     pub deadline_ms: u64,
     /// Whether a person waits for the answer: then three retries are all.
     pub waiting: bool,
+    /// Whether what it makes is found again by nothing but the id that it was to answer.
+    pub unlinked: bool,
     pub dice: u32,
     pub backoff: Backoff,
 }
@@ -60,6 +66,14 @@ const RETRIES_FOR_A_PERSON: u32 = 3;
 
 /// Decides what follows an attempt that ended as `ended` with the journal `steps`, in order.
 pub(crate) fn settle(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next {
+    let lost = circumstances.unlinked && may_have_made(&ended, steps);
+    match follows(ended, steps, circumstances) {
+        Next::Fail(failure) | Next::Cancel(failure) if lost => Next::Uncertain(with_sentence(failure, MADE_UNLINKED)),
+        next => next,
+    }
+}
+
+fn follows(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next {
     match ended {
         Ended::Unknown(failure) => Next::Uncertain(failure),
         Ended::Cancelled if open_effect(steps) => Next::Uncertain(cancelled_in_doubt()),
@@ -88,6 +102,28 @@ pub(crate) fn open_effect(steps: &[Step]) -> bool {
     steps.iter().any(is_open)
 }
 
+/// Whether something was made, for all that is known. Providers say no with a 200, too: where all that was carried out is
+/// the last request, a guest that refuses is believed to speak of its answer.
+fn may_have_made(ended: &Ended, steps: &[Step]) -> bool {
+    let done = steps.iter().filter(|step| is_done(step)).count();
+    match ended {
+        Ended::Failed(failure) if refuses(&failure.kind) && steps.last().is_some_and(is_done) => done > 1,
+        // Run again without the link that is in the way, it links what it made.
+        Ended::Broke(failure) if failure.code.as_deref() == Some(LINK_CONFLICT) => false,
+        _ => done > 0,
+    }
+}
+
+/// Whether it says that something was not done. [`FailureKind::Other`] says nothing of that, nor does "unavailable".
+fn refuses(kind: &FailureKind) -> bool {
+    use FailureKind::{Conflict, Forbidden, InvalidInput, NotFound, RateLimited, Rejected, Unauthorized};
+    matches!(kind, InvalidInput | Unauthorized | Forbidden | NotFound | Conflict | RateLimited | Rejected)
+}
+
+const MADE_UNLINKED: &str = "The provider carried out a request that may have made this record there, and it is not linked. \
+    Look there, and resolve this run: `happened` with what it is (`external`), or `did-not-happen`. Until then nothing more \
+    of this record is pushed.";
+
 /// What is said of a run whose guest ended well and left a request out that an earlier attempt had made.
 pub(crate) fn not_met_again() -> Failure {
     let message = "An earlier attempt made a request that this one did not come to.";
@@ -111,6 +147,12 @@ pub(crate) fn cancelled_in_doubt() -> Failure {
     in_doubt(Failure::new(FailureKind::Other("uncertain".to_owned()), CANCELLED))
 }
 
+/// What is said of a run of which a person found that it did nothing.
+pub(crate) fn did_not_happen() -> Failure {
+    let kind = FailureKind::Other("did-not-happen".to_owned());
+    Failure::new(kind, "Somebody looked and found nothing of it at the provider.")
+}
+
 /// What a person means who says "send again" and no more: what has no answer; else what the provider would not do then.
 pub(crate) fn in_question(steps: &[Step]) -> Vec<Step> {
     let open: Vec<Step> = steps.iter().copied().filter(is_open).collect();
@@ -125,12 +167,23 @@ fn is_open(step: &Step) -> bool {
     step.unsafe_request && step.answer_ms.is_none()
 }
 
-fn place(step: &Step) -> (u32, u32) {
+fn is_done(step: &Step) -> bool {
+    step.unsafe_request && step.answer_ms.is_some() && !step.refused
+}
+
+pub(crate) fn place(step: &Step) -> (u32, u32) {
     (step.seq, step.sub)
 }
 
-fn in_doubt(mut failure: Failure) -> Failure {
-    failure.message.push_str(" Whether the provider carried out the request that was under way is not known.");
+fn in_doubt(failure: Failure) -> Failure {
+    with_sentence(failure, "Whether the provider carried out the request that was under way is not known.")
+}
+
+/// Not every guest ends a sentence.
+fn with_sentence(mut failure: Failure, sentence: &str) -> Failure {
+    let said = failure.message.trim_end();
+    let stop = if said.is_empty() || said.ends_with(['.', '!', '?']) { "" } else { "." };
+    failure.message = format!("{said}{stop} {sentence}");
     failure
 }
 
@@ -164,8 +217,15 @@ fn retry(failure: Failure, retry_after_ms: Option<u64>, anew: Anew, c: &Circumst
 mod tests {
     use super::*;
 
-    const SAFE: Step =
-        Step { seq: 1, sub: 0, unsafe_request: false, keyed: false, answer_ms: Some(1), retryable: false };
+    const SAFE: Step = Step {
+        seq: 1,
+        sub: 0,
+        unsafe_request: false,
+        keyed: false,
+        answer_ms: Some(1),
+        retryable: false,
+        refused: false,
+    };
     const BUSY: Step = Step { retryable: true, ..SAFE };
     const UNKEYED: Step = Step { unsafe_request: true, ..SAFE };
     const KEYED: Step = Step { keyed: true, ..UNKEYED };
@@ -181,6 +241,7 @@ mod tests {
             now_ms: 0,
             deadline_ms: 86_400_000,
             waiting: false,
+            unlinked: false,
             dice: 0,
             backoff: Backoff::default(),
         }
@@ -277,6 +338,47 @@ mod tests {
         let late = Circumstances { deadline_ms: 0, now_ms: 1, ..circumstances() };
         assert!(matches!(settle(interrupted(), &[open], &late), Next::Uncertain(_)));
         assert!(matches!(settle(interrupted(), &[SAFE], &late), Next::Fail(_)));
+    }
+
+    /// Mutations: `may_have_made`, believe a refusal whatever came before or after what was carried out, believe every
+    /// failure, believe none, count what was refused, leave out the link conflict; `settle`, not for a run that is cancelled.
+    #[test]
+    fn what_no_link_leads_to_is_for_a_person_where_it_may_have_been_made() {
+        const MADE: Step = UNKEYED;
+        const REFUSED: Step = Step { refused: true, ..UNKEYED };
+        let no = || failed(FailureKind::Conflict);
+        let unreadable = || failed(FailureKind::Other("unexpected-data".to_owned()));
+        let broke = || Ended::Broke(Failure::new(FailureKind::Rejected, "no"));
+        let in_the_way = || {
+            let code = Some(LINK_CONFLICT.to_owned());
+            Ended::Broke(Failure { code, ..Failure::new(FailureKind::Conflict, "no") })
+        };
+        let table: &[(&str, Ended, &[Step], bool)] = &[
+            ("nothing was carried out", no(), &[SAFE, at(2, 0, REFUSED)], false),
+            ("a refusal with a 200", no(), &[SAFE, at(2, 0, MADE)], false),
+            ("one after a refusal", no(), &[REFUSED, at(2, 0, MADE)], false),
+            ("what came after it was refused", no(), &[MADE, at(2, 0, REFUSED)], true),
+            ("what was read after it was not there", no(), &[MADE, at(2, 0, SAFE)], true),
+            ("the second of two", no(), &[MADE, at(2, 0, MADE)], true),
+            ("an answer that nobody understands", unreadable(), &[MADE], true),
+            ("a guest that broke", broke(), &[MADE], true),
+            ("a guest that broke before", broke(), &[SAFE, at(2, 0, REFUSED)], false),
+            ("another link is in the way", in_the_way(), &[MADE], false),
+            ("cancelled after it", Ended::Cancelled, &[MADE], true),
+            ("cancelled before it", Ended::Cancelled, &[SAFE], false),
+        ];
+        for (case, ended, steps, expected) in table {
+            for unlinked in [true, false] {
+                let circumstances = Circumstances { unlinked, ..circumstances() };
+                let next = settle(ended.clone(), steps, &circumstances);
+                let is_uncertain = matches!(next, Next::Uncertain(_));
+                assert_eq!(is_uncertain, *expected && unlinked, "{case}: {next:?}");
+            }
+        }
+        let unavailable = || failed(FailureKind::Unavailable);
+        let late = Circumstances { unlinked: true, deadline_ms: 0, ..circumstances() };
+        assert!(matches!(settle(unavailable(), &[MADE, at(2, 0, BUSY)], &late), Next::Uncertain(_)));
+        assert!(matches!(settle(unavailable(), &[REFUSED, at(2, 0, BUSY)], &late), Next::Fail(_)));
     }
 
     /// Mutation: send every request of the call again.

@@ -12,7 +12,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::EngineFault;
 
-const WAIT: Duration = Duration::from_secs(10);
 /// What to tell whoever waited in vain.
 const BUSY_RETRY_MS: u64 = 1_000;
 
@@ -32,15 +31,9 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// `at_once` in all, `each` of one tenant.
-    pub(crate) fn new(at_once: usize, each: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(at_once)), tenants: Mutex::default(), each, wait: WAIT }
-    }
-
-    /// Another patience.
-    #[cfg(test)]
-    pub(crate) fn waiting(self, wait: Duration) -> Self {
-        Self { wait, ..self }
+    /// `at_once` in all, `each` of one tenant. Where nobody holds one for as long as `wait`, the line goes on for everybody.
+    pub(crate) fn new(at_once: usize, each: usize, wait: Duration) -> Self {
+        Self { places: Arc::new(Semaphore::new(at_once)), tenants: Mutex::default(), each, wait }
     }
 
     /// A turn when it is the tenant's.

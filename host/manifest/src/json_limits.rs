@@ -58,8 +58,8 @@ pub fn check_digits(text: &str) -> Result<(), TooPrecise> {
             let rest = text.get(at..).unwrap_or_default();
             let number = rest.split(|found| !belongs(found)).next().unwrap_or_default();
             past = at + number.len();
-            // Whatever has no more digits is kept by both.
-            let is_short = number.len() <= f64::DIGITS as usize;
+            // Whatever has no more digits is kept by both, unless it is too small for all of them.
+            let is_short = number.len() <= f64::DIGITS as usize && !number.contains(['e', 'E']);
             let is_whole =
                 || number.parse::<u64>().is_ok() && (!negative || format!("-{number}").parse::<i64>().is_ok());
             if !is_short && !is_whole() && !survives(number) {
@@ -71,9 +71,12 @@ pub fn check_digits(text: &str) -> Result<(), TooPrecise> {
     Ok(())
 }
 
-/// Whether a double is written with the digits that it was read from.
+/// Whether it is a double, written with the digits that this takes or, as some languages do, with all of its seventeen.
 fn survives(number: &str) -> bool {
-    number.parse::<f64>().is_ok_and(|read| significant(&format!("{read:e}")) == significant(number))
+    let digits = significant(number);
+    number
+        .parse::<f64>()
+        .is_ok_and(|read| significant(&format!("{read:e}")) == digits || significant(&format!("{read:.16e}")) == digits)
 }
 
 /// The digits of a number, without those that only say where its point stands.
@@ -147,6 +150,10 @@ mod tests {
             "0.30000000000000004",
             "1.7976931348623157e308",
             "0000000000000000000000.5",
+            "0.10000000000000001",
+            "5e-324",
+            "1e-300",
+            "0e0",
             r#"{"123456789012345678901": 1}"#,
         ] {
             assert_eq!(check_digits(kept), Ok(()), "{kept}");
@@ -157,6 +164,9 @@ mod tests {
             ("0.1000000000000000055511151231257827", 0),
             ("{\"a\": 1.234567890123456789}", 6),
             ("0.12345678901234567", 0),
+            ("1e-400", 0),
+            ("[4e-324]", 1),
+            ("1.23456E-320", 0),
         ] {
             assert_eq!(check_digits(lost), Err(TooPrecise { at }), "{lost}");
         }

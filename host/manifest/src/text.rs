@@ -6,7 +6,22 @@ pub fn is_hidden(found: char) -> bool {
     found.is_control()
         || matches!(
             found,
-            '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{180e}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{2069}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
         )
 }
 
@@ -62,7 +77,20 @@ mod tests {
         for good in ["Acme: payments", "👩\u{200d}🔬 Labor", "می\u{200c}خواهم"] {
             assert!(is_readable(good, 14), "{good}");
         }
-        for bad in ["", "  ", "\u{200b}", "\u{200d}", "a\u{202e}b", "a\nb", "\u{1b}[31m", "fifteen letters"] {
+        for bad in [
+            "",
+            "  ",
+            "\u{200b}",
+            "\u{200d}",
+            "a\u{202e}b",
+            "\u{61c}a",
+            "a\u{e0041}",
+            "a\u{ad}b",
+            "\u{3164}",
+            "a\nb",
+            "\u{1b}[31m",
+            "fifteen letters",
+        ] {
             assert!(!is_readable(bad, 14), "{bad:?}");
         }
     }

@@ -75,7 +75,11 @@ fn remove_abandoned(dir: &Path) -> io::Result<()> {
         let is_unfinished = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(UNFINISHED));
         let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
         if is_unfinished && found.is_file() && found.modified()?.elapsed().is_ok_and(|age| age > ABANDONED) {
-            std::fs::remove_file(&path)?;
+            match std::fs::remove_file(&path) {
+                // Another process starts, too.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(())

@@ -248,10 +248,12 @@ mod tests {
     async fn who_goes_on_sending_what_was_refused_is_let_go() {
         let (address, _serving) = start(Clients::default(), &CancellationToken::new()).await;
         let mut endless = sent(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n").await;
-        endless.write_all(&[b'x'; 1 << 20]).await.unwrap();
+        let mut now_and_then = tokio::time::interval(Duration::from_millis(50));
         let sending = async {
-            while endless.write_all(b"x").await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            let mut more = endless.write_all(&[b'x'; 1 << 20]).await;
+            while more.is_ok() {
+                now_and_then.tick().await;
+                more = endless.write_all(b"x").await;
             }
         };
         tokio::time::timeout(Duration::from_secs(15), sending).await.unwrap();

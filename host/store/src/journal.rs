@@ -34,17 +34,18 @@ macro_rules! entry_columns {
 
 catalogue! { "journal";
     INTEND = "INSERT INTO journal (tenant_id, run_id, attempt, leg, seq, sub, fingerprint, request, effect_key,
-                unsafe_request, keyed, sends, intent_ms, last_intent_ms, retryable)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, 0)
+                unsafe_request, keyed, sends, intent_ms, last_intent_ms, retryable, refused)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, 0, 0)
             ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO UPDATE SET
                 sends = journal.sends + 1, attempt = excluded.attempt, last_intent_ms = excluded.last_intent_ms
             WHERE journal.fingerprint = excluded.fingerprint AND journal.answer_ms IS NULL
             RETURNING sends";
     RECORD = "INSERT INTO journal (tenant_id, run_id, attempt, leg, seq, sub, fingerprint, request, effect_key,
-                unsafe_request, keyed, sends, intent_ms, last_intent_ms, answer, answer_ms, shown, retryable)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, $13, $14, $15, $16)
+                unsafe_request, keyed, sends, intent_ms, last_intent_ms, answer, answer_ms, shown, retryable,
+                refused)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, $13, $14, $15, $16, $17)
             ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO NOTHING";
-    ANSWER = "UPDATE journal SET answer = $6, answer_ms = $7, shown = $8, retryable = $9
+    ANSWER = "UPDATE journal SET answer = $6, answer_ms = $7, shown = $8, retryable = $9, refused = $10
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
             AND answer_ms IS NULL";
     ANSWER_OF = "SELECT answer, answer_ms FROM journal
@@ -62,7 +63,7 @@ catalogue! { "journal";
             AND coalesce(answer_ms, 0) = $7";
     IN_FORCE = concat!("SELECT ", entry_columns!(), " FROM journal
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND superseded_by IS NULL ORDER BY seq, sub");
-    STEPS = "SELECT seq, sub, unsafe_request, keyed, answer_ms, retryable FROM journal
+    STEPS = "SELECT seq, sub, unsafe_request, keyed, answer_ms, retryable, refused FROM journal
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND superseded_by IS NULL ORDER BY seq, sub";
     FIRST_SENT = "SELECT effect_key, min(intent_ms) FROM journal
             WHERE tenant_id = $1 AND run_id = $2 AND effect_key IS NOT NULL AND retryable = 0 GROUP BY effect_key";
@@ -107,6 +108,8 @@ pub struct NewEntry {
     pub shown: Json,
     /// Whether a retry asks again from here.
     pub retryable: bool,
+    /// Whether it says that nothing was carried out.
+    pub refused: bool,
 }
 
 /// What came back for an intent.
@@ -124,6 +127,8 @@ pub struct NewAnswer {
     pub shown: Json,
     /// Whether a retry asks again from here.
     pub retryable: bool,
+    /// Whether it says that nothing was carried out.
+    pub refused: bool,
 }
 
 /// What became of an answer.
@@ -189,6 +194,8 @@ row! {
         pub answer_ms: Option<u64>;
         /// Whether a retry asks again from here.
         pub retryable: bool;
+        /// Whether the answer says that nothing was carried out.
+        pub refused: bool;
     }
 }
 
@@ -258,7 +265,7 @@ impl TenantTx {
         }
         let tenant = self.tenant();
         leases::hold(&mut self.unit, tenant, lease).await?;
-        for NewEntry { intent, answer, answer_ms, shown, retryable } in entries {
+        for NewEntry { intent, answer, answer_ms, shown, retryable, refused } in entries {
             let values = bind![
                 tenant,
                 lease.run,
@@ -275,7 +282,8 @@ impl TenantTx {
                 answer,
                 *answer_ms,
                 shown,
-                *retryable
+                *retryable,
+                *refused
             ];
             self.unit.run(&RECORD, values).await?;
         }
@@ -288,10 +296,10 @@ impl TenantTx {
     /// `NotFound` where nothing was intended at this place.
     pub async fn answer(&mut self, lease: &Lease, answer: &NewAnswer) -> Result<Answered> {
         let (tenant, run) = (self.tenant(), lease.run);
-        let NewAnswer { seq, sub, answer, answer_ms, shown, retryable } = answer;
+        let NewAnswer { seq, sub, answer, answer_ms, shown, retryable, refused } = answer;
         // The run before its journal, as everybody locks them.
         let held = leases::holds(&mut self.unit, tenant, lease).await?;
-        let values = bind![tenant, run, lease.leg, *seq, *sub, answer, *answer_ms, shown, *retryable];
+        let values = bind![tenant, run, lease.leg, *seq, *sub, answer, *answer_ms, shown, *retryable, *refused];
         let mut earlier = None;
         if self.unit.run(&ANSWER, values).await? == 0 {
             let there: Option<(Option<Vec<u8>>, Option<u64>)> =

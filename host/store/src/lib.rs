@@ -87,7 +87,7 @@ pub use paging::{After, Page, Part};
 pub use records::{NewRecord, Put, Record};
 pub use routes::{NewRoute, Route};
 pub use row::UnknownWord;
-pub use run_ends::{AttemptEnd, Cancelled, EndState, Park, Reopen, RunEnd, Stopped};
+pub use run_ends::{AttemptEnd, EndState, Park, Reopen, RunEnd, Stop, Stopped};
 pub use runs::{Lease, ListedRun, Priority, QueueDepth, Run, RunFilter, RunState};
 pub use store::{Dialect, Store, StoreConfig};
 pub use tenants::{NewTenant, Tenant};

@@ -125,11 +125,11 @@ pub struct Stopped<'a> {
     pub uncertain: Option<&'a str>,
 }
 
-/// What became of a wish to stop.
+/// What a wish to stop meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It was in line and no longer is: cancelled, or uncertain where a request of its has no answer.
-    Now,
+pub enum Stop {
+    /// It is in line, and stays there until the unit ends: end it.
+    Waits,
     /// It is running: its holder hears of it with the next heartbeat.
     Asked,
     /// It was over.
@@ -228,35 +228,30 @@ impl TenantTx {
         self.unit.run(&END_ATTEMPT, values).await.map(drop)
     }
 
-    /// Stops a run: at once where it is in line, else by asking its holder.
+    /// Wants a run to stop: asks its holder, or locks it where it is in line, to be ended.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn cancel_run(&mut self, run: RunId, now_ms: u64, stopped: Stopped<'_>) -> Result<Cancelled> {
+    pub async fn stop_run(&mut self, run: RunId, now_ms: u64) -> Result<Stop> {
         let tenant = self.tenant();
         let state: Option<(RunState,)> = self.unit.one(&STATE, bind![tenant, run]).await?;
         let (state,) = state.ok_or(StoreError::NotFound { what: "run" })?;
         match state {
-            RunState::Queued | RunState::Parked => {
-                self.cancel(run, now_ms, stopped).await?;
-                Ok(Cancelled::Now)
-            }
+            RunState::Queued | RunState::Parked => Ok(Stop::Waits),
             RunState::Running => {
                 let _: Option<(RunId,)> = self.unit.one(&ASK_TO_CANCEL, bind![tenant, run, now_ms]).await?;
-                Ok(Cancelled::Asked)
+                Ok(Stop::Asked)
             }
-            ended => Ok(Cancelled::AlreadyEnded(ended)),
+            ended => Ok(Stop::AlreadyEnded(ended)),
         }
     }
 
-    /// Ends a run that waits, and whose row is locked: uncertain where a request of its has no answer.
-    async fn cancel(&mut self, run: RunId, now_ms: u64, stopped: Stopped<'_>) -> Result<()> {
+    /// Ends a run that is in line, and locked.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn end_waiting(&mut self, run: RunId, now_ms: u64, state: EndState, failure: Option<&str>) -> Result<()> {
         let tenant = self.tenant();
-        let open: Option<(u32,)> = self.unit.one(&OPEN_EFFECT, bind![tenant, run]).await?;
-        let (state, failure) = match open {
-            Some(_) => (EndState::Uncertain, stopped.uncertain),
-            None => (EndState::Cancelled, stopped.cancelled),
-        };
         let left: Option<(ConnectionId, String)> =
             self.unit.one(&CANCEL, bind![tenant, run, state, now_ms, failure]).await?;
         if let Some((connection, lane)) = left {
@@ -265,7 +260,8 @@ impl TenantTx {
         Ok(())
     }
 
-    /// Stops what a connection has in line, at most `limit` runs. Answers how many; call again while it is `limit`.
+    /// Stops what a connection has in line, at most `limit` runs: uncertain where a request has no answer. Answers how many;
+    /// call again while it is `limit`.
     ///
     /// # Errors
     /// The database's.
@@ -280,7 +276,12 @@ impl TenantTx {
         let runs: Vec<(RunId,)> = self.unit.all(&WAITING, bind![tenant, connection, limit]).await?;
         let count = runs.len() as u64;
         for (run,) in runs {
-            self.cancel(run, now_ms, stopped).await?;
+            let open: Option<(u32,)> = self.unit.one(&OPEN_EFFECT, bind![tenant, run]).await?;
+            let (state, failure) = match open {
+                Some(_) => (EndState::Uncertain, stopped.uncertain),
+                None => (EndState::Cancelled, stopped.cancelled),
+            };
+            self.end_waiting(run, now_ms, state, failure).await?;
         }
         Ok(count)
     }

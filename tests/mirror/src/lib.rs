@@ -59,6 +59,9 @@ struct Listed {
 #[derive(Deserialize)]
 struct Made {
     id: String,
+    /// Whether it is to be looked at again.
+    #[serde(default)]
+    read_back: bool,
 }
 
 struct Mirror;
@@ -127,6 +130,12 @@ impl Mirror {
             None => format!("https://mirror.example/{place}"),
         };
         let made: Made = http::post(url).json(&thing).effect("thing").send()?.error_for_status()?.json()?;
+        if made.read_back {
+            http::get("https://mirror.example/things").query("id", &made.id).send()?.error_for_status()?;
+        }
+        if thing.name == "remembered" {
+            state::set("made", &made.id)?;
+        }
         Ok(Pushed::Stored(External::new(made.id)))
     }
 

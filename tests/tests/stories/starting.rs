@@ -197,3 +197,22 @@ async fn no_operators_key_is_made_where_no_host_ever_was() {
         assert!(!data.join("keys.json").exists());
     }
 }
+
+/// Mutation: host/cli/src/serve.rs, `log`, with `log_internal_errors`: it ends when it tells that it serves.
+#[tokio::test]
+async fn a_host_whose_log_cannot_be_written_serves_all_the_same() {
+    let host = Host::builder().log_to(Path::new("/dev/full")).spawn().await;
+    assert_eq!(host.tenant("t").await.get("/v1/runs").await.status, 200);
+}
+
+/// Mutation: host/cli/src/serve.rs, `run`, `print!` in place of `write!`.
+#[tokio::test]
+async fn a_command_whose_answer_cannot_be_written_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = bulkhead("serve", folder.path(), &[]);
+    command.arg("--print-config").stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    command.stderr(Stdio::piped());
+    let ended = tokio::time::timeout(PATIENCE, command.spawn().unwrap().wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(1) && said.starts_with("error: ") && said.lines().count() == 1, "{said}");
+}

@@ -3,6 +3,7 @@
 use bulkhead_tests::Host;
 use bulkhead_tests::shop::{Shop, Silence};
 use serde_json::json;
+use simulated_providers::{Fault, FaultRule};
 
 use crate::tiny;
 use crate::wire::{Wire, detail, pointers};
@@ -67,4 +68,20 @@ async fn a_record_that_names_one_that_is_not_linked_is_not_sent() {
         "{run:#}"
     );
     assert_eq!(shop.quickbooks.requests().len(), before, "nothing was asked of QuickBooks");
+}
+
+/// QuickBooks says no with a 200; its connector reads that, and says so.
+///
+/// Mutation: host/engine/src/settle.rs, `may_have_made`, leave out the first arm: a person is asked, and the next waits.
+#[tokio::test]
+async fn a_record_that_quickbooks_refuses_is_refused_and_goes_out_when_it_is_put_right() {
+    let shop = Shop::open(Host::builder(), &mut Silence).await;
+    let path = format!("/v1/connections/{}/records/customers/c9?wait_ms=60000", shop.quickbooks_connection);
+    let (code, message) = ("6240".to_owned(), "Duplicate Name Exists Error".to_owned());
+    let taken = Fault::FaultInsideSuccess { code, message, act: false };
+    shop.quickbooks.inject(FaultRule::new("/v3/company/*/customer", taken).method("POST"));
+    let run = shop.tenant().put(&path, json!({ "display_name": "Zed" })).await.ok();
+    assert_eq!((&run["state"], &run["failure"]["kind"]), (&json!("failed"), &json!("conflict")), "{run:#}");
+    let run = shop.tenant().put(&path, json!({ "display_name": "Zed of Acme" })).await.ok();
+    assert_eq!(run["state"], "succeeded", "{run:#}");
 }

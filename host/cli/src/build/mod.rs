@@ -11,6 +11,7 @@ mod examine;
 mod toolchain;
 
 use std::fs;
+use std::io::{Write as _, stderr, stdout};
 use std::path::{Path, PathBuf};
 
 use bulkhead_manifest::Manifest;
@@ -36,7 +37,6 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the command's answer")]
     pub(crate) fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let options = Options {
             target: self.target,
@@ -49,9 +49,10 @@ impl Build {
         // As short as it can be written here.
         let here = std::env::current_dir().unwrap_or_default();
         let path = path.strip_prefix(&here).unwrap_or(path);
-        println!("{name} {version}: {} ({} KiB; {})", path.display(), bytes.div_ceil(1024), exports.join(", "));
+        let (path, exports) = (path.display(), exports.join(", "));
+        writeln!(stdout(), "{name} {version}: {path} ({} KiB; {exports})", bytes.div_ceil(1024))?;
         for doubt in doubts {
-            eprintln!("warning: {doubt}");
+            writeln!(stderr(), "warning: {doubt}")?;
         }
         Ok(())
     }

@@ -174,6 +174,7 @@ mod tests {
             assert!(story.contains(words), "{words:?} is not in {story}");
         }
     }
+
     /// Mutation: `of`, without `shown`.
     #[test]
     fn nothing_in_it_commands_a_terminal_or_turns_a_line_around() {

@@ -7,10 +7,7 @@ use serde_json::json;
 
 use crate::calls::unlink_first;
 use crate::fault::EngineFault;
-use crate::settle::Ended;
-
-/// The code of a push whose id belongs to another record.
-pub(crate) const LINK_CONFLICT: &str = "link-conflict";
+use crate::settle::{Ended, LINK_CONFLICT};
 
 /// An attempt's end.
 #[derive(Clone)]

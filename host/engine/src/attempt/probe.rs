@@ -16,7 +16,7 @@ use crate::ports::RunPorts;
 use crate::versions::Known;
 
 /// Somebody waits, and a place is held.
-const LONGEST_MS: u64 = 30_000;
+pub(crate) const LONGEST_PROBE_MS: u64 = 30_000;
 
 impl Engine {
     /// Asks `check` outside any run, with a credential that the connection does not have yet.
@@ -38,11 +38,15 @@ impl Engine {
         binding.candidate = Some(candidate);
         let ports = RunPorts::new(self.clone(), binding, Journal::default());
         let mut invocation = self.invocation(&opened, Operation::Check, Arc::new(ports)).await?;
-        invocation.limits.wall_ms = invocation.limits.wall_ms.min(LONGEST_MS);
-        let Ok(_turn) = self.inner.asides.take(connection.tenant).await else {
-            let busy = "Too many connections are being checked at this moment. Try again in a moment.";
-            return Err(ConnectionError::NotChecked(busy.to_owned()));
-        };
+        invocation.limits.wall_ms = invocation.limits.wall_ms.min(LONGEST_PROBE_MS);
+        let turn = self.inner.asides.take(connection.tenant).await;
+        let _turn = turn.map_err(|fault| match fault {
+            EngineFault::Busy { .. } => {
+                let busy = "Too many connections are being checked at this moment. Try again in a moment.";
+                ConnectionError::NotChecked(busy.to_owned())
+            }
+            other => other.into(),
+        })?;
         match self.inner.runtime.invoke(invocation).await.result {
             Ok(Produced::Identity(identity)) => Ok(identity),
             Ok(_) => Err(EngineFault::damaged("an answer to `check`", "it is not an identity").into()),

@@ -32,6 +32,13 @@ pub(crate) enum Request {
     },
 }
 
+impl Request {
+    /// Whether it makes at the provider what nothing leads to but the id that it answers.
+    pub(crate) fn pushes_unlinked(&self) -> bool {
+        matches!(self, Self::Push { sends: Some(sends), .. } if sends.known.is_none() && !sends.deletes())
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct PullInput {
     mode: PullMode,

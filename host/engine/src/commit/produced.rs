@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_manifest::{ConnectionId, Failure, FailureKind, RunId};
+use bulkhead_manifest::{ConnectionId, Failure, RunId};
 use bulkhead_runtime::{ActOutcome, ChangeOp, External, Identity, Output, Page, Produced, PullMode, Pushed, Receipt};
 use bulkhead_store::{DeliveryStatus, EndState, Link, NewRecord, TenantTx};
 use serde_json::{Value, json};
@@ -200,22 +200,11 @@ impl Engine {
             return Err(EngineFault::damaged("a run", "a push's answer for something else than a push"));
         };
         let (connection, now_ms) = (opened.run.connection, self.now_ms());
-        let failed = |failure| Verdict::Ended { state: EndState::Failed, output: None, failure: Some(failure) };
-        match pushed.into_iter().next() {
-            Some(Pushed::Stored(external)) => {
-                let link = sends.link(connection, stream, record, external.clone(), now_ms)?;
-                tx.put_link(&link).await?;
-                let output = json!({ "id": external.id, "version": external.version }).to_string();
-                Ok(Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None })
-            }
-            Some(Pushed::Conflict(theirs)) => {
-                let message =
-                    format!("{stream} {record}: somebody changed it at the provider. Look at both and push again.");
-                let details = theirs.as_deref().map(|theirs| Box::new(parsed(theirs)));
-                Ok(failed(Failure { details, ..Failure::new(FailureKind::Conflict, message) }))
-            }
-            Some(Pushed::Failed(_)) | None => Err(nothing_pushed()),
-        }
+        let Some(Pushed::Stored(external)) = pushed.into_iter().next() else { return Err(nothing_pushed()) };
+        let link = sends.link(connection, stream, record, external.clone(), now_ms)?;
+        tx.put_link(&link).await?;
+        let output = json!({ "id": external.id, "version": external.version }).to_string();
+        Ok(Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None })
     }
 }
 
@@ -260,6 +249,8 @@ fn together(failures: Vec<Failure>) -> Option<Failure> {
 
 #[cfg(test)]
 mod tests {
+    use bulkhead_manifest::FailureKind;
+
     use super::*;
 
     fn page(changes: usize, next: Option<&str>) -> Page {

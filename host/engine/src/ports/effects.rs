@@ -41,8 +41,8 @@ impl Bound {
             return Ok(Some(kept));
         }
         let intent = self.intent(call, false, None, false, kept.at_ms);
-        let NewAnswer { answer, answer_ms, shown, retryable, .. } = self.answer(place, &kept).await?;
-        let entry = NewEntry { intent, answer, answer_ms, shown, retryable };
+        let NewAnswer { answer, answer_ms, shown, retryable, refused, .. } = self.answer(place, &kept).await?;
+        let entry = NewEntry { intent, answer, answer_ms, shown, retryable, refused };
         self.progress(|progress| {
             progress.journal.entries.insert(place, known(call, &entry.intent, Some(kept.clone())));
             progress.unflushed.push(entry);
@@ -52,8 +52,8 @@ impl Bound {
 
     async fn answer(&self, (seq, sub): Place, answered: &Answered) -> Result<NewAnswer, EngineFault> {
         let answer = self.engine.seal(self.to.lease, (seq, sub), answered.bytes(), answered.clone()).await?;
-        let (answer_ms, retryable) = (answered.at_ms, answered.retryable());
-        Ok(NewAnswer { seq, sub, answer, answer_ms, shown: answered.shown(), retryable })
+        let (answer_ms, retryable, refused) = (answered.at_ms, answered.retryable(), answered.refused());
+        Ok(NewAnswer { seq, sub, answer, answer_ms, shown: answered.shown(), retryable, refused })
     }
 
     /// Takes the intent of a request back whose credential was refused, so that the next attempt sends it for the first

@@ -64,7 +64,8 @@ impl Bound {
             unsafe_request: false,
             now_ms,
         };
-        let entry = NewEntry { intent, answer, answer_ms: now_ms, shown: "null".to_owned(), retryable: false };
+        let shown = "null".to_owned();
+        let entry = NewEntry { intent, answer, answer_ms: now_ms, shown, retryable: false, refused: false };
         self.progress(|progress| progress.unflushed.push(entry));
         Ok(())
     }

@@ -96,6 +96,7 @@ fn what_asks_nothing_is_asked_all_the_same() {
     let empty = json!({"additionalProperties": {"allOf": vec![json!({}); 1_990]}});
     let names: serde_json::Map<_, _> = (0..400_000).map(|name| (name.to_string(), json!(0))).collect();
     assert!(cost(&empty, &Value::Object(names)) > MOST);
+    assert!(cost(&json!({"items": {}}), &json!(vec![0; 1_000])) > 2_000);
     assert!(cost(&json!({"allOf": vec![json!(true); 50_000]}), &json!(0)) > 50_000);
 }
 

@@ -57,6 +57,8 @@ async fn read(tenant: Tenant, State(desk): State<Desk>, Path(run): Path<String>)
 enum Resolve {
     /// What a push made at the provider: its id, and its version where it has one.
     Happened { external: Option<String>, version: Option<String> },
+    /// Nothing is said of it.
+    DidNotHappen {},
     /// Which requests are not there, where it is not plain.
     SendAgain {
         #[serde(default)]
@@ -88,6 +90,7 @@ async fn resolve(
                 .done()?;
             Verdict::Happened { external: external.map(|id| External { id, version }) }
         }
+        Resolve::DidNotHappen {} => Verdict::DidNotHappen,
         Resolve::SendAgain { requests } => {
             let named = |Object(named): &Object<Named>| (named.seq, named.sub);
             Verdict::SendAgain { requests: requests.iter().map(named).collect() }

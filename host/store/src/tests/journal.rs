@@ -16,12 +16,20 @@ fn intent(seq: u32, sub: u32) -> NewIntent {
 }
 
 fn answer(seq: u32, sub: u32, byte: u8) -> NewAnswer {
-    NewAnswer { seq, sub, answer: vec![byte], answer_ms: NOW + 5, shown: "200".into(), retryable: false }
+    NewAnswer {
+        seq,
+        sub,
+        answer: vec![byte],
+        answer_ms: NOW + 5,
+        shown: "200".into(),
+        retryable: false,
+        refused: false,
+    }
 }
 
 fn safe(seq: u32) -> NewEntry {
     let intent = NewIntent { unsafe_request: false, keyed: false, effect_key: None, ..intent(seq, 0) };
-    NewEntry { intent, answer: vec![7], answer_ms: NOW + 1, shown: "503".into(), retryable: true }
+    NewEntry { intent, answer: vec![7], answer_ms: NOW + 1, shown: "503".into(), retryable: true, refused: true }
 }
 
 async fn claimed(world: &World) -> Run {
@@ -307,8 +315,7 @@ on_both! {
         }
         let stopped = Stopped { cancelled: None, uncertain: Some("1") };
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        assert_eq!(tx.cancel_run(runs[0], NOW, stopped).await.unwrap(), Cancelled::Now);
-        assert_eq!(tx.cancel_waiting(connection, NOW, stopped, 10).await.unwrap(), 2);
+        assert_eq!(tx.cancel_waiting(connection, NOW, stopped, 10).await.unwrap(), 3);
         tx.commit().await.unwrap();
         let mut states = Vec::new();
         for run in runs {

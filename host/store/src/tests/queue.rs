@@ -97,7 +97,7 @@ on_both! {
         let stranger = world.tenant().await;
         let mut tx = world.store.tenant(stranger).await.unwrap();
         assert!(tx.run(run.id).await.unwrap_err().is_not_found());
-        assert!(tx.cancel_run(run.id, NOW, Stopped::default()).await.unwrap_err().is_not_found());
+        assert!(tx.stop_run(run.id, NOW).await.unwrap_err().is_not_found());
         assert!(matches!(tx.finish_run(&lease, &success(NOW)).await, Err(StoreError::LeaseLost { .. })));
         assert_eq!(tx.attempts(run.id).await.unwrap().rows, []);
         assert_eq!(tx.journal(run.id, 0).await.unwrap(), []);
@@ -203,12 +203,10 @@ on_both! {
         }
         let running = world.claim_one().await;
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        assert_eq!(tx.cancel_run(runs[0].id, NOW, Stopped::default()).await.unwrap(), Cancelled::Asked);
-        assert_eq!(tx.cancel_run(runs[1].id, NOW, Stopped { cancelled: Some("1"), uncertain: None }).await.unwrap(), Cancelled::Now);
-        assert_eq!(
-            tx.cancel_run(runs[1].id, NOW, Stopped::default()).await.unwrap(),
-            Cancelled::AlreadyEnded(RunState::Cancelled)
-        );
+        assert_eq!(tx.stop_run(runs[0].id, NOW).await.unwrap(), Stop::Asked);
+        assert_eq!(tx.stop_run(runs[1].id, NOW).await.unwrap(), Stop::Waits);
+        tx.end_waiting(runs[1].id, NOW, EndState::Cancelled, Some("1")).await.unwrap();
+        assert_eq!(tx.stop_run(runs[1].id, NOW).await.unwrap(), Stop::AlreadyEnded(RunState::Cancelled));
         tx.commit().await.unwrap();
         assert_eq!(world.claim(10).await, [], "the head still runs");
         assert!(world.store.heartbeat(&running.lease(), NOW).await.unwrap().cancel_asked);

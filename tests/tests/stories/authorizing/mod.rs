@@ -197,9 +197,10 @@ async fn token_ends_in(host: &Host, seconds: i64) {
 }
 
 /// What no API does: time that passes, things that get lost.
-async fn change(host: &Host, statement: &str) {
+pub(crate) async fn change(host: &Host, statement: &str) {
     let file = host.folder().join("bulkhead.db");
-    let mut database = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.unwrap();
+    let options = SqliteConnectOptions::new().filename(file).busy_timeout(PATIENCE);
+    let mut database = SqliteConnection::connect_with(&options).await.unwrap();
     database.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
     database.close().await.unwrap();
 }

@@ -4,6 +4,8 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Stage, answer, in_state};
+use crate::authorizing::change;
+use crate::wait::has_ended;
 
 /// Its first two tries are turned away and may have been carried out; meanwhile the record is written again.
 ///
@@ -49,7 +51,7 @@ async fn while_a_push_is_uncertain_the_next_waits_and_a_person_links_what_was_ma
 
 /// The provider made it, and nobody can say what it is there. What it refuses it has not made.
 ///
-/// Mutation: host/engine/src/commit.rs, `made_unlinked`, never: the second push makes a second thing.
+/// Mutation: host/engine/src/settle.rs, `settle`, without `lost`: the second push makes a second thing.
 #[tokio::test]
 async fn what_was_made_and_cannot_be_linked_is_for_a_person_and_not_made_again() {
     let stage = Stage::set(|_, before| match before {
@@ -62,6 +64,8 @@ async fn what_was_made_and_cannot_be_linked_is_for_a_person_and_not_made_again()
     let run = stage.run_until(&made, in_state("uncertain")).await;
     let said = run["failure"]["message"].as_str().unwrap();
     assert!(said.contains("resolve this run") && said.contains("missing field"), "{run:#}");
+    let again = stage.tenant().post(&format!("/v1/runs/{made}/retry"), json!({})).await;
+    assert!(again.status == 409 && again.body["detail"].to_string().contains("resolve it first"), "{again:?}");
     let refused = stage.put("8", json!({ "name": "other" })).await;
     stage.run_until(&refused, in_state("failed")).await;
 
@@ -72,6 +76,85 @@ async fn what_was_made_and_cannot_be_linked_is_for_a_person_and_not_made_again()
     stage.run_until(&next, in_state("succeeded")).await;
     let paths: Vec<_> = stage.posted().into_iter().map(|seen| seen.path).collect();
     assert_eq!(paths, ["/things", "/things", "/things/1"]);
+}
+
+/// Mutations: host/engine/src/resolve.rs, `resolve_uncertain`, of what did not happen: leave out `ask_anew`, and running it
+/// again asks nobody; leave it uncertain, and the next push waits.
+#[tokio::test]
+async fn what_a_person_did_not_find_there_is_made_by_the_next_push_or_when_it_is_run_again() {
+    let stage = Stage::set(|_, before| answer(200, &if before == 0 { json!({}) } else { json!({ "id": "1" }) })).await;
+    let first = stage.put("7", json!({ "name": "one" })).await;
+    stage.run_until(&first, in_state("uncertain")).await;
+    let second = stage.put("7", json!({ "name": "two" })).await;
+    stage.run_until(&second, |run| run["failure"]["code"] == "push-uncertain").await;
+    let resolve = format!("/v1/runs/{first}/resolve");
+    let said = stage.tenant().post(&resolve, json!({ "verdict": "did-not-happen" })).await.ok();
+    assert_eq!((&said["state"], &said["failure"]["kind"]), (&json!("failed"), &json!({ "other": "did-not-happen" })));
+    stage.run_until(&second, in_state("succeeded")).await;
+    stage.tenant().post(&format!("/v1/runs/{first}/retry"), json!({})).await.ok();
+    stage.run_until(&first, in_state("succeeded")).await;
+    let posted: Vec<_> = stage.posted().iter().map(|seen| (seen.path.clone(), seen.body.contains("two"))).collect();
+    let at = |path: &str| path.to_owned();
+    assert_eq!(posted, [(at("/things"), false), (at("/things"), true), (at("/things/1"), true)]);
+}
+
+/// What was made was read back in vain, and while the run waits for its next attempt somebody stops it.
+///
+/// Mutation: host/engine/src/resolve.rs, `cancel`, end what waits as `cancelled`.
+#[tokio::test]
+async fn a_push_that_is_cancelled_after_it_made_something_is_for_a_person() {
+    let stage = Stage::set(|seen, _| match seen.method.as_str() {
+        "POST" => answer(200, &json!({ "id": "1", "read_back": true })),
+        _ => answer(503, &json!({})),
+    })
+    .await;
+    let push = stage.put("7", json!({ "name": "one" })).await;
+    stage.run_until(&push, |run| run["state"] == "queued" && run["failure"].is_object()).await;
+    let cancelled = stage.tenant().post(&format!("/v1/runs/{push}/cancel"), json!({})).await.ok();
+    assert_eq!(cancelled["state"], "uncertain", "{cancelled:#}");
+}
+
+/// What it is there is no name that we keep: the answer is refused, and the thing is made.
+///
+/// Mutation: host/engine/src/settle.rs, `may_have_made`, not where the guest broke.
+#[tokio::test]
+async fn what_was_made_and_has_no_name_is_for_a_person_too() {
+    let stage = Stage::set(|_, _| answer(200, &json!({ "id": "" }))).await;
+    let run = stage.put("7", json!({ "name": "one" })).await;
+    let run = stage.run_until(&run, has_ended).await;
+    assert_eq!((&run["state"], stage.posted().len()), (&json!("uncertain"), 1), "{run:#}");
+}
+
+/// It answered what it is there, and what it wants to keep besides is too much.
+///
+/// Mutation: host/engine/src/commit.rs, `write_end`, what is vetoed fails, whatever was made.
+#[tokio::test]
+async fn what_was_made_and_may_not_be_committed_is_for_a_person_too() {
+    let stage = Stage::set(|_, _| answer(200, &json!({ "id": "1" }))).await;
+    change(&stage.host, "INSERT INTO state_sizes SELECT tenant_id, id, 64 << 20 FROM connections").await;
+    let run = stage.put("7", json!({ "name": "remembered" })).await;
+    let run = stage.run_until(&run, has_ended).await;
+    assert_eq!(run["failure"]["code"], "state-size-limit", "{run:#}");
+    assert_eq!((&run["state"], stage.posted().len()), (&json!("uncertain"), 1), "{run:#}");
+}
+
+/// What is linked already is changed by the next push, and not made once more.
+///
+/// Mutation: host/engine/src/attempt/request.rs, `pushes_unlinked`, whatever is known.
+#[tokio::test]
+async fn what_was_changed_and_is_linked_needs_nobody_to_look() {
+    let stage = Stage::set(|_, before| {
+        let body = if before == 1 { json!({}) } else { json!({ "id": "1" }) };
+        answer(200, &body)
+    })
+    .await;
+    for (name, state) in [("one", "succeeded"), ("two", "failed"), ("two", "succeeded")] {
+        let run = stage.put("7", json!({ "name": name })).await;
+        let run = stage.run_until(&run, has_ended).await;
+        assert_eq!(run["state"], state, "{run:#}");
+    }
+    let paths: Vec<_> = stage.posted().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(paths, ["/things", "/things/1", "/things/1"]);
 }
 
 /// Mutation: host/engine/src/attempt/ended.rs, `of_fault`, leave out the arm of `LinkConflict`: it is tried again and again.

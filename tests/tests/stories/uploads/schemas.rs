@@ -1,8 +1,9 @@
 //! Schemas come from strangers and are evaluated by the host itself: none may take its time, its memory or its stack.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bulkhead_tests::Host;
+use bulkhead_tests::{Host, PATIENCE};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -22,18 +23,17 @@ fn taking(schema: &Value) -> Vec<u8> {
 /// an answer; hanging, dying or a fault of the host is not.
 async fn survives(schema: &Value, input: &Value) {
     let host = Host::spawn().await;
-    let attack = async {
-        let reply = upload(&host, taking(schema)).await;
-        if reply.status == 422 {
-            return;
-        }
+    let uploaded = tokio::time::timeout(PATIENCE, upload(&host, taking(schema))).await;
+    let reply = uploaded.expect("the host answers the upload");
+    if reply.status != 422 {
         assert_eq!(reply.status, 201, "{reply:?}");
         let tenant = host.tenant("attacker").await;
         let connection = tenant.connection("tiny", json!({})).await;
-        let answer = tenant.post(&format!("/v1/connections/{connection}/actions/pay"), input.clone()).await;
+        let path = format!("/v1/connections/{connection}/actions/pay");
+        let answer = tokio::time::timeout(SOON, tenant.post(&path, input.clone())).await;
+        let answer = answer.expect("the host answers soon");
         assert!(answer.status < 500, "{answer:?}");
-    };
-    tokio::time::timeout(SOON, attack).await.expect("the host answers soon");
+    }
     let ready = Reply::of(Wire::to(&host).request(Method::GET, "/readyz")).await;
     assert_eq!(ready.status, 200);
 }
@@ -251,15 +251,22 @@ async fn a_tenants_heavy_checks_keep_nobody_else_waiting() {
     let path = |connection: String| format!("/v1/connections/{connection}/actions/pay");
     let theirs = path(attacker.connection("tiny", json!({})).await);
     let ours = path(neighbour.connection("tiny", json!({})).await);
-    let attack = (0..40).map(|_| attacker.post(&theirs, heavy.clone()));
+    let answered = AtomicUsize::new(0);
+    let attack = (0..40).map(|_| async {
+        let answer = attacker.post(&theirs, heavy.clone()).await;
+        answered.fetch_add(1, Ordering::Relaxed);
+        answer
+    });
     let calm = async {
-        for _ in 0..20 {
+        for _ in 0..5 {
             let answer = neighbour.post(&ours, json!([2])).await;
             assert!(answer.status < 300, "{answer:?}");
         }
+        answered.load(Ordering::Relaxed)
     };
     let (answers, quiet) = tokio::join!(futures::future::join_all(attack), tokio::time::timeout(SOON, calm));
-    quiet.expect("a neighbour is answered soon");
+    let first = quiet.expect("a neighbour is answered soon");
+    assert!(first < 20, "{first} of the attacker's 40 checks came before the neighbour's");
     assert!(answers.iter().all(|answer| answer.status < 300 || answer.status == 503), "{answers:?}");
     assert!(answers.iter().any(|answer| answer.status < 300));
 }

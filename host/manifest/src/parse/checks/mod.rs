@@ -153,8 +153,15 @@ mod tests {
             format!("[auth]\nkind = \"oauth2\"\n{urls}\n{more}\n")
         };
         let named = |count| repeated(count, |nth| format!("a{nth} = \"\""));
-        let scopes = |count| oauth2(&format!("scopes = [{}]", repeated(count, |nth| format!("\"a{nth}\""))));
-        let params = |count| oauth2(&format!("extra_params = {{ {} }}", named(count)));
+        let grant = |kind: &str, more: &str| {
+            format!("[auth]\nkind = \"oauth2_{kind}\"\ntoken_url = \"https://a.example/t\"\n{more}\n")
+        };
+        let listed = |count| format!("scopes = [{}]", repeated(count, |nth| format!("\"a{nth}\"")));
+        let given = |count| format!("extra_params = {{ {} }}", named(count));
+        let (scopes, params) = (|count| oauth2(&listed(count)), |count| oauth2(&given(count)));
+        let client_scopes = |count| grant("client_credentials", &listed(count));
+        let client_params = |count| grant("client_credentials", &given(count));
+        let bearer_scopes = |count| grant("jwt_bearer", &listed(count));
         let token_headers = |count| oauth2(&format!("token_headers = {{ {} }}", named(count)));
         let webhook = |more: &str| format!("[webhook]\nsecret = \"connection\"\nscheme = \"none\"\n{more}");
         let splits = |count: usize| webhook(&"[[webhook.split]]\nwhen = { pointer = \"/kind\" }\n".repeat(count));
@@ -166,7 +173,7 @@ mod tests {
             let posts = repeated(count - 1, |_| "\"/\"".to_owned());
             format!("{}read_only_posts = [{posts}]\n", rule.replace("GET", "POST"))
         };
-        let counted: [(&dyn Fn(usize) -> String, usize); 11] = [
+        let counted: [(&dyn Fn(usize) -> String, usize); 14] = [
             (&fields, 32),
             (&kept, 32),
             (&headers, 32),
@@ -175,6 +182,9 @@ mod tests {
             (&methods, 7),
             (&scopes, 200),
             (&params, 32),
+            (&client_scopes, 200),
+            (&client_params, 32),
+            (&bearer_scopes, 200),
             (&token_headers, 32),
             (&splits, 16),
             (&dedupe, 8),

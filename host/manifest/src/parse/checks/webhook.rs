@@ -7,10 +7,10 @@ use crate::model::{
     Webhook,
 };
 
-/// Longest tolerance, seconds: beyond it a timestamp protects nothing.
 /// Alternatives, and places of a dedupe key.
 const MAX_SPLITS: usize = 16;
 const MAX_DEDUPE: usize = 8;
+/// Longest tolerance, seconds: beyond it a timestamp protects nothing.
 const MAX_TOLERANCE: u32 = 24 * 60 * 60;
 /// Longest wait for a reply, milliseconds: no provider waits longer.
 const MAX_DEADLINE_MS: u32 = 30_000;
