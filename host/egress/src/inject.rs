@@ -307,7 +307,7 @@ mod tests {
         assert!(matches!(&result, Err(DoorError::NoCredential { missing }) if missing == "account.missing"));
         // A connector says itself what there is to know of an account, and a header may name it a hundred times.
         for (name, is_sent) in [("account.short", true), ("account.long", false)] {
-            rule.headers = [("X-Fact".to_owned(), Template::parse(&format!("{{{name}}}")).unwrap())].into();
+            rule.headers = [("X-Fact".to_owned(), Template::parse(format!("{{{name}}}")).unwrap())].into();
             assert_eq!(inject(&rule, &AppPins::Unpinned, &[("access_token", "tok")]).is_ok(), is_sent, "{name}");
         }
     }
