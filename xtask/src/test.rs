@@ -68,7 +68,7 @@ fn runner(workspace: &Workspace, filters: &[&String]) -> Command {
     command
 }
 
-/// A folder in memory, where there is one with room and from which artifacts can be run: what tests keep there does not wait
+/// A folder in memory, where there is a large one and from which artifacts can be run: what tests keep there does not wait
 /// for the disk that the build before them filled.
 fn in_memory() -> Option<&'static str> {
     const FOLDER: &str = "/dev/shm";
@@ -79,6 +79,6 @@ fn in_memory() -> Option<&'static str> {
         (fields.next()? == FOLDER).then_some(fields.nth(1)?)
     })?;
     let size = |option: &str| option.strip_prefix("size=")?.strip_suffix('k')?.parse::<u64>().ok();
-    let is_roomy = options.split(',').filter_map(size).any(|kib| kib >= ROOM_KIB);
-    (is_roomy && !options.split(',').any(|option| option == "noexec")).then_some(FOLDER)
+    let is_large = options.split(',').filter_map(size).any(|kib| kib >= ROOM_KIB);
+    (is_large && !options.split(',').any(|option| option == "noexec")).then_some(FOLDER)
 }

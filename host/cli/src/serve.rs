@@ -111,10 +111,11 @@ async fn serve(config: Config) -> Result<(), Failed> {
         write!(stdout(), "{}", welcome(&url, key))?;
     }
     if !maps {
-        writeln!(stdout(), "{}", no_jq(&config))?;
+        let _ = writeln!(stdout(), "{}", no_jq(&config));
         tracing::warn!("{}", no_jq(&config));
     }
-    writeln!(stdout(), "Bulkhead listens on {url}")?;
+    // The log says both, too.
+    let _ = writeln!(stdout(), "Bulkhead listens on {url}");
     tracing::info!(%address, public_url = %host.engine.public_url(), "serving");
     host.serve(async || signals.notified().await).await;
     Ok(())

@@ -25,7 +25,7 @@ pub(crate) use self::asked::begins_at;
 pub(crate) use self::ended::{End, Finish};
 use self::held::Claim;
 pub(crate) use self::probe::LONGEST_PROBE_MS;
-pub(crate) use self::request::{Request, Sends};
+pub(crate) use self::request::{Request, Sends, pushes_unlinked};
 use crate::Engine;
 use crate::fault::EngineFault;
 use crate::ports::RunPorts;

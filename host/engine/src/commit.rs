@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use self::veto::events_of;
 use crate::Engine;
-use crate::attempt::{End, Finish, Opened, Request};
+use crate::attempt::{End, Finish, Opened, Request, pushes_unlinked};
 use crate::credentials::AUTHORIZATION;
 use crate::fault::{EngineFault, json as text};
 use crate::ports::RunPorts;
@@ -70,7 +70,10 @@ impl Engine {
         let mut tx = self.inner.store.tenant(run.tenant).await?;
         tx.seize_run(&run.lease()).await?;
         let verdict = match end {
-            End::Not(ended) => self.after(run, &tx.steps(run.id, run.leg).await?, ended),
+            End::Not(ended) => {
+                let steps = tx.steps(run.id, run.leg).await?;
+                self.after(&mut tx, run, &steps, ended).await?
+            }
             End::Unchanged(external) => unchanged(&external),
             End::Produced(_) | End::Abandoned => return Ok(false),
         };
@@ -94,19 +97,22 @@ impl Engine {
         let mut verdict = match end {
             End::Abandoned => return Ok(false),
             End::Unchanged(external) => unchanged(&external),
-            End::Produced(_) if open_effect(&steps) => self.after(run, &steps, Ended::Unknown(not_met_again())),
+            End::Produced(_) if open_effect(&steps) => {
+                self.after(&mut tx, run, &steps, Ended::Unknown(not_met_again())).await?
+            }
             // One record was pushed, so its failure is the run's.
             End::Produced(Produced::Pushed(pushed)) if !matches!(pushed.as_slice(), [Pushed::Stored(_)]) => {
-                self.after(run, &steps, Ended::Failed(not_stored(&opened.request, pushed)?))
+                let failure = not_stored(&opened.request, pushed)?;
+                self.after(&mut tx, run, &steps, Ended::Failed(failure)).await?
             }
             End::Produced(produced) => match self.veto(&mut tx, opened, &produced, finish.finished.as_ref()).await? {
-                Some(failure) => self.after(run, &steps, Ended::Broke(failure)),
+                Some(failure) => self.after(&mut tx, run, &steps, Ended::Broke(failure)).await?,
                 None => {
                     self.write_state(&mut tx, opened, finish.finished.as_ref()).await?;
                     self.write_produced(&mut tx, opened, produced, refs).await?
                 }
             },
-            End::Not(ended) => self.after(run, &steps, ended),
+            End::Not(ended) => self.after(&mut tx, run, &steps, ended).await?,
         };
         if let Verdict::Ended { failure: Some(failure), .. } = &verdict
             && failure.kind == FailureKind::Unauthorized
@@ -143,26 +149,28 @@ impl Engine {
         Ok(())
     }
 
-    fn after(&self, run: &Run, steps: &[Step], ended: Ended) -> Verdict {
+    async fn after(&self, tx: &mut TenantTx, run: &Run, steps: &[Step], ended: Ended) -> Result<Verdict, EngineFault> {
         let ended_as = |state, failure| Verdict::Ended { state, output: None, failure: Some(failure) };
-        match settle(ended, steps, &self.circumstances(run)) {
+        Ok(match settle(ended, steps, &self.circumstances(tx, run).await?) {
             Next::Retry { at_ms, failure, anew } => Verdict::Again { at_ms, failure, anew },
             Next::Fail(failure) => ended_as(EndState::Failed, failure),
             Next::Uncertain(failure) => ended_as(EndState::Uncertain, failure),
             Next::Cancel(failure) => ended_as(EndState::Cancelled, failure),
-        }
+        })
     }
 
-    pub(crate) fn circumstances(&self, run: &Run) -> Circumstances {
-        Circumstances {
+    pub(crate) async fn circumstances(&self, tx: &mut TenantTx, run: &Run) -> Result<Circumstances, EngineFault> {
+        let unlinked = pushes_unlinked(run);
+        Ok(Circumstances {
             attempt: run.attempt.saturating_sub(run.attempts_before),
             now_ms: self.now_ms(),
             deadline_ms: run.deadline_ms,
             waiting: run.waiting,
-            unlinked: Request::of(run).is_ok_and(|request| request.pushes_unlinked()),
+            unlinked,
+            made_before: unlinked && tx.carried_out_before(run.id).await?,
             dice: u32::from_le_bytes(bulkhead_vault::random()),
             backoff: self.inner.config.backoff,
-        }
+        })
     }
 
     /// A run that this one asks for, in the background.

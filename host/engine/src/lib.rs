@@ -140,6 +140,7 @@ pub(crate) struct Inner {
     pub checks: checks::Checks,
     /// Whose guests are asked outside runs when.
     pub asides: turns::Turns,
+    pub mappings: turns::Turns,
     /// Rung when something may have become due.
     pub wake: Notify,
     /// How many running runs were cancelled here, for those who hold one: perhaps it is theirs. Other nodes hear of it at
@@ -162,8 +163,11 @@ pub(crate) struct Inner {
 
 /// Guests of one tenant that are asked outside runs at once.
 const ASIDES_OF_ONE: usize = 2;
-/// Longer than anybody holds such a place, so that the line goes on for everybody.
-const ASIDE_WAIT: Duration = Duration::from_millis(attempt::LONGEST_PROBE_MS + 5_000);
+/// Longer than one of them takes with its wait for a place in the sandbox: whoever is next has a turn.
+const ASIDE_WAIT: Duration = Duration::from_millis(attempt::LONGEST_PROBE_MS + 15_000);
+/// Mappings that are compiled before there is an event: each takes milliseconds and asks nobody outside.
+const MAPPINGS_AT_ONCE: usize = 2;
+const MAPPING_WAIT: Duration = Duration::from_secs(20);
 /// How long the store may take to show that it can be written.
 const PROBE_MS: u64 = 3_000;
 /// How long that is good for.
@@ -192,6 +196,7 @@ impl Engine {
             versions: versions::remembered(),
             checks: checks::Checks::default(),
             asides,
+            mappings: turns::Turns::new(MAPPINGS_AT_ONCE, 1, MAPPING_WAIT),
             wake: Notify::new(),
             cancels: watch::Sender::new(0),
             ended: broadcast::channel(ENDED_BACKLOG).0,

@@ -143,7 +143,7 @@ impl Engine {
 
     /// What is wrong with a filter, before there is an event.
     pub(crate) async fn wrong_with(&self, tenant: TenantId, filter: &str) -> Result<Option<String>, EngineFault> {
-        let _turn = self.inner.asides.take(tenant).await?;
+        let _turn = self.inner.mappings.take(tenant).await?;
         let answer = self.ask_jq("compile", json!({ "filter": filter }), self.now_ms()).await?;
         Ok(answer.err().map(|(said, _)| said))
     }

@@ -7,13 +7,12 @@ use std::collections::BTreeSet;
 
 use bulkhead_manifest::{Failure, RunId, TenantId};
 use bulkhead_runtime::External;
-use bulkhead_store::{Anew, ConnectionStatus, EndState, Reopen, Run, RunState, Step, Stop};
+use bulkhead_store::{ConnectionStatus, EndState, Reopen, Run, RunState, Step, Stop};
 
 use crate::Engine;
-use crate::attempt::Request;
 use crate::calls::CallError;
 use crate::fault::{EngineFault, json, stored};
-use crate::settle::{Ended, Next, did_not_happen, in_question, place, settle};
+use crate::settle::{Ended, Next, did_not_happen, in_question, is_done, settle};
 use crate::views::RunView;
 
 /// What a person says of an uncertain run.
@@ -50,14 +49,16 @@ impl Engine {
                 tx.settle_uncertain(run, EndState::Succeeded, None).await?;
             }
             Verdict::DidNotHappen => {
-                let steps = tx.steps(run, row.leg).await?;
-                // What is not there is not remembered as done, should it be run again.
-                let anew = match Request::of(&row)? {
-                    Request::Push { .. } => Anew { after: Some(0), places: Vec::new() },
-                    _ => Anew { after: None, places: in_question(&steps).iter().map(place).collect() },
-                };
-                tx.ask_anew(&row.lease(), &anew).await?;
                 tx.settle_uncertain(run, EndState::Failed, Some(&json(&did_not_happen()))).await?;
+                let steps = tx.steps(run, row.leg).await?;
+                // Whoever looked may have looked before.
+                if steps.iter().any(|step| is_done(step) && step.answer_ms > row.finished_ms) {
+                    let verb = "called undone: its provider has answered since. Look again";
+                    return Err(CallError::WrongState { state: row.state.as_str(), verb });
+                }
+                // Should it be run again, these are asked anew. What was answered well and is no push stays done.
+                let denied = if row.operation == "push" { steps } else { in_question(&steps) };
+                tx.deny(&row, &denied).await?;
             }
             Verdict::SendAgain { requests } => {
                 // Nothing could be sent, and the doubt would be gone.
@@ -99,7 +100,8 @@ impl Engine {
             Stop::Waits => {
                 let row = tx.run(run).await?;
                 let steps = tx.steps(run, row.leg).await?;
-                let (state, failure) = match settle(Ended::Cancelled, &steps, &self.circumstances(&row)) {
+                let circumstances = self.circumstances(&mut tx, &row).await?;
+                let (state, failure) = match settle(Ended::Cancelled, &steps, &circumstances) {
                     Next::Uncertain(failure) => (EndState::Uncertain, failure),
                     Next::Cancel(failure) | Next::Fail(failure) | Next::Retry { failure, .. } => {
                         (EndState::Cancelled, failure)

@@ -58,6 +58,8 @@ pub(crate) struct Circumstances {
     pub waiting: bool,
     /// Whether what it makes is found again by nothing but the id that it was to answer.
     pub unlinked: bool,
+    /// Whether something was carried out that was then asked anew, and is no step any more.
+    pub made_before: bool,
     pub dice: u32,
     pub backoff: Backoff,
 }
@@ -66,7 +68,7 @@ const RETRIES_FOR_A_PERSON: u32 = 3;
 
 /// Decides what follows an attempt that ended as `ended` with the journal `steps`, in order.
 pub(crate) fn settle(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next {
-    let lost = circumstances.unlinked && may_have_made(&ended, steps);
+    let lost = circumstances.unlinked && may_have_made(&ended, steps, circumstances.made_before);
     match follows(ended, steps, circumstances) {
         Next::Fail(failure) | Next::Cancel(failure) if lost => Next::Uncertain(with_sentence(failure, MADE_UNLINKED)),
         next => next,
@@ -103,21 +105,22 @@ pub(crate) fn open_effect(steps: &[Step]) -> bool {
 }
 
 /// Whether something was made, for all that is known. Providers say no with a 200, too: where all that was carried out is
-/// the last request, a guest that refuses is believed to speak of its answer.
-fn may_have_made(ended: &Ended, steps: &[Step]) -> bool {
-    let done = steps.iter().filter(|step| is_done(step)).count();
+/// the last request, and alone in its call, a guest that refuses is believed to speak of its answer.
+fn may_have_made(ended: &Ended, steps: &[Step], made_before: bool) -> bool {
+    let done = steps.iter().filter(|step| is_done(step)).count() + usize::from(made_before);
+    let is_last = |step: &&Step| steps.last().is_some_and(|last| last.seq == step.seq);
+    let is_alone = steps.last().is_some_and(is_done) && steps.iter().filter(is_last).count() == 1;
     match ended {
-        Ended::Failed(failure) if refuses(&failure.kind) && steps.last().is_some_and(is_done) => done > 1,
+        Ended::Failed(failure) if refuses(&failure.kind) && is_alone => done > 1,
         // Run again without the link that is in the way, it links what it made.
         Ended::Broke(failure) if failure.code.as_deref() == Some(LINK_CONFLICT) => false,
         _ => done > 0,
     }
 }
 
-/// Whether it says that something was not done. [`FailureKind::Other`] says nothing of that, nor does "unavailable".
+/// Whether it says that something was not done. "Unavailable" says nothing of that, nor does what a connector names itself.
 fn refuses(kind: &FailureKind) -> bool {
-    use FailureKind::{Conflict, Forbidden, InvalidInput, NotFound, RateLimited, Rejected, Unauthorized};
-    matches!(kind, InvalidInput | Unauthorized | Forbidden | NotFound | Conflict | RateLimited | Rejected)
+    !matches!(kind, FailureKind::Unavailable | FailureKind::CursorExpired | FailureKind::Other(_))
 }
 
 const MADE_UNLINKED: &str = "The provider carried out a request that may have made this record there, and it is not linked. \
@@ -167,11 +170,11 @@ fn is_open(step: &Step) -> bool {
     step.unsafe_request && step.answer_ms.is_none()
 }
 
-fn is_done(step: &Step) -> bool {
+pub(crate) fn is_done(step: &Step) -> bool {
     step.unsafe_request && step.answer_ms.is_some() && !step.refused
 }
 
-pub(crate) fn place(step: &Step) -> (u32, u32) {
+fn place(step: &Step) -> (u32, u32) {
     (step.seq, step.sub)
 }
 
@@ -182,8 +185,12 @@ fn in_doubt(failure: Failure) -> Failure {
 /// Not every guest ends a sentence.
 fn with_sentence(mut failure: Failure, sentence: &str) -> Failure {
     let said = failure.message.trim_end();
-    let stop = if said.is_empty() || said.ends_with(['.', '!', '?']) { "" } else { "." };
-    failure.message = format!("{said}{stop} {sentence}");
+    let between = match said.chars().last() {
+        None => "",
+        Some('.' | '!' | '?') => " ",
+        Some(_) => ". ",
+    };
+    failure.message = format!("{said}{between}{sentence}");
     failure
 }
 
@@ -242,6 +249,7 @@ mod tests {
             deadline_ms: 86_400_000,
             waiting: false,
             unlinked: false,
+            made_before: false,
             dice: 0,
             backoff: Backoff::default(),
         }
@@ -340,8 +348,9 @@ mod tests {
         assert!(matches!(settle(interrupted(), &[SAFE], &late), Next::Fail(_)));
     }
 
-    /// Mutations: `may_have_made`, believe a refusal whatever came before or after what was carried out, believe every
-    /// failure, believe none, count what was refused, leave out the link conflict; `settle`, not for a run that is cancelled.
+    /// Mutations: `may_have_made`, believe a refusal whatever came before, beside or after what was carried out, believe every
+    /// failure, believe none, count what was refused, leave out the link conflict or what was made before; `settle`, not for a
+    /// run that is cancelled.
     #[test]
     fn what_no_link_leads_to_is_for_a_person_where_it_may_have_been_made() {
         const MADE: Step = UNKEYED;
@@ -357,6 +366,9 @@ mod tests {
             ("nothing was carried out", no(), &[SAFE, at(2, 0, REFUSED)], false),
             ("a refusal with a 200", no(), &[SAFE, at(2, 0, MADE)], false),
             ("one after a refusal", no(), &[REFUSED, at(2, 0, MADE)], false),
+            ("one beside a refusal", no(), &[REFUSED, at(1, 1, MADE)], true),
+            ("one beside what is not there", no(), &[SAFE, at(1, 1, MADE)], true),
+            ("what is not done there", failed(FailureKind::Unsupported), &[MADE], false),
             ("what came after it was refused", no(), &[MADE, at(2, 0, REFUSED)], true),
             ("what was read after it was not there", no(), &[MADE, at(2, 0, SAFE)], true),
             ("the second of two", no(), &[MADE, at(2, 0, MADE)], true),
@@ -375,6 +387,9 @@ mod tests {
                 assert_eq!(is_uncertain, *expected && unlinked, "{case}: {next:?}");
             }
         }
+        let before = Circumstances { unlinked: true, made_before: true, ..circumstances() };
+        assert!(matches!(settle(no(), &[], &before), Next::Uncertain(_)));
+        assert!(matches!(settle(Ended::Cancelled, &[SAFE], &before), Next::Uncertain(_)));
         let unavailable = || failed(FailureKind::Unavailable);
         let late = Circumstances { unlinked: true, deadline_ms: 0, ..circumstances() };
         assert!(matches!(settle(unavailable(), &[MADE, at(2, 0, BUSY)], &late), Next::Uncertain(_)));

@@ -31,7 +31,7 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// `at_once` in all, `each` of one tenant. Where nobody holds one for as long as `wait`, the line goes on for everybody.
+    /// `at_once` in all, `each` of one tenant.
     pub(crate) fn new(at_once: usize, each: usize, wait: Duration) -> Self {
         Self { places: Arc::new(Semaphore::new(at_once)), tenants: Mutex::default(), each, wait }
     }

@@ -59,7 +59,8 @@ pub fn check_digits(text: &str) -> Result<(), TooPrecise> {
             let number = rest.split(|found| !belongs(found)).next().unwrap_or_default();
             past = at + number.len();
             // Whatever has no more digits is kept by both, unless it is too small for all of them.
-            let is_short = number.len() <= f64::DIGITS as usize && !number.contains(['e', 'E']);
+            let is_normal = || number.parse::<f64>().is_ok_and(f64::is_normal);
+            let is_short = number.len() <= f64::DIGITS as usize && (!number.contains(['e', 'E']) || is_normal());
             let is_whole =
                 || number.parse::<u64>().is_ok() && (!negative || format!("-{number}").parse::<i64>().is_ok());
             if !is_short && !is_whole() && !survives(number) {

@@ -44,12 +44,21 @@ pub enum TemplateError {
 /// A value of an environment's stands in a template as often as the template says: bounded before and after.
 const MAX_LENGTH: usize = 2048;
 
-/// A placeholder that nothing was known for when a template was rendered.
+/// What a template may become, bytes. A value may be long, and stands there as often as the template says.
+pub const MAX_RENDERED: usize = 64 << 10;
+
+/// Why nothing was made of a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nothing is known for `{{{name}}}`")]
-pub struct Unknown {
-    /// The placeholder's name.
-    pub name: String,
+pub enum Unrendered {
+    /// Nothing is known for a placeholder.
+    #[error("nothing is known for `{{{name}}}`")]
+    Unknown {
+        /// The placeholder's name.
+        name: String,
+    },
+    /// The values are too long.
+    #[error("this becomes longer than {MAX_RENDERED} bytes")]
+    TooLong,
 }
 
 impl Template {
@@ -99,15 +108,15 @@ impl Template {
     ///
     /// # Errors
     /// Names the first placeholder that `lookup` knows nothing for.
-    pub fn render(&self, lookup: impl Fn(&str) -> Option<String>) -> Result<String, Unknown> {
+    pub fn render(&self, lookup: impl Fn(&str) -> Option<String>) -> Result<String, Unrendered> {
         self.parts().into_iter().try_fold(String::new(), |mut text, part| {
             match part {
                 Part::Text(piece) => text.push_str(piece),
                 Part::Placeholder(name) => {
-                    text.push_str(&lookup(name).ok_or_else(|| Unknown { name: name.to_owned() })?);
+                    text.push_str(&lookup(name).ok_or_else(|| Unrendered::Unknown { name: name.to_owned() })?);
                 }
             }
-            Ok(text)
+            if text.len() > MAX_RENDERED { Err(Unrendered::TooLong) } else { Ok(text) }
         })
     }
 
@@ -117,7 +126,7 @@ impl Template {
     /// A value may bring a brace or a control character; then the result is no template.
     pub fn bind(&self, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, TemplateError> {
         let known = |name: &str| Some(lookup(name).unwrap_or_else(|| format!("{{{name}}}")));
-        Self::parse(self.render(known).unwrap_or_default())
+        Self::parse(self.render(known).map_err(|_| TemplateError::TooLong)?)
     }
 
     /// The template as it is written.
@@ -192,6 +201,14 @@ mod tests {
         assert_eq!(Template::parse("a\r\nX-Other: b"), Err(TemplateError::Control));
     }
 
+    /// Mutation: `render`, without `MAX_RENDERED`.
+    #[test]
+    fn what_a_template_becomes_is_bounded() {
+        let become_of = |length| template("{a}{a}").render(|_| Some("x".repeat(length))).map(|text| text.len());
+        assert_eq!(become_of(MAX_RENDERED / 2), Ok(MAX_RENDERED));
+        assert_eq!(become_of(MAX_RENDERED / 2 + 1), Err(Unrendered::TooLong));
+    }
+
     /// Mutation: `parse`, without `MAX_LENGTH`.
     #[test]
     fn a_template_is_bounded_before_and_after_binding() {
@@ -204,7 +221,7 @@ mod tests {
     #[test]
     fn rendering_names_what_is_unknown() {
         let rendered = template("{a}-{b}").render(|name| (name == "a").then(|| "1".to_owned()));
-        assert_eq!(rendered, Err(Unknown { name: "b".to_owned() }));
+        assert_eq!(rendered, Err(Unrendered::Unknown { name: "b".to_owned() }));
     }
 
     #[test]

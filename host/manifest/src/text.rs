@@ -9,27 +9,28 @@ pub fn is_hidden(found: char) -> bool {
             '\u{ad}'
                 | '\u{34f}'
                 | '\u{61c}'
-                | '\u{115f}'
+                | '\u{115f}'..='\u{1160}'
                 | '\u{180e}'
                 | '\u{200b}'
                 | '\u{200e}'
                 | '\u{200f}'
                 | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{2069}'
+                | '\u{2060}'..='\u{206f}'
                 | '\u{2800}'
                 | '\u{3164}'
                 | '\u{feff}'
                 | '\u{ffa0}'
                 | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
+                | '\u{e0000}'..='\u{e01ef}'
         )
 }
 
 /// Whether people can read this as it stands: one line of at most `most` characters, with something in it to be seen.
 #[must_use]
 pub fn is_readable(text: &str, most: usize) -> bool {
-    // The two joiners belong into words and emoji; alone they show nothing.
-    let shows = |found: char| !found.is_whitespace() && !matches!(found, '\u{200c}' | '\u{200d}');
+    // The two joiners and the variants belong into words and emoji; alone they show nothing.
+    let shows =
+        |found: char| !found.is_whitespace() && !matches!(found, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
     text.chars().count() <= most && text.chars().any(shows) && !text.contains(is_hidden)
 }
 
@@ -87,6 +88,7 @@ mod tests {
             "a\u{e0041}",
             "a\u{ad}b",
             "\u{3164}",
+            "\u{fe0f}",
             "a\nb",
             "\u{1b}[31m",
             "fifteen letters",

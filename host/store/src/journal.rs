@@ -19,7 +19,7 @@ use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
 use crate::leases;
 use crate::row::row;
-use crate::runs::Lease;
+use crate::runs::{Lease, Run};
 use crate::store::Store;
 use crate::tx::{TenantRead, TenantTx};
 use crate::unit::Unit;
@@ -50,7 +50,7 @@ catalogue! { "journal";
             AND answer_ms IS NULL";
     ANSWER_OF = "SELECT answer, answer_ms FROM journal
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL";
-    WITHDRAW = "UPDATE journal SET answer_ms = $6, shown = $7, retryable = 1, superseded_by = $8
+    WITHDRAW = "UPDATE journal SET answer_ms = $6, shown = $7, retryable = 1, refused = 1, superseded_by = $8
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
             AND answer_ms IS NULL";
     SUPERSEDE_AFTER = "UPDATE journal SET superseded_by = $6, answer = NULL
@@ -67,6 +67,8 @@ catalogue! { "journal";
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND superseded_by IS NULL ORDER BY seq, sub";
     FIRST_SENT = "SELECT effect_key, min(intent_ms) FROM journal
             WHERE tenant_id = $1 AND run_id = $2 AND effect_key IS NOT NULL AND retryable = 0 GROUP BY effect_key";
+    CARRIED_OUT_BEFORE = "SELECT seq FROM journal WHERE tenant_id = $1 AND run_id = $2 AND superseded_by IS NOT NULL
+            AND unsafe_request = 1 AND answer_ms IS NOT NULL AND refused = 0 AND retryable = 0 LIMIT 1";
     FORGET = "UPDATE journal SET answer = NULL WHERE tenant_id = $1 AND run_id = $2 AND leg = $3
             AND superseded_by IS NULL";
 }
@@ -334,6 +336,15 @@ impl TenantTx {
         }
         Ok(())
     }
+
+    /// Puts what a person says is not there out of force. What was answered since stays.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn deny(&mut self, run: &Run, steps: &[Step]) -> Result<()> {
+        let tenant = self.tenant();
+        send_anew(&mut self.unit, tenant, run.id, (run.leg, run.attempt), steps).await
+    }
 }
 
 impl TenantRead {
@@ -354,6 +365,16 @@ impl TenantRead {
         let tenant = self.tenant();
         let steps: Vec<Step> = self.unit.all(&STEPS, bind![tenant, run, leg]).await?;
         Ok(steps.into_iter().filter(|step| step.sub < READS).collect())
+    }
+
+    /// Whether something was carried out that is out of force by now, for a retry. What a person said is not there is not.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn carried_out_before(&mut self, run: RunId) -> Result<bool> {
+        let tenant = self.tenant();
+        let found: Option<(u32,)> = self.unit.one(&CARRIED_OUT_BEFORE, bind![tenant, run]).await?;
+        Ok(found.is_some())
     }
 
     /// When each effect key may first have been carried out. What is known not to have been does not count.

@@ -62,6 +62,8 @@ struct Made {
     /// Whether it is to be looked at again.
     #[serde(default)]
     read_back: bool,
+    /// How long it would rather not have made it.
+    busy_for_ms: Option<u64>,
 }
 
 struct Mirror;
@@ -130,6 +132,9 @@ impl Mirror {
             None => format!("https://mirror.example/{place}"),
         };
         let made: Made = http::post(url).json(&thing).effect("thing").send()?.error_for_status()?.json()?;
+        if let Some(after_ms) = made.busy_for_ms {
+            return Err(Failure::unavailable("Another time.").retry_after_ms(after_ms));
+        }
         if made.read_back {
             http::get("https://mirror.example/things").query("id", &made.id).send()?.error_for_status()?;
         }

@@ -52,7 +52,7 @@ impl Build {
         let (path, exports) = (path.display(), exports.join(", "));
         writeln!(stdout(), "{name} {version}: {path} ({} KiB; {exports})", bytes.div_ceil(1024))?;
         for doubt in doubts {
-            writeln!(stderr(), "warning: {doubt}")?;
+            let _ = writeln!(stderr(), "warning: {doubt}");
         }
         Ok(())
     }

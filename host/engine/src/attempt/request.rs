@@ -3,6 +3,7 @@
 use bulkhead_manifest::DeliveryId;
 use bulkhead_runtime::{External, PullMode};
 use bulkhead_store::Run;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,13 +31,6 @@ pub(crate) enum Request {
     Receive {
         delivery: DeliveryId,
     },
-}
-
-impl Request {
-    /// Whether it makes at the provider what nothing leads to but the id that it answers.
-    pub(crate) fn pushes_unlinked(&self) -> bool {
-        matches!(self, Self::Push { sends: Some(sends), .. } if sends.known.is_none() && !sends.deletes())
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +62,32 @@ pub(crate) enum SendsOp {
     /// The record, with the provider's ids in it.
     Upsert(Value),
     Delete,
+}
+
+/// As much of a push's input as tells whether there is a link. Its document may be long.
+#[derive(Deserialize)]
+struct PushGlance {
+    sends: Option<SendsGlance>,
+}
+
+#[derive(Deserialize)]
+struct SendsGlance {
+    known: Option<IgnoredAny>,
+    op: OpGlance,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OpGlance {
+    Upsert(IgnoredAny),
+    Delete,
+}
+
+/// Whether a run makes at the provider what nothing leads to but the id that it answers.
+pub(crate) fn pushes_unlinked(run: &Run) -> bool {
+    let glance = || serde_json::from_str::<PushGlance>(&run.input).ok()?.sends;
+    let makes = |sends: SendsGlance| sends.known.is_none() && matches!(sends.op, OpGlance::Upsert(_));
+    run.operation == "push" && glance().is_some_and(makes)
 }
 
 #[derive(Serialize, Deserialize)]

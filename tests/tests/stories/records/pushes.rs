@@ -1,5 +1,7 @@
 //! A push sends one thing once: whatever becomes of the record meanwhile, and whatever nobody knows.
 
+use axum::body::Body;
+use axum::response::Response;
 use reqwest::Method;
 use serde_json::json;
 
@@ -78,7 +80,7 @@ async fn what_was_made_and_cannot_be_linked_is_for_a_person_and_not_made_again()
     assert_eq!(paths, ["/things", "/things", "/things/1"]);
 }
 
-/// Mutations: host/engine/src/resolve.rs, `resolve_uncertain`, of what did not happen: leave out `ask_anew`, and running it
+/// Mutations: host/engine/src/resolve.rs, `resolve_uncertain`, of what did not happen: leave out `deny`, and running it
 /// again asks nobody; leave it uncertain, and the next push waits.
 #[tokio::test]
 async fn what_a_person_did_not_find_there_is_made_by_the_next_push_or_when_it_is_run_again() {
@@ -105,7 +107,8 @@ async fn what_a_person_did_not_find_there_is_made_by_the_next_push_or_when_it_is
 async fn a_push_that_is_cancelled_after_it_made_something_is_for_a_person() {
     let stage = Stage::set(|seen, _| match seen.method.as_str() {
         "POST" => answer(200, &json!({ "id": "1", "read_back": true })),
-        _ => answer(503, &json!({})),
+        // Long enough for somebody to say stop.
+        _ => Response::builder().status(503).header("retry-after", "60").body(Body::empty()).unwrap(),
     })
     .await;
     let push = stage.put("7", json!({ "name": "one" })).await;
@@ -155,6 +158,34 @@ async fn what_was_changed_and_is_linked_needs_nobody_to_look() {
     }
     let paths: Vec<_> = stage.posted().into_iter().map(|seen| seen.path).collect();
     assert_eq!(paths, ["/things", "/things/1", "/things/1"]);
+}
+
+/// The provider made it and said that it would rather not: the next attempt asks anew under the same key, and before that
+/// somebody stops it.
+///
+/// Mutation: host/store/src/journal.rs, `carried_out_before`, never.
+#[tokio::test]
+async fn a_push_that_is_cancelled_before_it_asks_anew_is_for_a_person() {
+    let stage = Stage::set(|_, _| answer(200, &json!({ "id": "1", "busy_for_ms": 60_000 }))).await;
+    let push = stage.put("7", json!({ "name": "one", "keyed": true })).await;
+    stage.run_until(&push, |run| run["state"] == "queued" && run["failure"].is_object()).await;
+    let cancelled = stage.tenant().post(&format!("/v1/runs/{push}/cancel"), json!({})).await.ok();
+    assert_eq!(cancelled["state"], "uncertain", "{cancelled:#}");
+}
+
+/// Whoever looked for it may have looked before the provider answered.
+///
+/// Mutation: host/engine/src/resolve.rs, `resolve_uncertain`, do not ask when it was answered: it is made once more.
+#[tokio::test]
+async fn what_was_answered_after_the_doubt_arose_is_not_called_undone() {
+    let stage = Stage::set(|_, _| answer(200, &json!({}))).await;
+    let push = stage.put("7", json!({ "name": "one" })).await;
+    stage.run_until(&push, in_state("uncertain")).await;
+    change(&stage.host, "UPDATE journal SET answer_ms = answer_ms + 60000").await;
+    let undone = json!({ "verdict": "did-not-happen" });
+    let refused = stage.tenant().post(&format!("/v1/runs/{push}/resolve"), undone).await;
+    let said = refused.body["detail"].as_str().unwrap_or_default();
+    assert!(refused.status == 409 && said.contains("answered since"), "{refused:?}");
 }
 
 /// Mutation: host/engine/src/attempt/ended.rs, `of_fault`, leave out the arm of `LinkConflict`: it is tried again and again.

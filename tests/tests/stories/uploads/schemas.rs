@@ -254,11 +254,11 @@ async fn a_tenants_heavy_checks_keep_nobody_else_waiting() {
     let answered = AtomicUsize::new(0);
     let attack = (0..40).map(|_| async {
         let answer = attacker.post(&theirs, heavy.clone()).await;
-        answered.fetch_add(1, Ordering::Relaxed);
+        answered.fetch_add(usize::from(answer.status < 300), Ordering::Relaxed);
         answer
     });
     let calm = async {
-        for _ in 0..5 {
+        for _ in 0..3 {
             let answer = neighbour.post(&ours, json!([2])).await;
             assert!(answer.status < 300, "{answer:?}");
         }
