@@ -307,7 +307,8 @@ mod tests {
         assert!(text.contains("b.toml: line 2: ") && !text.contains("s3cret"), "{text}");
     }
 
-    /// Mutations: `read_bounded`, take `LONGEST` and be content; take all there is: /dev/zero has no end.
+    /// Mutations: `read_bounded`, take `LONGEST` and be content; take all there is: /dev/zero has no end; put something in
+    /// place of what is no UTF-8.
     #[test]
     fn a_value_in_a_file_of_its_own_is_all_there_and_of_bounded_length() {
         let folder = tempfile::tempdir().unwrap();
@@ -327,6 +328,9 @@ mod tests {
             let settings = Config::load(Some(path), &BTreeMap::new()).err().map(|error| error.to_string());
             assert_eq!(settings, Some(too_long));
         }
+        std::fs::write(&file, b"s3cret\xff").unwrap();
+        let said = load(&file).unwrap_err();
+        assert!(said.ends_with("it is not UTF-8") && !said.contains("s3cret"), "{said}");
         let missing = load(&folder.path().join("none")).unwrap_err();
         assert!(missing.starts_with("DATABASE_URL_FILE: the file ") && missing.contains("cannot be read"), "{missing}");
     }

@@ -392,6 +392,8 @@ mod tests {
         assert!(matches!(settle(Ended::Cancelled, &[SAFE], &before), Next::Uncertain(_)));
         let unavailable = || failed(FailureKind::Unavailable);
         let late = Circumstances { unlinked: true, deadline_ms: 0, ..circumstances() };
+        let next = settle(unavailable(), &[KEYED], &late);
+        assert!(matches!(&next, Next::Uncertain(why) if why.message.starts_with("no. The ")), "{next:?}");
         assert!(matches!(settle(unavailable(), &[MADE, at(2, 0, BUSY)], &late), Next::Uncertain(_)));
         assert!(matches!(settle(unavailable(), &[REFUSED, at(2, 0, BUSY)], &late), Next::Fail(_)));
     }

@@ -73,6 +73,7 @@ pub(crate) use written_as_text;
 mod tests {
     use super::*;
 
+    /// Mutations: `is_hidden`, without any one of its characters.
     #[test]
     fn what_hides_or_turns_text_around_is_not_readable() {
         for good in ["Acme: payments", "👩\u{200d}🔬 Labor", "می\u{200c}خواهم"] {
@@ -94,6 +95,13 @@ mod tests {
             "fifteen letters",
         ] {
             assert!(!is_readable(bad, 14), "{bad:?}");
+        }
+        let hidden = [
+            "\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200e}\u{200f}",
+            "\u{2028}\u{202e}\u{2060}\u{2069}\u{2800}\u{3164}\u{feff}\u{ffa0}\u{fff9}\u{fffb}\u{e0000}\u{e007f}",
+        ];
+        for hidden in hidden.into_iter().flat_map(str::chars) {
+            assert!(is_hidden(hidden), "{}", hidden.escape_unicode());
         }
     }
 }

@@ -131,7 +131,11 @@ impl Mirror {
             Some(known) => format!("https://mirror.example/{place}/{}", known.id),
             None => format!("https://mirror.example/{place}"),
         };
-        let made: Made = http::post(url).json(&thing).effect("thing").send()?.error_for_status()?.json()?;
+        let answered = http::post(url).json(&thing).effect("thing").send()?;
+        if answered.status() == 409 {
+            http::get("https://mirror.example/things").query("name", &thing.name).send()?.error_for_status()?;
+        }
+        let made: Made = answered.error_for_status()?.json()?;
         if let Some(after_ms) = made.busy_for_ms {
             return Err(Failure::unavailable("Another time.").retry_after_ms(after_ms));
         }

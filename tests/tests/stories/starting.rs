@@ -205,6 +205,18 @@ async fn a_host_whose_log_cannot_be_written_serves_all_the_same() {
     assert_eq!(host.tenant("t").await.get("/v1/runs").await.status, 200);
 }
 
+/// Mutation: host/cli/src/main.rs, `main`, without `is_unheard`.
+#[tokio::test]
+async fn a_command_that_nobody_listens_to_any_more_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (listener, answer) = std::io::pipe().unwrap();
+    drop(listener);
+    let mut command = bulkhead("serve", folder.path(), &[]);
+    command.arg("--print-config").stdout(answer).stderr(Stdio::piped());
+    let ended = tokio::time::timeout(PATIENCE, command.spawn().unwrap().wait_with_output()).await.unwrap().unwrap();
+    assert!(ended.status.code() == Some(1) && ended.stderr.is_empty(), "{ended:?}");
+}
+
 /// Mutation: host/cli/src/serve.rs, `run`, `print!` in place of `write!`.
 #[tokio::test]
 async fn a_command_whose_answer_cannot_be_written_says_so() {

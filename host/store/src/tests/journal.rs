@@ -77,6 +77,19 @@ on_both! {
         assert_eq!((entries[1].sends, entries[1].answer_ms, entries[1].unsafe_request), (1, Some(NOW + 5), true));
     }
 
+    /// Mutations: journal.rs, `answer` or `record`, `refused` always or never.
+    async fn what_was_refused_is_known_for_that(world) {
+        let run = claimed(world).await;
+        let said = [safe(1), NewEntry { refused: false, ..safe(2) }];
+        world.store.intend(&run.lease(), &said, &intent(3, 0)).await.unwrap();
+        world.store.answer(&run.lease(), &NewAnswer { refused: true, ..answer(3, 0, 9) }).await.unwrap();
+        world.store.intend(&run.lease(), &[], &intent(4, 0)).await.unwrap();
+        world.store.answer(&run.lease(), &answer(4, 0, 9)).await.unwrap();
+        let mut read = world.store.tenant_read(run.tenant).await.unwrap();
+        let steps = read.steps(run.id, run.leg).await.unwrap();
+        assert_eq!(steps.iter().map(|step| step.refused).collect::<Vec<_>>(), [true, false, true, false]);
+    }
+
     async fn whoever_lost_the_lease_intends_nothing(world) {
         let slow = claimed(world).await;
         let quick = lose(world, &slow).await;

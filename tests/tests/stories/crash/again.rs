@@ -128,6 +128,23 @@ async fn send_again_sends_what_is_missing_and_nothing_else() {
     desk.stands(&[("one", 1, 1), ("two", 2, 1), ("three", 1, 1)]);
 }
 
+/// Mutation: host/engine/src/resolve.rs, `resolve_uncertain`, of what did not happen nothing is asked anew: run again, it is
+/// uncertain once more.
+#[tokio::test]
+async fn what_a_person_did_not_find_is_sent_when_it_is_run_again() {
+    let desk = Desk::open(&[("one", LOST), ("two", UNDONE)]).await;
+    let bookings = [booking("one", false), booking("two", false)];
+    let run = desk.act("book_all", json!({ "bookings": bookings })).await;
+    assert_eq!(run["state"], "uncertain", "{run:#}");
+    let run = desk.resolve(&run, json!({ "verdict": "did-not-happen" })).await;
+    assert_eq!(run["state"], "failed", "{run:#}");
+    let id = run["id"].as_str().unwrap();
+    desk.tenant().post(&format!("/v1/runs/{id}/retry"), json!({})).await.ok();
+    let run = desk.comes_to(id, |run| run["attempt"] == 2 && has_ended(run)).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    desk.stands(&[("one", 2, 1), ("two", 1, 1)]);
+}
+
 /// Mutation: take the first answered request for the one that is meant.
 #[tokio::test]
 async fn where_all_were_answered_a_person_says_which_is_sent_again() {

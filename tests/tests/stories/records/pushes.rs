@@ -141,6 +141,18 @@ async fn what_was_made_and_may_not_be_committed_is_for_a_person_too() {
     assert_eq!((&run["state"], stage.posted().len()), (&json!("uncertain"), 1), "{run:#}");
 }
 
+/// The provider refused it and does not have it, so nobody has to look.
+///
+/// Mutations: host/engine/src/ports/effects.rs, `answer`, `refused` never; host/engine/src/settle.rs, `is_done`, whatever was
+/// refused.
+#[tokio::test]
+async fn what_was_refused_and_is_looked_for_in_vain_was_not_made() {
+    let stage = Stage::set(|seen, _| answer(if seen.method == "POST" { 409 } else { 404 }, &json!({}))).await;
+    let run = stage.put("7", json!({ "name": "one" })).await;
+    let run = stage.run_until(&run, has_ended).await;
+    assert_eq!((&run["state"], stage.provider.seen().len()), (&json!("failed"), 2), "{run:#}");
+}
+
 /// What is linked already is changed by the next push, and not made once more.
 ///
 /// Mutation: host/engine/src/attempt/request.rs, `pushes_unlinked`, whatever is known.
