@@ -293,6 +293,16 @@ mod tests {
         assert!(!error.to_string().contains("tok"), "{error}");
     }
 
+    /// Mutation: host/manifest/src/template.rs, `render`, without `MAX_RENDERED`.
+    #[test]
+    fn a_header_that_names_a_long_secret_often_is_not_sent() {
+        let template = Template::parse("{key}".repeat(400)).unwrap();
+        let rule = rule(Placement::Header { name: "X-Key".into(), template });
+        let sent = |length: usize| inject(&rule, &AppPins::Unpinned, &[("key", &"x".repeat(length))]);
+        assert_eq!(header(&sent(160).unwrap(), "x-key").len(), 64_000);
+        assert!(matches!(sent(165), Err(DoorError::TooLarge { what: Large::RequestHeaders, .. })));
+    }
+
     #[test]
     fn the_rules_own_headers_come_from_the_account_and_the_settings_or_nothing_is_sent() {
         let mut rule = bearer();

@@ -165,7 +165,7 @@ pub(crate) struct Inner {
 const ASIDES_OF_ONE: usize = 2;
 /// Longer than one of them takes with its wait for a place in the sandbox: whoever is next has a turn.
 const ASIDE_WAIT: Duration = Duration::from_millis(attempt::LONGEST_PROBE_MS + 15_000);
-/// Mappings that are compiled before there is an event: each takes milliseconds and asks nobody outside.
+/// Mappings that are compiled before there is an event: none asks anybody outside.
 const MAPPINGS_AT_ONCE: usize = 2;
 const MAPPING_WAIT: Duration = Duration::from_secs(20);
 /// How long the store may take to show that it can be written.
@@ -180,7 +180,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let Parts { store, vault, door, runtime, clock, config } = parts;
         let waiters = waiting::Waiters::new(config.waiters);
-        // The other half of what runs leave is for uploads.
+        // The other half of what runs leave is for uploads and mappings.
         let spare = usize::try_from(runtime.status().slots).unwrap_or(usize::MAX).saturating_sub(config.workers);
         let asides = turns::Turns::new(spare.div_ceil(2).max(1), ASIDES_OF_ONE, ASIDE_WAIT);
         let (effect_key, seed_key) = (vault.derive("effect"), vault.derive("seed"));

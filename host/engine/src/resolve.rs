@@ -51,14 +51,17 @@ impl Engine {
             Verdict::DidNotHappen => {
                 tx.settle_uncertain(run, EndState::Failed, Some(&json(&did_not_happen()))).await?;
                 let steps = tx.steps(run, row.leg).await?;
-                // Whoever looked may have looked before.
-                if steps.iter().any(|step| is_done(step) && step.answer_ms > row.finished_ms) {
-                    let verb = "called undone: its provider has answered since. Look again";
+                // Should it be run again, what is denied is asked anew. What no push did and was answered well stays done.
+                if row.operation != "push" {
+                    tx.deny(&row, &in_question(&steps)).await?;
+                } else if steps.iter().any(|step| is_done(step) && step.answer_ms > row.finished_ms) {
+                    // Whoever looked may have looked before.
+                    let verb = "called undone: its provider has answered since. `send-again` goes on with that answer and \
+                        sends nothing";
                     return Err(CallError::WrongState { state: row.state.as_str(), verb });
+                } else {
+                    tx.deny_all(&row).await?;
                 }
-                // Should it be run again, these are asked anew. What was answered well and is no push stays done.
-                let denied = if row.operation == "push" { steps } else { in_question(&steps) };
-                tx.deny(&row, &denied).await?;
             }
             Verdict::SendAgain { requests } => {
                 // Nothing could be sent, and the doubt would be gone.
@@ -77,7 +80,8 @@ impl Engine {
                 }
                 // Its guest complained of what the provider answered well: it would do so again, and which request it is
                 // that did not happen only a person can tell.
-                if anew.is_empty() && complained(&row)? {
+                let is_known = |step: &Step| is_done(step) && step.answer_ms <= row.finished_ms;
+                if anew.is_empty() && steps.iter().any(is_known) && complained(&row)? {
                     let verb = "sent again without the `requests` that are not there";
                     return Err(CallError::WrongState { state: row.state.as_str(), verb });
                 }

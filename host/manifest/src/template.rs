@@ -107,7 +107,7 @@ impl Template {
     /// Replaces every placeholder.
     ///
     /// # Errors
-    /// Names the first placeholder that `lookup` knows nothing for.
+    /// Names the first placeholder that `lookup` knows nothing for. What becomes too long is given up.
     pub fn render(&self, lookup: impl Fn(&str) -> Option<String>) -> Result<String, Unrendered> {
         self.parts().into_iter().try_fold(String::new(), |mut text, part| {
             match part {

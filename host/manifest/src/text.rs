@@ -21,7 +21,7 @@ pub fn is_hidden(found: char) -> bool {
                 | '\u{feff}'
                 | '\u{ffa0}'
                 | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e01ef}'
+                | '\u{e0000}'..='\u{e007f}'
         )
 }
 
@@ -29,8 +29,10 @@ pub fn is_hidden(found: char) -> bool {
 #[must_use]
 pub fn is_readable(text: &str, most: usize) -> bool {
     // The two joiners and the variants belong into words and emoji; alone they show nothing.
-    let shows =
-        |found: char| !found.is_whitespace() && !matches!(found, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}');
+    let shows = |found: char| {
+        !found.is_whitespace()
+            && !matches!(found, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
+    };
     text.chars().count() <= most && text.chars().any(shows) && !text.contains(is_hidden)
 }
 
@@ -73,7 +75,7 @@ pub(crate) use written_as_text;
 mod tests {
     use super::*;
 
-    /// Mutations: `is_hidden`, without any one of its characters.
+    /// Mutations: `is_hidden`, without any one of its characters or ranges.
     #[test]
     fn what_hides_or_turns_text_around_is_not_readable() {
         for good in ["Acme: payments", "👩\u{200d}🔬 Labor", "می\u{200c}خواهم"] {
@@ -97,8 +99,8 @@ mod tests {
             assert!(!is_readable(bad, 14), "{bad:?}");
         }
         let hidden = [
-            "\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200e}\u{200f}",
-            "\u{2028}\u{202e}\u{2060}\u{2069}\u{2800}\u{3164}\u{feff}\u{ffa0}\u{fff9}\u{fffb}\u{e0000}\u{e007f}",
+            "\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{180e}\u{200b}\u{200e}\u{200f}",
+            "\u{2028}\u{202e}\u{2060}\u{206f}\u{2800}\u{3164}\u{feff}\u{ffa0}\u{fff9}\u{fffb}\u{e0000}\u{e007f}",
         ];
         for hidden in hidden.into_iter().flat_map(str::chars) {
             assert!(is_hidden(hidden), "{}", hidden.escape_unicode());

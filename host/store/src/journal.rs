@@ -67,6 +67,8 @@ catalogue! { "journal";
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND superseded_by IS NULL ORDER BY seq, sub";
     FIRST_SENT = "SELECT effect_key, min(intent_ms) FROM journal
             WHERE tenant_id = $1 AND run_id = $2 AND effect_key IS NOT NULL AND retryable = 0 GROUP BY effect_key";
+    DENY_ALL = "UPDATE journal SET superseded_by = coalesce(superseded_by, $3), answer = NULL, retryable = 1
+            WHERE tenant_id = $1 AND run_id = $2";
     CARRIED_OUT_BEFORE = "SELECT seq FROM journal WHERE tenant_id = $1 AND run_id = $2 AND superseded_by IS NOT NULL
             AND unsafe_request = 1 AND answer_ms IS NOT NULL AND refused = 0 AND retryable = 0 LIMIT 1";
     FORGET = "UPDATE journal SET answer = NULL WHERE tenant_id = $1 AND run_id = $2 AND leg = $3
@@ -335,6 +337,15 @@ impl TenantTx {
             self.unit.run(&SUPERSEDE_AFTER, bind![tenant, run, last.leg, after, READS, attempt]).await?;
         }
         Ok(())
+    }
+
+    /// Puts all that a run asked out of force, by the word of a person who found nothing of it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn deny_all(&mut self, run: &Run) -> Result<()> {
+        let tenant = self.tenant();
+        self.unit.run(&DENY_ALL, bind![tenant, run.id, run.attempt]).await.map(drop)
     }
 
     /// Puts what a person says is not there out of force. What was answered since stays.

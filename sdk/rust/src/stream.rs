@@ -173,6 +173,8 @@ pub enum Pushed {
     Stored(External),
     /// Somebody changed it at the provider; what it is there now, where known. The host applies the connection's policy.
     Conflict(Option<Value>),
-    /// This one did not work; the others may have.
+    /// This one did not work; the others may have. Of what was not linked: a kind that refuses, right after the one request
+    /// that was carried out, says that nothing was made. After any other kind a person is asked, where
+    /// something may have been.
     Failed(Failure),
 }

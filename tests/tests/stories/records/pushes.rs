@@ -185,19 +185,43 @@ async fn a_push_that_is_cancelled_before_it_asks_anew_is_for_a_person() {
     assert_eq!(cancelled["state"], "uncertain", "{cancelled:#}");
 }
 
+/// What a person did not find is not remembered, not even by what was asked anew: refused now, it was not made.
+///
+/// Mutation: host/store/src/journal.rs, `DENY_ALL`, what is in force alone; host/engine/src/resolve.rs, `deny` of the steps.
+#[tokio::test]
+async fn what_a_person_did_not_find_is_refused_when_the_provider_refuses_it() {
+    let stage = Stage::set(|_, before| match before {
+        0 => answer(200, &json!({ "id": "1", "busy_for_ms": 60_000 })),
+        _ => answer(422, &json!({})),
+    })
+    .await;
+    let push = stage.put("7", json!({ "name": "one", "keyed": true })).await;
+    stage.run_until(&push, |run| run["state"] == "queued" && run["failure"].is_object()).await;
+    stage.tenant().post(&format!("/v1/runs/{push}/cancel"), json!({})).await.ok();
+    let undone = json!({ "verdict": "did-not-happen" });
+    stage.tenant().post(&format!("/v1/runs/{push}/resolve"), undone).await.ok();
+    stage.tenant().post(&format!("/v1/runs/{push}/retry"), json!({})).await.ok();
+    let run = stage.run_until(&push, |run| run["attempt"] == 2 && has_ended(run)).await;
+    assert_eq!(run["state"], "failed", "{run:#}");
+}
+
 /// Whoever looked for it may have looked before the provider answered.
 ///
-/// Mutation: host/engine/src/resolve.rs, `resolve_uncertain`, do not ask when it was answered: it is made once more.
+/// Mutations: host/engine/src/resolve.rs, `resolve_uncertain`, do not ask when it was answered: of what did not happen, it is
+/// made once more; of what is sent again, nobody can say that.
 #[tokio::test]
 async fn what_was_answered_after_the_doubt_arose_is_not_called_undone() {
     let stage = Stage::set(|_, _| answer(200, &json!({}))).await;
     let push = stage.put("7", json!({ "name": "one" })).await;
     stage.run_until(&push, in_state("uncertain")).await;
+    // As where its host was lost: what it ended with asks for another try.
     change(&stage.host, "UPDATE journal SET answer_ms = answer_ms + 60000").await;
+    change(&stage.host, "UPDATE runs SET failure = json_set(failure, '$.kind', 'unavailable')").await;
     let undone = json!({ "verdict": "did-not-happen" });
     let refused = stage.tenant().post(&format!("/v1/runs/{push}/resolve"), undone).await;
     let said = refused.body["detail"].as_str().unwrap_or_default();
     assert!(refused.status == 409 && said.contains("answered since"), "{refused:?}");
+    stage.tenant().post(&format!("/v1/runs/{push}/resolve"), json!({ "verdict": "send-again" })).await.ok();
 }
 
 /// Mutation: host/engine/src/attempt/ended.rs, `of_fault`, leave out the arm of `LinkConflict`: it is tried again and again.
