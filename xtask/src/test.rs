@@ -30,6 +30,7 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<(),
 fn run(workspace: &Workspace, lint: bool, filters: &[&String]) -> Result<(), Problem> {
     process::run(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
     setup::rust::prepare(workspace, Way::from_environment()?)?;
+    setup::rust::prepare_bare(workspace)?;
     setup::other_languages(workspace);
     if lint {
         lint::run(workspace)?;

@@ -23,6 +23,8 @@ use crate::process::{self, say};
 use crate::workspace::Workspace;
 
 const TARGET: &str = "wasm32-wasip2";
+/// What `bulkhead build` may be told to build for instead, which its tests do.
+const BARE_TARGET: &str = "wasm32-unknown-unknown";
 /// Downloading the target takes seconds; a machine without a way out must not wait for minutes.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
 const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
@@ -81,10 +83,10 @@ impl Toolchain {
 
 /// Finds or makes a way, remembers it and says in one line which it is.
 pub(crate) fn prepare(workspace: &Workspace, forced: Option<Way>) -> Result<(), Problem> {
-    let sysroot = PathBuf::from(process::output(Command::new("rustc").args(["--print", "sysroot"]))?);
+    let sysroot = sysroot()?;
     let file = workspace.target.join("guest-toolchain");
     let toolchain = match forced {
-        Some(Way::Installed) if !has_target(&sysroot) => {
+        Some(Way::Installed) if !has_target(&sysroot, TARGET) => {
             return Err(Problem::Missing {
                 what: format!("the target {TARGET} in {}", sysroot.display()),
                 help: format!("rustup target add {TARGET}"),
@@ -93,7 +95,7 @@ pub(crate) fn prepare(workspace: &Workspace, forced: Option<Way>) -> Result<(), 
         Some(Way::Installed) => Toolchain::plain(Way::Installed),
         Some(Way::Rustup) => add_target()?,
         Some(Way::Distribution) => distribution(&sysroot)?,
-        None if has_target(&sysroot) => Toolchain::plain(Way::Installed),
+        None if has_target(&sysroot, TARGET) => Toolchain::plain(Way::Installed),
         // Asking rustup again on every build would cost its time limit on every build.
         None if remembered(&file) == Some(Way::Distribution) => distribution(&sysroot)?,
         None => match add_target() {
@@ -115,8 +117,25 @@ pub(crate) fn prepare(workspace: &Workspace, forced: Option<Way>) -> Result<(), 
     Ok(())
 }
 
-fn has_target(sysroot: &Path) -> bool {
-    let library = sysroot.join("lib/rustlib").join(TARGET).join("lib");
+/// What the tests need besides.
+pub(crate) fn prepare_bare(workspace: &Workspace) -> Result<(), Problem> {
+    let is_there = has_target(&sysroot()?, BARE_TARGET);
+    // That way builds the library along with a guest, for any target.
+    if is_there || remembered(&workspace.target.join("guest-toolchain")) == Some(Way::Distribution) {
+        return Ok(());
+    }
+    add(BARE_TARGET).map_err(|refusal| Problem::Missing {
+        what: format!("the target {BARE_TARGET} ({refusal})"),
+        help: format!("rustup target add {BARE_TARGET}"),
+    })
+}
+
+fn sysroot() -> Result<PathBuf, Problem> {
+    Ok(PathBuf::from(process::output(Command::new("rustc").args(["--print", "sysroot"]))?))
+}
+
+fn has_target(sysroot: &Path, target: &str) -> bool {
+    let library = sysroot.join("lib/rustlib").join(target).join("lib");
     let Ok(entries) = fs::read_dir(library) else {
         return false;
     };
@@ -133,8 +152,12 @@ fn remembered(file: &Path) -> Option<Way> {
 }
 
 fn add_target() -> Result<Toolchain, Problem> {
-    process::run_within(Command::new("rustup").args(["target", "add", TARGET]), RUSTUP_LIMIT)?;
+    add(TARGET)?;
     Ok(Toolchain::plain(Way::Rustup))
+}
+
+fn add(target: &str) -> Result<(), Problem> {
+    process::run_within(Command::new("rustup").args(["target", "add", target]), RUSTUP_LIMIT)
 }
 
 fn distribution(sysroot: &Path) -> Result<Toolchain, Problem> {

@@ -1,6 +1,11 @@
 //! Credentials that people fill in: tried first, and then all or nothing.
 
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
 use bulkhead_tests::{Host, component};
+use futures::stream;
 use serde_json::json;
 
 use super::accounts::{key_in_use, stripe};
@@ -111,4 +116,25 @@ async fn a_check_that_breaks_is_no_refusal() {
     let path = format!("/v1/connections/{}/credential", made["id"].as_str().unwrap());
     let told = tenant.put(&path, json!({ "fields": {} })).await;
     assert_eq!((told.status, told.body["code"].as_str()), (503, Some("not-checked")), "{told:?}");
+}
+
+/// Whoever waits for a check waits for half a minute, whatever time the manifest asks for.
+///
+/// Mutation: host/engine/src/attempt/probe.rs, `probe`, without `LONGEST_PROBE_MS`.
+#[tokio::test]
+async fn a_check_that_nobody_answers_is_given_up() {
+    let provider = Provider::answering(|_, _| {
+        Response::new(Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>()))
+    })
+    .await;
+    let host = Host::builder().upstream("mirror.example", provider.url()).spawn().await;
+    let egress = "[[egress]]\nhost = \"mirror.example\"\nmethods = [\"GET\"]\npaths = [\"/pages\"]\n";
+    let more = format!("{WEBHOOK}{egress}[limits]\nwall_ms = 4000000000\n");
+    let manifest = tiny::manifest("mirror", "0.1.0", &more);
+    host.upload(tiny::with_manifest(&std::fs::read(component("mirror")).unwrap(), &manifest)).await.ok();
+    let tenant = host.tenant("t").await;
+    let new = json!({ "connector": "mirror", "name": "m", "settings": { "asks": true } });
+    let made = tokio::time::timeout(Duration::from_secs(60), tenant.post("/v1/connections", new)).await;
+    let made = made.expect("it is given up").ok();
+    assert_eq!((&made["status"], provider.seen().len()), (&json!("pending"), 1), "{made:#}");
 }
