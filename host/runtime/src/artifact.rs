@@ -295,8 +295,14 @@ fn open_regular(path: &Path) -> io::Result<File> {
 fn seal(from: &mut File, length: u64) -> io::Result<Sealed> {
     let mut file = File::from(memfd_create("bulkhead-artifact", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     let bytes = io::copy(&mut from.take(length), &mut file)?;
-    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    forbid_changes(&file)?;
     Ok(Sealed { file, bytes })
+}
+
+/// Nobody else has had it, so there is no mapping through which it could still be written: a seal on writes to come is one on
+/// all. The other one is refused while the kernel itself holds a page for a moment, as its memory management does.
+fn forbid_changes(file: &File) -> io::Result<()> {
+    Ok(fcntl_add_seals(file, SealFlags::FUTURE_WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?)
 }
 
 fn each_chunk(file: &File, length: u64, mut see: impl FnMut(&[u8])) -> io::Result<()> {

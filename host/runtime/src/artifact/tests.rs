@@ -146,3 +146,18 @@ fn what_a_compilation_left_that_never_ended_is_removed() {
     assert!(!left.exists() && second.verified(&digest).is_ok());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "what is under way stays");
 }
+
+/// A pipe holds the pages as the kernel's own memory management does now and then.
+///
+/// Mutations: `forbid_changes`, `WRITE` in place of `FUTURE_WRITE`: "resource busy"; neither: it can be written.
+#[test]
+fn what_is_sealed_cannot_be_written_whoever_holds_its_pages() {
+    let mut file = File::from(memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap());
+    file.write_all(&[7; 8_192]).unwrap();
+    let (_reader, mut writer) = io::pipe().unwrap();
+    io::Seek::rewind(&mut file).unwrap();
+    assert_eq!(io::copy(&mut (&file).take(8_192), &mut writer).unwrap(), 8_192);
+    forbid_changes(&file).unwrap();
+    assert_eq!(file.write_at(&[8], 0).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    assert!(file.set_len(1).is_err());
+}
