@@ -80,15 +80,20 @@ CREATE TABLE credentials (
     meta            TEXT NOT NULL,
     lease_until_ms  BIGINT NOT NULL,
     lease_holder    TEXT,
+    look_at_ms      BIGINT,
     updated_ms      BIGINT NOT NULL,
+    ends_ms         BIGINT,
     PRIMARY KEY (owner, name)
 );
+CREATE INDEX credentials_looks ON credentials (look_at_ms) WHERE look_at_ms IS NOT NULL;
+CREATE INDEX credentials_ending ON credentials (ends_ms) WHERE ends_ms IS NOT NULL;
 
 CREATE TABLE connections (
     id             BYTEA NOT NULL,
     tenant_id      BYTEA NOT NULL REFERENCES tenants (id),
     connector_id   BYTEA NOT NULL REFERENCES connectors (id),
     version_id     BYTEA NOT NULL REFERENCES versions (id),
+    follows        BIGINT NOT NULL,
     app_id         BYTEA REFERENCES apps (id),
     environment    TEXT NOT NULL,
     name           TEXT NOT NULL,
@@ -213,6 +218,7 @@ CREATE TABLE journal (
     seq             BIGINT NOT NULL,
     sub             BIGINT NOT NULL,
     attempt         BIGINT NOT NULL,
+    version_id      BYTEA NOT NULL,
     fingerprint     BYTEA NOT NULL,
     request         TEXT NOT NULL,
     effect_key      TEXT,
@@ -358,9 +364,31 @@ CREATE TABLE fanout (
     FOREIGN KEY (tenant_id, event_id) REFERENCES events (tenant_id, id)
 );
 
+-- Rate budgets, by hashes that say whose they are to nobody. A day is a number: one that changes rarely is cheap to index.
+CREATE TABLE budgets (
+    key             BYTEA PRIMARY KEY,
+    spent_until_us  BIGINT NOT NULL,
+    held_until_ms   BIGINT NOT NULL,
+    granted         BIGINT NOT NULL,
+    used_day        BIGINT NOT NULL
+);
+CREATE INDEX budgets_used ON budgets (used_day);
+
 CREATE TABLE counters (
     name   TEXT PRIMARY KEY,
     value  BIGINT NOT NULL
+);
+
+-- What secrets are sealed under. guarded: the key itself, as an external provider encrypted it; NULL where a key file holds
+-- it. active_ms NULL: the root, which seals nothing.
+CREATE TABLE wrapping_keys (
+    id                TEXT PRIMARY KEY,
+    guarded           TEXT,
+    created_ms        BIGINT NOT NULL,
+    active_ms         BIGINT,
+    rewrapped_ms      BIGINT,
+    at_work           TEXT,
+    at_work_until_ms  BIGINT NOT NULL
 );
 
 -- What holds for all of it, by name.

@@ -79,15 +79,20 @@ CREATE TABLE credentials (
     meta            TEXT NOT NULL,
     lease_until_ms  INTEGER NOT NULL,
     lease_holder    TEXT,
+    look_at_ms      INTEGER,
     updated_ms      INTEGER NOT NULL,
+    ends_ms         INTEGER,
     PRIMARY KEY (owner, name)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX credentials_looks ON credentials (look_at_ms) WHERE look_at_ms IS NOT NULL;
+CREATE INDEX credentials_ending ON credentials (ends_ms) WHERE ends_ms IS NOT NULL;
 
 CREATE TABLE connections (
     id             BLOB NOT NULL,
     tenant_id      BLOB NOT NULL REFERENCES tenants (id),
     connector_id   BLOB NOT NULL REFERENCES connectors (id),
     version_id     BLOB NOT NULL REFERENCES versions (id),
+    follows        INTEGER NOT NULL,
     app_id         BLOB REFERENCES apps (id),
     environment    TEXT NOT NULL,
     name           TEXT NOT NULL,
@@ -212,6 +217,7 @@ CREATE TABLE journal (
     seq             INTEGER NOT NULL,
     sub             INTEGER NOT NULL,
     attempt         INTEGER NOT NULL,
+    version_id      BLOB NOT NULL,
     fingerprint     BLOB NOT NULL,
     request         TEXT NOT NULL,
     effect_key      TEXT,
@@ -357,9 +363,31 @@ CREATE TABLE fanout (
     FOREIGN KEY (tenant_id, event_id) REFERENCES events (tenant_id, id)
 ) STRICT, WITHOUT ROWID;
 
+-- Rate budgets, by hashes that say whose they are to nobody. A day is a number: one that changes rarely is cheap to index.
+CREATE TABLE budgets (
+    key             BLOB PRIMARY KEY NOT NULL,
+    spent_until_us  INTEGER NOT NULL,
+    held_until_ms   INTEGER NOT NULL,
+    granted         INTEGER NOT NULL,
+    used_day        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX budgets_used ON budgets (used_day);
+
 CREATE TABLE counters (
     name   TEXT PRIMARY KEY NOT NULL,
     value  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What secrets are sealed under. guarded: the key itself, as an external provider encrypted it; NULL where a key file holds
+-- it. active_ms NULL: the root, which seals nothing.
+CREATE TABLE wrapping_keys (
+    id                TEXT PRIMARY KEY NOT NULL,
+    guarded           TEXT,
+    created_ms        INTEGER NOT NULL,
+    active_ms         INTEGER,
+    rewrapped_ms      INTEGER,
+    at_work           TEXT,
+    at_work_until_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- What holds for all of it, by name.

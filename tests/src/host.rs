@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::leaks::Confidence;
 use crate::{PATIENCE, component, host_program};
 
 /// How a host is started.
@@ -17,9 +18,18 @@ use crate::{PATIENCE, component, host_program};
 pub struct HostBuilder {
     settings: Vec<(String, String)>,
     log: Option<PathBuf>,
+    aloud: bool,
+    operator_key: Option<String>,
 }
 
 impl HostBuilder {
+    /// Another node over the database of this one, which this has to be told of besides.
+    #[must_use]
+    pub fn beside(mut self, host: &Host) -> Self {
+        self.operator_key = Some(host.operator_key.clone());
+        self.set("BULKHEAD_VAULT_KEY_FILE", host.folder.join("keys.json").display().to_string())
+    }
+
     /// A setting, by its name in the environment.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -46,6 +56,13 @@ impl HostBuilder {
         self
     }
 
+    /// Logs to whoever started it.
+    #[must_use]
+    pub fn aloud(mut self) -> Self {
+        self.aloud = true;
+        self
+    }
+
     /// Starts it in a folder that goes with it.
     pub async fn spawn(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder for the host");
@@ -67,7 +84,9 @@ pub struct Host {
     folder: PathBuf,
     builder: HostBuilder,
     client: reqwest::Client,
-    _temporary: Option<TempDir>,
+    /// What it was told and must not tell.
+    confidence: Confidence,
+    _temporary: [Option<TempDir>; 2],
 }
 
 /// A status and what came with it.
@@ -106,11 +125,18 @@ impl Host {
         HostBuilder::default()
     }
 
-    async fn start(builder: HostBuilder, folder: PathBuf, temporary: Option<TempDir>) -> Self {
+    async fn start(mut builder: HostBuilder, folder: PathBuf, temporary: Option<TempDir>) -> Self {
+        // Not in the host's own folder: what stands there is the host's.
+        let own_log = tempfile::tempdir().expect("a folder for the log");
+        if !builder.aloud {
+            builder.log.get_or_insert_with(|| own_log.path().join("log"));
+        }
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let (process, url, key) = boot(&builder, &folder).await;
-        let operator_key = key.expect("the first start shows a key");
-        Self { process, url, operator_key, folder, builder, client, _temporary: temporary }
+        let operator_key = key.or(builder.operator_key.take()).expect("the first start shows a key");
+        let confidence = Confidence::default();
+        confidence.remember(&operator_key);
+        Self { process, url, operator_key, folder, builder, client, confidence, _temporary: [temporary, Some(own_log)] }
     }
 
     pub fn url(&self) -> &str {
@@ -200,9 +226,27 @@ impl Host {
             request = request.header("bulkhead-tenant", tenant);
         }
         if let Some(body) = body {
+            self.confidence.listen(&body);
             request = request.json(&body);
         }
-        answer(request).await
+        let answer = answer(request).await;
+        self.confidence.listen(&answer.body);
+        answer
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.process.start_kill();
+        // `/dev/full` has no end.
+        let Some(log) = self.builder.log.as_ref().filter(|log| log.is_file()) else { return };
+        if std::thread::panicking() {
+            #[allow(clippy::print_stderr, reason = "whoever reads why a story failed wants it")]
+            let () = eprintln!("the host's log:\n{}", String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()));
+            return;
+        }
+        let found = self.confidence.search(log, &self.folder);
+        assert!(found.is_empty(), "the host let out what it was told in confidence: {found:#?}");
     }
 }
 

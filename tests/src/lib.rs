@@ -6,11 +6,12 @@
 #![allow(clippy::expect_used, reason = "a story that cannot be set up has failed")]
 
 mod host;
+mod leaks;
 mod programs;
 pub mod shop;
 
 pub use host::{Answer, Host, HostBuilder, Tenant};
-pub use programs::{component, host_program};
+pub use programs::{component, host_program, oauth_servers};
 
 /// The longest that a story waits for anything.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

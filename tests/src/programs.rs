@@ -31,3 +31,8 @@ pub fn component(name: &str) -> PathBuf {
     assert!(path.exists(), "{} is missing: run `cargo xtask guests` first", path.display());
     path
 }
+
+/// The folder where `cargo xtask test` leaves OAuth servers of others; perhaps it is not there.
+pub fn oauth_servers() -> PathBuf {
+    built().join("..").join("oauth")
+}

@@ -33,7 +33,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 ];
 
 /// What one room alone may use, so that one room alone has to be read to know how it is used.
-const BELONGS_TO: [(&str, &[&str]); 17] = [
+const BELONGS_TO: [(&str, &[&str]); 21] = [
     ("hyper", &["bulkhead-egress"]),
     // The desk uses its server half alone.
     ("hyper-util", &["bulkhead-egress", "bulkhead-server"]),
@@ -47,9 +47,13 @@ const BELONGS_TO: [(&str, &[&str]); 17] = [
     ("chacha20poly1305", &["bulkhead-vault"]),
     ("ed25519-dalek", &["bulkhead-vault"]),
     ("argon2", &["bulkhead-vault"]),
+    ("aws-lc-rs", &["bulkhead-vault"]),
+    ("jsonwebtoken", &["bulkhead-vault"]),
+    ("rustls-webpki", &["bulkhead-vault"]),
     ("sqlx", &["bulkhead-store"]),
     ("wasmtime", &["bulkhead-runtime"]),
     ("wasmtime-wasi", &["bulkhead-runtime"]),
+    ("wasmtime-wasi-http", &["bulkhead-runtime"]),
     ("axum", &["bulkhead-server"]),
     ("tower", &["bulkhead-server"]),
     ("tower-http", &["bulkhead-server"]),

@@ -12,13 +12,17 @@
 mod bench;
 mod demo;
 mod distribution;
+mod fuzz;
 mod guests;
 mod lint;
+mod mutants;
+mod mutations;
 mod postgres;
 mod problem;
 mod process;
 mod setup;
 mod test;
+mod walls;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,9 +37,13 @@ cargo xtask COMMAND
                   prepare what Rust guests are built with; --guests-other: C and JavaScript guests too
   guests          build every connector and example guest into target/connectors
   test [FILTER…]  everything that must pass before a commit; --lint adds the lints
+  test walls      what keeps a stranger's connector in, attacked: with counts, a neighbour's p99, and each control taken away
   lint            clippy, and cargo-deny where it is installed
   demo [ARG…]     a payment at Stripe finds its invoice in QuickBooks: on this machine, against simulated providers
   bench [NAME]    measure
+  mutants [ID…]   take each limit, refusal and fence away, one after the other, and see its test fail
+  fuzz [TARGET…] [--seconds N]
+                  what has to hold of whatever a stranger sends, under libFuzzer: needs nightly (`fuzz --help`)
 ";
 
 fn main() -> ExitCode {
@@ -65,6 +73,8 @@ fn run(arguments: &[String]) -> Result<(), Problem> {
         "lint" => lint::command(&workspace, rest),
         "demo" => demo::command(&workspace, rest),
         "bench" => bench::command(&workspace, rest),
+        "mutants" => mutants::command(&workspace, rest),
+        "fuzz" => fuzz::command(&workspace, rest),
         unknown => Err(Problem::Usage(format!("there is no command `{unknown}`\n\n{USAGE}"))),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Problem {
     Missing { what: String, help: String },
     /// A file could not be read or written.
     File { path: PathBuf, source: io::Error },
+    /// Without these controls every test passes.
+    Unnoticed { controls: Vec<String> },
     /// We were called in a way that means nothing.
     Usage(String),
 }
@@ -47,6 +49,9 @@ impl fmt::Display for Problem {
             }
             Problem::Missing { what, help } => write!(f, "{what} is missing: {help}"),
             Problem::File { path, source } => write!(f, "{}: {source}", path.display()),
+            Problem::Unnoticed { controls } => {
+                write!(f, "no test notices when these are gone: {}", controls.join(", "))
+            }
             Problem::Usage(text) => f.write_str(text),
         }
     }

@@ -21,12 +21,11 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Problem> {
 
 /// Runs to the end and shows what the program printed only if it fails.
 pub(crate) fn run_silently(command: &mut Command) -> Result<(), Problem> {
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|source| Problem::Start { command: words(command), source })?;
-    if !output.status.success() {
-        eprint!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    let (ended, said) = heard(command)?;
+    if ended.is_err() {
+        eprint!("{said}");
     }
-    judge(command, output.status)
+    ended
 }
 
 /// Runs without input and ends the program when `limit` is over: for what may wait for a network for ever.
@@ -48,6 +47,14 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), P
             }
         }
     }
+}
+
+/// Runs to the end without showing anything: how it ended, and what it said.
+pub(crate) fn heard(command: &mut Command) -> Result<(Result<(), Problem>, String), Problem> {
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|source| Problem::Start { command: words(command), source })?;
+    let said = [output.stderr, output.stdout].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Ok((judge(command, output.status), said))
 }
 
 /// What the program prints, without the white space around it.

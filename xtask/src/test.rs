@@ -13,6 +13,7 @@ use crate::problem::Problem;
 use crate::process::{self, say};
 use crate::setup;
 use crate::setup::rust::Way;
+use crate::walls;
 use crate::workspace::Workspace;
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<(), Problem> {
@@ -32,11 +33,15 @@ fn run(workspace: &Workspace, lint: bool, filters: &[&String]) -> Result<(), Pro
     setup::rust::prepare(workspace, Way::from_environment()?)?;
     setup::rust::prepare_bare(workspace)?;
     setup::other_languages(workspace);
+    setup::oauth_servers(workspace);
     if lint {
         lint::run(workspace)?;
     }
     process::run(workspace.build_binaries().arg("--tests"))?;
     guests::build(workspace)?;
+    if matches!(filters, [walls] if *walls == "walls") {
+        return walls::run(workspace);
+    }
 
     let mut cluster = None;
     let url = match env::var(postgres::VARIABLE) {
@@ -51,18 +56,25 @@ fn run(workspace: &Workspace, lint: bool, filters: &[&String]) -> Result<(), Pro
     // What the builds wrote goes to the disk first: a database waits for its own words there, and behind gigabytes of others
     // it waits for longer than anybody who asks.
     process::run(&mut Command::new("sync"))?;
-    process::run(runner(workspace, filters).env(postgres::VARIABLE, &url))
+    let mut command = match nextest(workspace) {
+        Ok(command) => command,
+        Err(_) => surrounded(workspace.cargo(&["test", "--workspace", "--bins", "--tests", "--"])),
+    };
+    process::run(command.args(filters).env(postgres::VARIABLE, &url))
 }
 
-fn runner(workspace: &Workspace, filters: &[&String]) -> Command {
-    let has_nextest = process::works(&mut workspace.cargo(&["nextest", "--version"]));
-    let mut command = if has_nextest {
-        workspace.cargo(&["nextest", "run", "--workspace"])
-    } else {
-        workspace.cargo(&["test", "--workspace", "--bins", "--tests", "--"])
-    };
+/// The runner that tells tests apart by their whole names; not everybody has it.
+pub(crate) fn nextest(workspace: &Workspace) -> Result<Command, Problem> {
+    if process::works(&mut workspace.cargo(&["nextest", "--version"])) {
+        return Ok(surrounded(workspace.cargo(&["nextest", "run", "--workspace"])));
+    }
+    let help = "`cargo install cargo-nextest --locked`".to_owned();
+    Err(Problem::Missing { what: "cargo-nextest, which chooses tests by their whole names,".to_owned(), help })
+}
+
+fn surrounded(mut command: Command) -> Command {
     // What a failed test says is what it found; thirty frames of its runner after that bury it.
-    command.args(filters).env("RUST_BACKTRACE", "0");
+    command.env("RUST_BACKTRACE", "0");
     if let Some(folder) = in_memory() {
         command.env("TMPDIR", folder);
     }

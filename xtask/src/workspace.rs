@@ -35,7 +35,7 @@ impl Workspace {
     /// Cargo, at the root of the repository.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(cargo());
-        command.current_dir(&self.root).args(arguments);
+        command.current_dir(&self.root).args(arguments).env("CARGO_TARGET_DIR", &self.target);
         command
     }
 

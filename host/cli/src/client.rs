@@ -67,6 +67,11 @@ impl Server {
         self.send(Client::new().post(url.clone()), &url).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, ClientError> {
+        let url = self.at(path)?;
+        self.send(Client::new().delete(url.clone()), &url).await
+    }
+
     pub(crate) async fn post_bytes(&self, path: &str, body: Vec<u8>) -> Result<Value, ClientError> {
         let url = self.at(path)?;
         self.send(Client::new().post(url.clone()).header("content-type", "application/wasm").body(body), &url).await
@@ -95,6 +100,9 @@ impl Server {
             |error: reqwest::Error| ClientError::Unreachable { url: self.url.clone(), problem: cause(&error) };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
+        if status == reqwest::StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
         let not_json = || ClientError::NotJson { url: url.to_string(), status: status.as_u16() };
         let body: Value = response.json().await.map_err(|_| not_json())?;
         if status.is_success() {

@@ -8,8 +8,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use bulkhead_server::{KeySource, TransitSettings};
 use serde::Deserialize;
 use toml::{Table, Value};
+use url::Url;
 
 /// All settings, as `default.toml` explains them.
 #[derive(Deserialize)]
@@ -17,7 +19,13 @@ use toml::{Table, Value};
 pub(crate) struct Config {
     pub data_dir: PathBuf,
     pub database_url: String,
+    pub key_provider: KeyProvider,
     pub vault_key_file: String,
+    pub transit_address: String,
+    pub transit_token_file: String,
+    pub transit_mount: String,
+    pub transit_key: String,
+    pub secret_age_warning_days: u32,
     pub listen: String,
     pub public_url: String,
     pub jq_component: String,
@@ -39,6 +47,13 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KeyProvider {
+    File,
+    Transit,
+}
+
 /// The default file.
 pub(crate) const DEFAULTS: &str = include_str!("../default.toml");
 
@@ -49,7 +64,8 @@ const ALSO: &[(&str, &str)] = &[("DATABASE_URL", "database_url")];
 const LONGEST: u64 = 64 << 10;
 
 /// What each number may be.
-const RANGES: [(&str, u32, u32); 6] = [
+const RANGES: [(&str, u32, u32); 7] = [
+    ("secret_age_warning_days", 1, 36_500),
     ("workers", 1, 999),
     ("lease_seconds", 3, 86_400),
     ("sandbox_slots", 1, 1_000),
@@ -71,8 +87,12 @@ pub(crate) enum ConfigError {
     Unknown { from: String, name: String },
     #[error("{from}: {name} has to be {expected}")]
     WrongKind { from: String, name: String, expected: String },
-    #[error("{name} has to be `text` or `json`")]
+    #[error("{name} has to be {}", words(.name))]
     WrongWord { name: String },
+    #[error("key_provider is `transit`: set {0} too")]
+    NoTransit(&'static str),
+    #[error("transit_address has to be like https://vault.example.com:8200: nothing behind the host and port")]
+    BadTransitAddress,
     #[error("{name} has to be a number from {least} to {most}")]
     OutOfRange { name: &'static str, least: u32, most: u32 },
     #[error("both {0} and {1} are set: keep one")]
@@ -85,6 +105,11 @@ pub(crate) enum ConfigError {
     BadPort,
     #[error("the settings do not work together: {0}")]
     Unusable(String),
+}
+
+/// What may stand in a setting that is one of some words.
+fn words(name: &str) -> &'static str {
+    if name == "key_provider" { "`file` or `transit`" } else { "`text` or `json`" }
 }
 
 impl Config {
@@ -138,11 +163,32 @@ impl Config {
         }
     }
 
-    pub(crate) fn vault_key_file(&self) -> PathBuf {
-        match self.vault_key_file.as_str() {
-            "" => self.data_dir.join("keys.json"),
-            named => PathBuf::from(named),
+    /// Who keeps the keys.
+    pub(crate) fn keys(&self) -> Result<KeySource, ConfigError> {
+        match (self.key_provider, self.vault_key_file.as_str()) {
+            (KeyProvider::File, "") => Ok(KeySource::File(self.data_dir.join("keys.json"))),
+            (KeyProvider::File, named) => Ok(KeySource::File(PathBuf::from(named))),
+            (KeyProvider::Transit, _) => self.transit().map(KeySource::Transit),
         }
+    }
+
+    fn transit(&self) -> Result<TransitSettings, ConfigError> {
+        let given = [
+            ("transit_address", &self.transit_address),
+            ("transit_token_file", &self.transit_token_file),
+            ("transit_mount", &self.transit_mount),
+            ("transit_key", &self.transit_key),
+        ];
+        if let Some((name, _)) = given.into_iter().find(|(_, value)| value.is_empty()) {
+            return Err(ConfigError::NoTransit(name));
+        }
+        let address: Url = self.transit_address.parse().map_err(|_| ConfigError::BadTransitAddress)?;
+        let bare = address.path() == "/" && address.query().is_none() && address.fragment().is_none();
+        if !bare || !address.username().is_empty() || address.password().is_some() {
+            return Err(ConfigError::BadTransitAddress);
+        }
+        let (mount, key) = (self.transit_mount.clone(), self.transit_key.clone());
+        Ok(TransitSettings { address, token_file: PathBuf::from(&self.transit_token_file), mount, key })
     }
 
     /// The jq component, where there is one.

@@ -5,6 +5,8 @@
 mod build;
 mod client;
 mod config;
+mod keys;
+mod log;
 mod moment;
 mod operator_key;
 mod publish;
@@ -30,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Build(build::Build),
+    Keys(keys::Keys),
     Serve(serve::Serve),
     OperatorKey(operator_key::OperatorKey),
     Publish(publish::Publish),
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     match command {
         Command::Build(build) => build.run(),
+        Command::Keys(keys) => wait(keys.run()),
         Command::Serve(serve) => serve.run(),
         Command::OperatorKey(key) => wait(key.run()),
         Command::Publish(publish) => wait(publish.run()),

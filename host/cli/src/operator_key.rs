@@ -20,7 +20,7 @@ pub(crate) struct OperatorKey {
 impl OperatorKey {
     pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let config = configured(self.config.as_deref())?;
-        let key = new_operator_key(config.database_url(), config.vault_key_file(), Arc::new(SystemClock)).await?;
+        let key = new_operator_key(config.database_url(), config.keys()?, Arc::new(SystemClock)).await?;
         writeln!(stdout(), "Operator key (shown once, keep it): {key}")?;
         writeln!(
             stdout(),

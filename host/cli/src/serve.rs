@@ -1,7 +1,7 @@
 //! `bulkhead serve`: reads the settings and hands them to the host's own boot.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, IsTerminal as _, Write as _, stdout};
+use std::io::{ErrorKind, Write as _, stdout};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use bulkhead_server::{Clients, CompilerCommand, DevUpstream, Host, Settings, Sys
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::COMPILE_COMMAND;
-use crate::config::{Config, DEFAULTS, LogFormat};
+use crate::config::{Config, DEFAULTS};
+use crate::log;
 
 /// Starts the host.
 #[derive(clap::Args)]
@@ -55,7 +55,7 @@ impl Serve {
 pub(crate) fn configured(file: Option<&Path>) -> Result<Config, Failed> {
     let environment = environment()?;
     let config = Config::load(file, &environment)?;
-    log(&config)?;
+    log::start(&config.log, config.log_format)?;
     for name in unknown(&environment) {
         tracing::warn!(name, "there is no such setting; `bulkhead serve --print-config` lists them all");
     }
@@ -158,7 +158,8 @@ fn settings(config: &Config) -> Result<Settings, Failed> {
     };
     Ok(Settings {
         database_url: config.database_url(),
-        key_file: config.vault_key_file(),
+        keys: config.keys()?,
+        secret_age_warning: Duration::from_secs(u64::from(config.secret_age_warning_days) * 86_400),
         artifact_dir: config.data_dir.join("artifacts"),
         public_url,
         jq_component: config.jq_component(),
@@ -205,23 +206,6 @@ fn is_on_this_machine(url: &Url) -> bool {
         None => false,
     };
     here && public_url(url.as_str()).is_some()
-}
-
-fn log(config: &Config) -> Result<(), Failed> {
-    let filter = EnvFilter::builder()
-        .parse(&config.log)
-        .map_err(|_| "log is no filter: write `info`, or `warn,bulkhead=debug`")?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        // Where a line cannot be written, saying so there breaks whatever it was about.
-        .log_internal_errors(false);
-    match config.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
-    Ok(())
 }
 
 /// Rung by SIGTERM and by Ctrl-C.

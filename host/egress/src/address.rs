@@ -2,7 +2,7 @@
 //!
 //! The blocks are IANA's special-purpose address registries (IPv4 and IPv6). For IPv6 only global
 //! unicast space counts as public at all, less what is set aside in it. An IPv6 address that carries an
-//! IPv4 address inside is judged by that one.
+//! IPv4 address inside is judged by that one; one of ISATAP's, which lies in a network's own space, by both.
 //!
 //! Invariant: in doubt an address is not public. To follow a change of the registries, change the
 //! tables; the standard library's own test for this is not stable yet.
@@ -71,18 +71,29 @@ fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
     if !GLOBAL_UNICAST_V6.contains(&address) {
         return Some("not global unicast");
     }
-    SPECIAL_V6.iter().find(|(block, _)| block.contains(&address)).map(|(_, name)| *name)
+    let special = SPECIAL_V6.iter().find(|(block, _)| block.contains(&address)).map(|(_, name)| *name);
+    special.or_else(|| refusal_v4(isatap_v4(address)?))
+}
+
+/// The IPv4 address that the router of an ISATAP network sends it on to.
+fn isatap_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [.., s4, s5, s6, s7] = address.segments();
+    // The one bit says whether the IPv4 address is meant to be unique in the world.
+    (s4 & !0x0200 == 0 && s5 == 0x5efe).then(|| joined(s6, s7))
+}
+
+fn joined(high: u16, low: u16) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))
 }
 
 /// The IPv4 address that the packets would end up at.
 fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [_, s1, s2, _, _, _, s6, s7] = address.segments();
-    let from = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     if SIX_TO_FOUR.contains(&address) {
-        return Some(from(s1, s2));
+        return Some(joined(s1, s2));
     }
     if NAT64.contains(&address) {
-        return Some(from(s6, s7));
+        return Some(joined(s6, s7));
     }
     address.to_ipv4_mapped()
 }
@@ -163,6 +174,8 @@ mod tests {
             "4000::1",
             "1::1",
             "e000::1",
+            "2606:4700::5efe:10.0.0.1",
+            "2606:4700::200:5efe:169.254.169.254",
         ] {
             assert!(refusal(address.parse().unwrap()).is_some(), "{address} counts as public");
         }
@@ -199,6 +212,8 @@ mod tests {
             "64:ff9b::8.8.8.8",
             "2002:808:808::1",
             "3ffe::1",
+            "2606:4700::5efe:8.8.8.8",
+            "2606:4700::300:5efe:10.0.0.1",
         ] {
             assert_eq!(refusal(address.parse().unwrap()), None, "{address}");
         }

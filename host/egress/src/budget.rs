@@ -1,32 +1,36 @@
-//! Step 3: how many requests are under way at once, and how many in a while.
+//! Step 3: how many requests are under way at once, and how many in a while; and, after the answer, what it says of that.
 //!
-//! Invariant: for each place, and for its turn, a request waits no longer than it was told to; one owner's requests take
-//! another's places only where a budget says that both share it.
+//! Invariants:
+//! - A request waits no longer than it was told to, for its places and its turns together; who waits for a turn in a
+//!   budget holds nothing that is shared more widely than the budget.
+//! - One owner's requests take another's places only where a budget says that both share it, and a budget is shared only
+//!   by connectors of one publisher: else anybody could declare a tiny one for `api.stripe.com` and starve everybody.
+//!
+//! Places (`concurrency`) are counted by each node for itself; budgets are the ledger's.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bulkhead_manifest::{RateRule, RateScope};
+use bulkhead_manifest::{EgressRule, RateRule, RateScope};
+use bulkhead_vault::mac::hmac_sha256_framed;
+use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use url::Url;
 
 use crate::config::DoorConfig;
 use crate::error::DoorError;
-use crate::rate::{Budgeted, Rates};
-use crate::request::Pass;
-
-/// The name of a budget, however long the words are that it was declared in. Hashed under a key of this door's own:
-/// nobody can choose words that hash to another's.
-pub(crate) type Key = u64;
+use crate::learn::lessons;
+use crate::ledger::{BudgetKey, Ledger};
+use crate::rate::{Budgeted, Rates, Terms, limited};
+use crate::request::{Answer, Pass};
 
 /// Places, by who shares them. A key without requests takes no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
-    hasher: RandomState,
-    lanes: Mutex<HashMap<Key, Arc<Semaphore>>>,
+    lanes: Mutex<HashMap<BudgetKey, Arc<Semaphore>>>,
     rates: Rates,
 }
 
@@ -34,65 +38,171 @@ pub(crate) struct Budget {
 #[derive(Debug)]
 pub(crate) struct Place {
     budget: Arc<Budget>,
-    key: Key,
+    key: BudgetKey,
     permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Everything that one request counts for, the narrowest first. Where nothing is declared, what its connection sends
+/// under the rule: that is held back where a provider asks for it.
+#[derive(Debug)]
+pub(crate) struct Scopes<'a> {
+    own: BudgetKey,
+    budgets: Vec<Budgeted>,
+    /// As long as `budgets`, or empty.
+    rules: Vec<&'a RateRule>,
+}
+
+/// Nobody waits for longer, whatever is configured.
+const LONGEST_WAIT_MS: u64 = 86_400_000;
+
+impl<'a> Scopes<'a> {
+    /// Of a request to `url` that `rule` allows.
+    pub(crate) fn of(pass: &Pass<'a>, rule: &EgressRule, url: &Url) -> Self {
+        let name = |parts: &[&[u8]]| hmac_sha256_framed(pass.effect.key, parts);
+        let owner = pass.owner.as_bytes();
+        let declared: BTreeMap<BudgetKey, &RateRule> =
+            pass.budgets.iter().filter(|rule| covers(rule, url)).map(|rule| (shared_by(rule, pass), rule)).collect();
+        let mut declared: Vec<(BudgetKey, &RateRule)> = declared.into_iter().collect();
+        declared.sort_by_key(|(key, rule)| (rule.scope, rule.paths.is_empty(), rule.host.is_none(), *key));
+        let mut budgets: Vec<Budgeted> =
+            declared.iter().map(|(key, rule)| Budgeted { key: *key, terms: Some(Terms::of(rule)) }).collect();
+        if budgets.is_empty() {
+            // Of the rule, not of the URL: who asks for ever new names under a pattern makes no new budgets.
+            let key = name(&[b"bulkhead pause 1", owner, rule.host.as_str().as_bytes()]);
+            budgets.push(Budgeted { key, terms: None });
+        }
+        let own = name(&[b"bulkhead places 1", owner]);
+        Self { own, budgets, rules: declared.into_iter().map(|(_, rule)| rule).collect() }
+    }
+
+    /// Those of one scope, with what is declared of them.
+    fn within(&self, scope: RateScope) -> impl Iterator<Item = (&Budgeted, Option<&&'a RateRule>)> {
+        let all = self.budgets.iter().enumerate().map(|(nth, budget)| (budget, self.rules.get(nth)));
+        all.filter(move |(_, rule)| rule.map_or(RateScope::Connection, |rule| rule.scope) == scope)
+    }
+}
+
+/// The name of a declared budget: who shares it, and its terms, so that another version's other terms are another
+/// budget. Of a request's own nothing but its connection.
+fn shared_by(rule: &RateRule, pass: &Pass<'_>) -> BudgetKey {
+    let who = match rule.scope {
+        RateScope::Connection => pass.owner,
+        // A credential of its own has no app to share with.
+        RateScope::App => pass.app.unwrap_or(pass.owner),
+        RateScope::Host => pass.publisher,
+    };
+    let terms = format!("{:?}", (rule.scope, rule.requests, rule.per_seconds, rule.burst, rule.concurrency));
+    let host = rule.host.as_ref().map_or("", |host| host.as_str());
+    let mut parts = vec![b"bulkhead budget 1".as_slice(), who.as_bytes(), terms.as_bytes(), host.as_bytes()];
+    parts.extend(rule.paths.iter().map(|path| path.as_str().as_bytes()));
+    hmac_sha256_framed(pass.effect.key, &parts)
 }
 
 impl Budget {
     /// Waits until the request may go by its connection's places and by every declared budget it falls under.
     pub(crate) async fn spend(
         self: &Arc<Self>,
-        pass: &Pass<'_>,
-        url: &Url,
+        scopes: &Scopes<'_>,
+        ledger: &dyn Ledger,
         config: &DoorConfig,
     ) -> Result<Vec<Place>, DoorError> {
-        let wait = Duration::from_millis(config.budget_wait_ms);
-        let declared: BTreeMap<Key, &RateRule> = (pass.budgets.iter())
-            .filter(|rule| covers(rule, url))
-            .map(|rule| (self.shared_by(rule, pass), rule))
-            .collect();
-        let own = self.hasher.hash_one(pass.owner);
-        let mut places = vec![self.acquire(own, config.per_connection_concurrency, wait).await?];
-        // Everybody goes by the order of the keys: no two wait for what the other holds.
-        for (key, rule) in &declared {
-            if let Some(count) = rule.concurrency {
-                places.push(self.acquire(*key, usize::try_from(count).unwrap_or(usize::MAX), wait).await?);
+        let until = Instant::now() + Duration::from_millis(config.budget_wait_ms.min(LONGEST_WAIT_MS));
+        self.rates.refuse(&scopes.budgets, until)?;
+        let mut places = vec![self.acquire(scopes.own, config.per_connection_concurrency, until).await?];
+        let mut spent = Vec::new();
+        let waited = async {
+            for scope in [RateScope::Connection, RateScope::App, RateScope::Host] {
+                // Everybody goes by one order: no two wait for what the other holds.
+                for (budget, rule) in scopes.within(scope) {
+                    if let Some(count) = rule.and_then(|rule| rule.concurrency) {
+                        let count = usize::try_from(count).unwrap_or(usize::MAX);
+                        places.push(self.acquire(budget.key, count, until).await?);
+                    }
+                }
+                self.turns(scopes, scope, until, ledger, &mut spent).await?;
+            }
+            // What was learned meanwhile.
+            while let Some(held) = self.rates.held_until(&scopes.budgets) {
+                if held > until {
+                    return Err(limited(held));
+                }
+                sleep_until(held).await;
+            }
+            Ok(())
+        };
+        let waited = waited.await;
+        match waited {
+            Ok(()) => Ok(places),
+            Err(error) => {
+                spent.into_iter().for_each(|(budget, turn)| self.rates.give_back(budget, turn));
+                Err(error)
             }
         }
-        let rates: Vec<Budgeted> = declared.into_iter().map(|(key, rule)| Budgeted::by(key, rule)).collect();
-        match self.rates.spend(&rates, wait, Instant::now()) {
-            Ok(turn) => tokio::time::sleep(turn).await,
-            Err(turn) => {
-                let retry_after_ms = u64::try_from(turn.as_millis()).unwrap_or(u64::MAX);
-                return Err(DoorError::RateLimited { retry_after_ms });
-            }
-        }
-        Ok(places)
     }
 
-    /// The name of a declared budget: who shares it, and its terms, so that another version's other terms are another
-    /// budget. Of a request's own nothing but its connection: who asks for ever new hosts or paths makes no new budgets.
-    fn shared_by(&self, rule: &RateRule, pass: &Pass<'_>) -> Key {
-        let who = match rule.scope {
-            RateScope::Connection => pass.owner,
-            // A credential of its own has no app to share with.
-            RateScope::App => pass.app.unwrap_or(pass.owner),
-            // Anybody can upload a connector that declares the same: it must not spend this one's.
-            RateScope::Host => pass.connector,
-        };
-        let terms = (rule.requests, rule.per_seconds, rule.burst, rule.concurrency);
-        self.hasher.hash_one((rule.scope, who, &rule.host, &rule.paths, terms))
+    /// Spends from each budget of the scope and waits for its turn: where that is to come, before the others are asked, whose
+    /// turns would be over by then.
+    async fn turns<'s>(
+        &self,
+        scopes: &'s Scopes<'_>,
+        scope: RateScope,
+        until: Instant,
+        ledger: &dyn Ledger,
+        spent: &mut Vec<(&'s Budgeted, Instant)>,
+    ) -> Result<(), DoorError> {
+        let mut waits: Vec<_> =
+            scopes.within(scope).map(|(budget, _)| (Reverse(self.rates.waits_until(budget)), budget)).collect();
+        waits.sort_by_key(|(until, _)| *until);
+        let free = waits.split_off(waits.partition_point(|(Reverse(until), _)| until.is_some()));
+        for (_, budget) in waits {
+            let turn = self.rates.turn(budget, until, ledger).await?;
+            spent.push((budget, turn));
+            sleep_until(turn).await;
+        }
+        let (mut last, mut refused) = (Instant::now(), None);
+        let asked =
+            free.into_iter().map(|(_, budget)| async move { (budget, self.rates.turn(budget, until, ledger).await) });
+        for (budget, turn) in join_all(asked).await {
+            match turn {
+                Ok(turn) => {
+                    last = last.max(turn);
+                    spent.push((budget, turn));
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        match refused {
+            Some(error) => Err(error),
+            None => {
+                sleep_until(last).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Holds back what the answer asks to hold back, and says for how long, in milliseconds.
+    pub(crate) async fn learn(&self, scopes: &Scopes<'_>, answer: &Answer, pass: &Pass<'_>) -> Option<u64> {
+        let lessons = lessons(answer.status, &answer.headers, &scopes.rules, pass.clock.now_ms());
+        for (nth, wait) in &lessons {
+            if let Some(budget) = scopes.budgets.get(*nth) {
+                self.rates.hold_back(budget, *wait, pass.ledger).await;
+            }
+        }
+        lessons.iter().map(|(_, wait)| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)).max()
     }
 
     /// Waits for one of `places`.
-    async fn acquire(self: &Arc<Self>, key: Key, places: usize, wait: Duration) -> Result<Place, DoorError> {
+    async fn acquire(self: &Arc<Self>, key: BudgetKey, places: usize, until: Instant) -> Result<Place, DoorError> {
         let lane = {
             let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            lanes.entry(key).or_insert_with(|| Arc::new(Semaphore::new(places.max(1)))).clone()
+            lanes
+                .entry(key)
+                .or_insert_with(|| Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))))
+                .clone()
         };
         // From here on dropping it cleans up, whether a permit comes or the caller goes away.
         let mut place = Place { budget: self.clone(), key, permit: None };
-        match tokio::time::timeout(wait, lane.acquire_owned()).await {
+        match timeout_at(until, lane.acquire_owned()).await {
             Ok(Ok(permit)) => {
                 place.permit = Some(permit);
                 Ok(place)
@@ -120,51 +230,4 @@ impl Drop for Place {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const SHORT: Duration = Duration::from_millis(5);
-    const LONG: Duration = Duration::from_secs(60);
-
-    fn lanes(budget: &Budget) -> usize {
-        budget.lanes.lock().unwrap().len()
-    }
-
-    /// With the wait made endless this hangs; with the permit dropped at once it fails.
-    #[tokio::test]
-    async fn a_full_connection_is_rate_limited_and_its_neighbour_is_not() {
-        let budget = Arc::new(Budget::default());
-        let (one, _two) = (budget.acquire(1, 2, LONG).await.unwrap(), budget.acquire(1, 2, LONG).await.unwrap());
-        assert!(matches!(budget.acquire(1, 2, SHORT).await, Err(DoorError::RateLimited { .. })));
-        budget.acquire(2, 2, SHORT).await.unwrap();
-        drop(one);
-        budget.acquire(1, 2, SHORT).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_waiting_request_gets_the_place_that_comes_free() {
-        let budget = Arc::new(Budget::default());
-        let first = budget.acquire(1, 1, LONG).await.unwrap();
-        let waiting = tokio::spawn({
-            let budget = budget.clone();
-            async move { budget.acquire(1, 1, LONG).await.is_ok() }
-        });
-        tokio::task::yield_now().await;
-        drop(first);
-        assert!(waiting.await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn an_idle_connection_takes_no_memory() {
-        let budget = Arc::new(Budget::default());
-        for key in 0..100 {
-            budget.acquire(key, 1, SHORT).await.unwrap();
-        }
-        let held = budget.acquire(1, 1, LONG).await.unwrap();
-        assert!(budget.acquire(1, 1, SHORT).await.is_err());
-        assert_eq!(lanes(&budget), 1);
-        drop(held);
-        assert_eq!(lanes(&budget), 0);
-    }
-}
+mod tests;

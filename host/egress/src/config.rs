@@ -28,10 +28,10 @@ pub struct DoorConfig {
     pub max_headers: usize,
     /// Names and values of all headers together, each way.
     pub max_header_bytes: usize,
-    /// Requests of one connection under way at once. A declared budget can only lower it.
+    /// Requests of one connection under way at once, on this node. A declared budget can only lower it.
     pub per_connection_concurrency: usize,
-    /// How long a request waits for its place and for its turn in the declared budgets before it fails as rate-limited,
-    /// milliseconds each.
+    /// How long a request waits for its places and its turns in the declared budgets before it fails as rate-limited,
+    /// milliseconds in all.
     pub budget_wait_ms: u64,
     /// Idle network connections kept for one connection and origin.
     pub idle_connections: usize,

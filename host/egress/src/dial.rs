@@ -13,7 +13,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -47,6 +47,7 @@ impl Sockets for SystemSockets {
 pub(crate) struct Dialler {
     sockets: Arc<dyn Sockets>,
     tls: TlsConnector,
+    pub(crate) trusted: Vec<TrustAnchor<'static>>,
     max_headers: usize,
     max_header_bytes: usize,
 }
@@ -63,6 +64,7 @@ impl Dialler {
         for root in &config.extra_roots {
             roots.add(CertificateDer::from(root.clone())).map_err(DoorSetupError::Root)?;
         }
+        let trusted = roots.roots.clone();
         // The provider is named here, so that no other crate's default can take its place.
         let mut tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -73,7 +75,8 @@ impl Dialler {
         // A resumed session would tie connections of different tenants together.
         tls.resumption = Resumption::disabled();
         let tls = TlsConnector::from(Arc::new(tls));
-        Ok(Self { sockets, tls, max_headers: config.max_headers, max_header_bytes: config.max_header_bytes })
+        let (max_headers, max_header_bytes) = (config.max_headers, config.max_header_bytes);
+        Ok(Self { sockets, tls, trusted, max_headers, max_header_bytes })
     }
 
     /// Connects to the first of the addresses that answers, each having its share of the time.

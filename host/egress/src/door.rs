@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use rustls::pki_types::TrustAnchor;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Scopes};
+use crate::capture;
 use crate::config::{DevUpstream, DoorConfig, DoorSetupError};
 use crate::dial::{Dialler, Line, Sockets, SystemSockets};
 use crate::effect::{self, Draft};
@@ -21,7 +23,7 @@ use crate::inject::{self, Injection};
 use crate::intents::{Intent, Intents, Point};
 use crate::normalise::normalise;
 use crate::pool::{Pool, PoolKey};
-use crate::redact::redact;
+use crate::redact::clean;
 use crate::request::{Answer, Outgoing, Pass, Sent};
 use crate::resolve::{Resolve, SystemResolver, addresses};
 use crate::route::{Route, route};
@@ -74,6 +76,12 @@ impl Door {
         Self::assemble(config, resolver, Arc::new(SystemSockets))
     }
 
+    /// The authorities that this machine trusts for servers.
+    #[must_use]
+    pub fn trusted(&self) -> &[TrustAnchor<'static>] {
+        &self.shared.dialler.trusted
+    }
+
     /// Where a person's browser finds this address: at the development upstream, where one plays its host.
     #[must_use]
     pub fn for_a_browser(&self, mut url: Url) -> Url {
@@ -113,20 +121,25 @@ impl Door {
     /// Says why there is no answer and, by [`DoorError::request_sent`], whether any byte may have left.
     pub async fn send(&self, pass: &Pass<'_>, request: Outgoing, intents: &dyn Intents) -> Result<Sent, DoorError> {
         let cleared = self.clear(pass, request)?;
-        let _places = self.shared.budget.spend(pass, &cleared.draft.url, &self.shared.config).await?;
+        let scopes = Scopes::of(pass, cleared.route.rule, &cleared.draft.url);
+        let _places = self.shared.budget.spend(&scopes, pass.ledger, &self.shared.config).await?;
 
         if let Some(effect_key) = &cleared.effect_key {
             intents.intent(&cleared.intent(effect_key)).await?;
             intents.reached(Point::IntentCommitted).await;
         }
-        let answer = self.deliver(&cleared, pass.owner, intents).await?;
+        let answer = self.deliver(&cleared, pass, intents).await?;
         intents.reached(Point::AnswerReceived).await;
+        let held_back_ms = self.shared.budget.learn(&scopes, &answer, pass).await;
 
-        let answer = redact(answer, cleared.injection.secrets).await.ok_or(DoorError::Broken { sent: true })?;
+        let captures = capture::wanted(cleared.route.rule, cleared.draft.url.path(), answer.status);
+        let (answer, captured) = clean(answer, captures, cleared.injection.secrets).await?;
         Ok(Sent {
             credential_rejected: answer.status == 401 && cleared.injection.has_credential,
             answer,
             effect_key: cleared.effect_key,
+            held_back_ms,
+            captured,
         })
     }
 
@@ -156,17 +169,22 @@ impl Door {
     }
 
     /// Resolve, check, dial, inject, send, read.
-    async fn deliver(&self, cleared: &Cleared<'_>, owner: &str, intents: &dyn Intents) -> Result<Answer, DoorError> {
+    async fn deliver(
+        &self,
+        cleared: &Cleared<'_>,
+        pass: &Pass<'_>,
+        intents: &dyn Intents,
+    ) -> Result<Answer, DoorError> {
         let destination = &cleared.route.destination;
-        let key = PoolKey { owner: owner.to_owned(), destination: destination.clone() };
+        let key = PoolKey { owner: pass.owner.to_owned(), destination: destination.clone() };
         let bounds =
             Bounds { deadline: Instant::now() + cleared.limits.total, answer_bytes: cleared.limits.answer_bytes };
-        let mut draft = cleared.draft.clone();
-        cleared.injection.apply(&mut draft);
+        // Each send for itself: what is signed is signed once for each.
+        let authorized = || cleared.injection.authorized(&cleared.draft, &destination.name, pass.clock);
 
         let repeatable = cleared.route.safe || cleared.keyed;
         if let Some(line) = self.shared.pool.take(&key, repeatable) {
-            match exchange(line, &draft, destination, bounds, intents).await {
+            match exchange(line, &authorized().await?, destination, bounds, intents).await {
                 Ok((answer, line)) => {
                     self.shared.pool.put(key, line);
                     return Ok(answer);
@@ -178,7 +196,7 @@ impl Door {
             }
         }
         let line = self.connect(cleared, bounds.deadline).await?;
-        let (answer, line) = exchange(line, &draft, destination, bounds, intents).await?;
+        let (answer, line) = exchange(line, &authorized().await?, destination, bounds, intents).await?;
         self.shared.pool.put(key, line);
         Ok(answer)
     }

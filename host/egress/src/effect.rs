@@ -40,10 +40,11 @@ pub(crate) fn key(plan: &EffectPlan<'_>, rule: &EgressRule) -> Result<String, In
     Ok(text)
 }
 
-/// Gives the provider the key where the rule says. Whether it was given one.
+/// Gives the provider the key where the rule says. Whether the request may be sent again.
 pub(crate) fn place(key: &str, rule: &EgressRule, draft: &mut Draft) -> Result<bool, InvalidRequest> {
     match &rule.idempotency {
         Idempotency::None => return Ok(false),
+        Idempotency::Method { .. } => return Ok(matches!(draft.method, http::Method::PUT | http::Method::DELETE)),
         Idempotency::Header { name, .. } => {
             let invalid = || InvalidRequest::Value { name: name.clone() };
             let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
@@ -97,6 +98,7 @@ mod tests {
             headers: Default::default(),
             idempotency,
             capture: Vec::new(),
+            discovered: None,
         }
     }
 

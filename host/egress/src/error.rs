@@ -59,6 +59,18 @@ pub enum DoorError {
         /// Whether any byte may have left.
         sent: bool,
     },
+    /// What the rule has taken out of such answers cannot be taken out of this one. The provider did answer.
+    #[error(
+        "the provider answered {status}, and the answer is withheld: {problem}, so that the secret {name} cannot be taken out of it"
+    )]
+    Withheld {
+        /// With this status.
+        status: u16,
+        /// What is to be captured.
+        name: String,
+        /// Why it cannot be.
+        problem: &'static str,
+    },
     /// The journal did not let it go.
     #[error("{0}")]
     Refused(#[from] Refused),
@@ -74,6 +86,7 @@ impl DoorError {
         match self {
             Self::Timeout { sent } | Self::Broken { sent } => *sent,
             Self::TooLarge { what, .. } => matches!(what, Large::Answer { .. }),
+            Self::Withheld { .. } => true,
             Self::Denied(_)
             | Self::NoCredential { .. }
             | Self::RateLimited { .. }
@@ -85,7 +98,7 @@ impl DoorError {
 
     /// Whether it may have happened and nobody can tell: bytes may have left and no status came back.
     pub fn ambiguous(&self) -> bool {
-        self.request_sent() && !matches!(self, Self::TooLarge { .. })
+        self.request_sent() && !matches!(self, Self::TooLarge { .. } | Self::Withheld { .. })
     }
 
     /// Whether the same request may fare better later.
@@ -135,16 +148,10 @@ pub enum Denial {
         block: &'static str,
     },
     /// The rule would carry the credential beyond what its app is pinned to.
-    #[error("denied: the app's credential may not be sent to {host}; the operator pins its audiences")]
+    #[error("denied: the app's credential may not be sent to {host}, or not in this place; the operator pins both")]
     OutsidePin {
         /// The name.
         host: String,
-    },
-    /// The rule places the credential in a way the door does not know yet.
-    #[error("denied: the credential placement {placement} is not supported yet")]
-    Placement {
-        /// Which.
-        placement: &'static str,
     },
 }
 
@@ -183,6 +190,12 @@ pub enum InvalidRequest {
         /// The header's name.
         name: String,
     },
+    /// The rule has it signed, and it cannot be.
+    #[error("the request cannot be signed: {problem}")]
+    Unsignable {
+        /// Why not.
+        problem: &'static str,
+    },
     /// The effect key goes into the JSON body, and there is no JSON object to take it.
     #[error("the body must be JSON with an object at {parent:?}: the idempotency key goes to {pointer}")]
     NoPlaceForKey {
@@ -208,12 +221,24 @@ pub enum UrlProblem {
     /// A blank, a control character or a backslash, which parsers repair in different ways.
     #[error("it has a blank, a backslash or a control character in it")]
     Character,
+    /// It is of another scheme, or the scheme is not in lower case.
+    #[error("it is not of the scheme https, in lower case")]
+    Scheme,
     /// It does not start with `https://` and a host.
     #[error("it must start with https:// and a host")]
     NotAbsolute,
+    /// A user, or a host that is made to look like one, stands before an `@`.
+    #[error("it has user information before its host")]
+    UserInfo,
     /// Characters in the host or port that do not belong there.
-    #[error("its host must be lower-case ASCII (punycode) without user information")]
+    #[error("its host must be lower-case ASCII (punycode), without percent-encoding")]
     Authority,
+    /// The host is no name that DNS could have, though parsers take it for one.
+    #[error("its host must be a name of labels of 1 to 63 letters, digits and inner hyphens, 253 in all")]
+    Name,
+    /// Nothing, or no number as everybody writes it, stands after the colon.
+    #[error("its port must be a number without leading zeros, or left out with its colon")]
+    Port,
     /// It cannot be parsed.
     #[error("it cannot be parsed")]
     Malformed,

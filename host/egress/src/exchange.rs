@@ -6,6 +6,7 @@
 use hyper::Request;
 use hyper::header::{ACCEPT_ENCODING, HOST, HeaderValue, USER_AGENT};
 use tokio::time::Instant;
+use url::Url;
 
 use crate::dial::Line;
 use crate::effect::Draft;
@@ -63,14 +64,10 @@ pub(crate) async fn exchange(
 
 /// The request in origin form: the name stands in `Host` and nowhere in the request line.
 fn build(draft: &Draft, destination: &Destination, body: Metered) -> Result<Request<Metered>, DoorError> {
-    let target = match draft.url.query() {
-        Some(query) => format!("{}?{query}", draft.url.path()),
-        None => draft.url.path().to_owned(),
-    };
     let malformed = |_| DoorError::from(InvalidRequest::Url(UrlProblem::Malformed));
     let mut request = Request::new(body);
     *request.method_mut() = draft.method.clone();
-    *request.uri_mut() = target.parse().map_err(|_| DoorError::from(UrlProblem::Malformed))?;
+    *request.uri_mut() = target(&draft.url).parse().map_err(|_| DoorError::from(UrlProblem::Malformed))?;
     *request.headers_mut() = draft.headers.clone();
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::from_str(&destination.name).map_err(malformed)?);
@@ -78,4 +75,12 @@ fn build(draft: &Draft, destination: &Destination, body: Metered) -> Result<Requ
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("bulkhead"));
     Ok(request)
+}
+
+/// What stands in the request line.
+pub(crate) fn target(url: &Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    }
 }

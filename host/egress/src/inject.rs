@@ -7,25 +7,32 @@
 //! https or to an upstream that the operator opened.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bulkhead_manifest::template::{MAX_RENDERED, Unrendered};
-use bulkhead_manifest::{EgressRule, HostPattern, Placement};
+use bulkhead_manifest::{Clock, EgressRule, HmacTemplate, KeyDecoding, Placement, RequestPart, Template};
 use bulkhead_vault::Secret;
+use bulkhead_vault::sign::SigningKey;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::aside::aside;
 use crate::effect::{Draft, set_query};
 use crate::error::{Denial, DoorError, InvalidRequest, Large};
-use crate::request::{AppPins, Pass};
+use crate::redact::writings;
+use crate::request::{AppPins, Audience, Pass};
+use crate::sign::{Signer, TemplateSigner};
+use crate::sigv4;
 
 /// What the host adds to a request.
 #[derive(Default)]
 pub(crate) struct Injection {
     headers: Vec<(HeaderName, HeaderValue)>,
     query: Option<(String, Secret)>,
+    signer: Option<Arc<Signer>>,
     /// Whether a credential is among it.
     pub(crate) has_credential: bool,
     /// The texts that must not come back to the guest in an answer.
@@ -40,7 +47,7 @@ pub(crate) fn prepare(rule: &EgressRule, pass: &Pass<'_>, host: &str) -> Result<
         injection.add_header(name, &value, false)?;
     }
     if let Some(placement) = &rule.credential {
-        check_pin(pass.pins, host)?;
+        check_pin(pass.pins, host, placement)?;
         injection.add_credential(placement, pass)?;
         injection.has_credential = true;
     }
@@ -48,8 +55,8 @@ pub(crate) fn prepare(rule: &EgressRule, pass: &Pass<'_>, host: &str) -> Result<
 }
 
 /// The pin is asked about the name that the certificate is checked for.
-fn check_pin(pins: &AppPins, host: &str) -> Result<(), Denial> {
-    let allows = |audience: &String| HostPattern::parse(audience.as_str()).is_ok_and(|pattern| pattern.matches(host));
+fn check_pin(pins: &AppPins, host: &str, placement: &Placement) -> Result<(), Denial> {
+    let allows = |audience: &Audience| audience.host.matches(host) && audience.credential == *placement;
     match pins {
         AppPins::Unpinned => Ok(()),
         AppPins::Audiences(audiences) if audiences.iter().any(allows) => Ok(()),
@@ -80,8 +87,18 @@ fn fact(name: &str, pass: &Pass<'_>) -> Option<String> {
 }
 
 impl Injection {
-    /// Adds it, in place of whatever the request had there.
-    pub(crate) fn apply(&self, draft: &mut Draft) {
+    /// The request to `host` as it goes out now.
+    pub(crate) async fn authorized(&self, draft: &Draft, host: &str, clock: &dyn Clock) -> Result<Draft, DoorError> {
+        let mut draft = draft.clone();
+        self.apply(&mut draft);
+        let Some(signer) = self.signer.clone() else { return Ok(draft) };
+        let (host, now_ms) = (host.to_owned(), clock.now_ms());
+        let signing = aside(draft.body.len(), move || signer.sign(&mut draft, &host, now_ms).map(|()| draft));
+        Ok(signing.await.ok_or(DoorError::Broken { sent: false })??)
+    }
+
+    /// Adds all but a signature, in place of whatever the request had there.
+    fn apply(&self, draft: &mut Draft) {
         for (name, value) in &self.headers {
             draft.headers.insert(name.clone(), value.clone());
         }
@@ -101,7 +118,7 @@ impl Injection {
                 for field in template.placeholders().collect::<BTreeSet<_>>() {
                     self.text(field, pass)?;
                 }
-                let field = |field: &str| pass.credential?.get(field)?.expose_str().ok().map(str::to_owned);
+                let field = |field: &str| pass.secret(field)?.expose_str().ok().map(str::to_owned);
                 let value = Zeroizing::new(template.render(field).map_err(unrendered)?);
                 self.add_header(name, &value, true)
             }
@@ -124,9 +141,58 @@ impl Injection {
                 self.query = Some((name.clone(), Secret::from_string(value.to_string())));
                 Ok(())
             }
-            Placement::Sigv4 { .. } => Err(Denial::Placement { placement: "sigv4" }.into()),
-            Placement::HmacTemplate { .. } => Err(Denial::Placement { placement: "hmac_template" }.into()),
+            Placement::Sigv4 { service, region } => {
+                self.signer = Some(Arc::new(Signer::Aws(self.aws_signer(service, region, pass)?)));
+                Ok(())
+            }
+            Placement::HmacTemplate(signing) => {
+                self.signer = Some(Arc::new(Signer::Template(self.template_signer(signing, pass)?)));
+                Ok(())
+            }
         }
+    }
+
+    fn aws_signer(&mut self, service: &str, region: &Template, pass: &Pass<'_>) -> Result<sigv4::Signer, DoorError> {
+        let region = region.render(|name| fact(name, pass)).map_err(unrendered)?;
+        if !is_scope_word(&region) {
+            let problem = "its region is none: letters, digits and hyphens, as `eu-central-1`; look at the settings";
+            return Err(InvalidRequest::Unsignable { problem }.into());
+        }
+        // Names who signs, and answers may well repeat it; the key itself is not sent.
+        let key_id = text("access_key_id", pass)?.to_string();
+        if !key_id.bytes().all(|b| b.is_ascii_graphic() && !b"/,".contains(&b)) {
+            let problem = "the access key id has characters that none has; connect again with the right one";
+            return Err(InvalidRequest::Unsignable { problem }.into());
+        }
+        let session_token = match text("session_token", pass) {
+            Ok(token) => {
+                self.remember(&token);
+                let invalid = |_| InvalidRequest::Value { name: "x-amz-security-token".to_owned() };
+                let mut token = HeaderValue::from_str(&token).map_err(invalid)?;
+                token.set_sensitive(true);
+                Some(token)
+            }
+            Err(_) => None,
+        };
+        let key = signing_key("secret_access_key", KeyDecoding::Text, pass)?;
+        Ok(sigv4::Signer { key_id, key, session_token, service: service.to_owned(), region })
+    }
+
+    fn template_signer(&mut self, signing: &HmacTemplate, pass: &Pass<'_>) -> Result<TemplateSigner, DoorError> {
+        let shown = signing.value.placeholders().filter(|name| !HmacTemplate::IN_VALUE.contains(name));
+        let mut fields = Vec::new();
+        for name in shown.collect::<BTreeSet<_>>() {
+            fields.push((name.to_owned(), self.text(name, pass)?));
+        }
+        for part in signing.signed.parts() {
+            if let RequestPart::Field(name) = part {
+                fields.push((name.to_owned(), text(name, pass)?));
+            }
+        }
+        let key = signing_key(&signing.key_field, signing.key_decoding, pass)?;
+        let signer = TemplateSigner { signing: signing.clone(), key, fields };
+        signer.check()?;
+        Ok(signer)
     }
 
     /// A field's text, remembered as one that must not come back.
@@ -139,12 +205,8 @@ impl Injection {
         Ok(text)
     }
 
-    /// As it is sent, and as JSON repeats it; many servers escape slashes there.
     fn remember(&mut self, text: &str) {
-        let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
-        let in_json = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-        let texts = [text.to_owned(), in_json.to_owned(), in_json.replace('/', "\\/")];
-        self.secrets.extend(texts.map(Secret::from_string));
+        self.secrets.extend(writings(text));
     }
 
     fn add_header(&mut self, name: &str, value: &str, sensitive: bool) -> Result<(), DoorError> {
@@ -158,10 +220,21 @@ impl Injection {
     }
 }
 
+/// What may stand between the slashes of an AWS signature's scope.
+fn is_scope_word(word: &str) -> bool {
+    (1..=64).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn signing_key(field: &str, decoding: KeyDecoding, pass: &Pass<'_>) -> Result<SigningKey, DoorError> {
+    let secret = pass.secret(field).filter(|secret| !secret.is_empty());
+    let secret = secret.ok_or_else(|| DoorError::NoCredential { missing: field.to_owned() })?;
+    let problem = "its key is not of the form that this provider's keys have; connect again with the whole key";
+    SigningKey::new(secret, decoding).map_err(|_| InvalidRequest::Unsignable { problem }.into())
+}
+
 /// A field's text; an empty one is as good as none.
 fn text(field: &str, pass: &Pass<'_>) -> Result<Zeroizing<String>, DoorError> {
-    let secret = pass.credential.and_then(|fields| fields.get(field));
-    let text = secret.and_then(|secret| secret.expose_str().ok()).filter(|text| !text.is_empty());
+    let text = pass.secret(field).and_then(|secret| secret.expose_str().ok()).filter(|text| !text.is_empty());
     text.map(|text| Zeroizing::new(text.to_owned()))
         .ok_or_else(|| DoorError::NoCredential { missing: field.to_owned() })
 }
@@ -169,18 +242,20 @@ fn text(field: &str, pass: &Pass<'_>) -> Result<Zeroizing<String>, DoorError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use bulkhead_manifest::Template;
+    use bulkhead_manifest::{HostPattern, Template};
     use bulkhead_vault::CredentialFields;
+    use futures::FutureExt as _;
     use http::header::HeaderMap;
     use serde_json::json;
     use url::Url;
 
     use super::*;
-    use crate::request::EffectPlan;
+    use crate::request::{At, EffectPlan};
 
     fn rule(credential: Placement) -> EgressRule {
         EgressRule {
             host: HostPattern::parse("api.example.com").unwrap(),
+            discovered: None,
             methods: Vec::new(),
             paths: Vec::new(),
             read_only_posts: Vec::new(),
@@ -204,22 +279,25 @@ mod tests {
             rules: &[],
             pins,
             credential: Some(&fields),
+            app_secrets: None,
             account: &account,
             settings: &settings,
             owner: "c",
             app: None,
-            connector: "k",
+            publisher: "p",
             budgets: &[],
+            ledger: &crate::ledger::tests::Books::default(),
             effect: EffectPlan { key: &key, root: "", name: None, ordinal: 0 },
+            clock: &At(1_440_938_160_000),
         };
-        let mut draft = Draft {
+        let draft = Draft {
             method: http::Method::GET,
             url: Url::parse("https://api.example.com/a?x=1&api_key=own").unwrap(),
             headers: HeaderMap::new(),
             body: Default::default(),
         };
-        prepare(rule, &pass, "api.example.com")?.apply(&mut draft);
-        Ok(draft)
+        let injection = prepare(rule, &pass, "api.example.com")?;
+        injection.authorized(&draft, "api.example.com", pass.clock).now_or_never().unwrap()
     }
 
     fn header(draft: &Draft, name: &str) -> String {
@@ -251,25 +329,26 @@ mod tests {
         assert_eq!(draft.unwrap().url.query(), Some("x=1&api_key=tok"));
     }
 
-    /// With `check_pin` removed this fails: an uploaded manifest would decide where the app's token goes.
+    /// Mutation: `check_pin`, do without it, or without its comparison of placements: an uploaded manifest would decide
+    /// where the app's token goes, or let it stand in a URL.
     #[test]
-    fn a_credential_goes_only_to_its_pinned_audience() {
+    fn a_credential_goes_only_to_its_pinned_audience_in_its_pinned_place() {
+        let pinned = |host: &str| Audience {
+            host: HostPattern::parse(host).unwrap(),
+            credential: Placement::Bearer { field: "access_token".into() },
+        };
+        let in_query = rule(Placement::Query { name: "token".into(), field: "access_token".into() });
+        let pins = AppPins::Audiences(vec![pinned("api.example.com")]);
+        let elsewhere = inject(&in_query, &pins, &[("access_token", "tok")]);
+        assert!(matches!(elsewhere, Err(DoorError::Denied(Denial::OutsidePin { .. }))));
         let attempt = |audiences: &[&str]| {
-            let pins = AppPins::Audiences(audiences.iter().map(|audience| (*audience).to_owned()).collect());
+            let pins = AppPins::Audiences(audiences.iter().map(|host| pinned(host)).collect());
             inject(&bearer(), &pins, &[("access_token", "tok")])
         };
         for audiences in [&["api.example.com"][..], &["other.example.com", "*.example.com"]] {
             assert!(attempt(audiences).is_ok(), "{audiences:?}");
         }
-        for audiences in [
-            &[][..],
-            &["example.com"],
-            &["*.api.example.com"],
-            &["api.example.com.evil.example"],
-            &["*"],
-            &["*.com"],
-            &[""],
-        ] {
+        for audiences in [&[][..], &["example.com"], &["*.api.example.com"], &["api.example.com.evil.example"]] {
             let result = attempt(audiences);
             assert!(matches!(result, Err(DoorError::Denied(Denial::OutsidePin { .. }))), "{audiences:?}");
         }

@@ -14,9 +14,9 @@ pub struct Intent {
     pub url: String,
     /// The key that every attempt of this effect has.
     pub effect_key: String,
-    /// Whether the provider is given the key and so recognises a repetition.
+    /// Whether it may be sent again: the provider is given the key, or does the same again and no more.
     pub keyed: bool,
-    /// How long the provider remembers it, milliseconds.
+    /// For how long, milliseconds.
     pub window_ms: Option<u64>,
 }
 
@@ -38,8 +38,8 @@ pub enum Refused {
         /// What is known.
         message: String,
     },
-    /// The journal could not be written.
-    #[error("the host could not write its journal")]
+    /// The journal could not be written, or the ledger not be asked.
+    #[error("the host could not write its journal, or its budgets")]
     Host {
         /// For operators only.
         message: String,

@@ -1,11 +1,12 @@
-//! Setting one text inside a JSON document that is otherwise left as it was written.
+//! Setting one text inside a JSON document that is otherwise left as it was written, and finding one.
 //!
 //! Invariant: order and numbers of everything else stay byte for byte; an amount of money does not go
 //! through a float because a key was added beside it.
 
 use std::fmt;
+use std::ops::Range;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// There is no object where the text should go.
@@ -16,10 +17,69 @@ pub(crate) struct NoObject;
 /// to it has to be objects that exist.
 pub(crate) fn set_text(document: &[u8], pointer: &str, text: &str) -> Result<Vec<u8>, NoObject> {
     let document = std::str::from_utf8(document).map_err(|_| NoObject)?;
-    let path: Vec<String> = pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
+    let path: Vec<String> = steps(pointer).collect();
     let mut edited = String::with_capacity(document.len() + text.len() + 64);
     edit(document, &path, text, &mut edited)?;
     Ok(edited.into_bytes())
+}
+
+fn steps(pointer: &str) -> impl Iterator<Item = String> {
+    pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~"))
+}
+
+/// Where in the document the value at `pointer` stands, byte for byte; `None` where there is none.
+///
+/// # Errors
+/// Where the document is no JSON, or has two of what leads there: which of them is meant is anybody's guess.
+pub(crate) fn locate(document: &str, pointer: &str) -> Result<Option<Range<usize>>, serde_json::Error> {
+    let mut value: &RawValue = serde_json::from_str(document)?;
+    for name in steps(pointer) {
+        let mut json = serde_json::Deserializer::from_str(value.get());
+        let found = match value.get().as_bytes().first() {
+            Some(b'{') => json.deserialize_map(Child(&name))?,
+            Some(b'[') => json.deserialize_seq(Child(&name))?,
+            _ => None,
+        };
+        let Some(found) = found else { return Ok(None) };
+        value = found;
+    }
+    // It is a part of the document.
+    let start = value.get().as_ptr() as usize - document.as_ptr() as usize;
+    Ok(Some(start..start + value.get().len()))
+}
+
+/// What an object or an array has under this name.
+struct Child<'p>(&'p str);
+
+impl<'de> Visitor<'de> for Child<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(name) = map.next_key::<String>()? {
+            if name != self.0 {
+                map.next_value::<IgnoredAny>()?;
+            } else if found.replace(map.next_value()?).is_some() {
+                return Err(A::Error::custom("it stands there twice"));
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let (mut found, mut nth) = (None, 0_usize);
+        while let Some(item) = items.next_element()? {
+            if nth.to_string() == self.0 {
+                found = Some(item);
+            }
+            nth += 1;
+        }
+        Ok(found)
+    }
 }
 
 fn edit(document: &str, path: &[String], text: &str, out: &mut String) -> Result<(), NoObject> {

@@ -13,7 +13,9 @@
 //! without the call.
 
 mod address;
+mod aside;
 mod budget;
+mod capture;
 mod config;
 mod dial;
 mod door;
@@ -23,6 +25,8 @@ mod exchange;
 mod inject;
 mod intents;
 mod json_edit;
+mod learn;
+mod ledger;
 mod normalise;
 mod pool;
 mod rate;
@@ -31,6 +35,11 @@ mod redact;
 mod request;
 mod resolve;
 mod route;
+mod sign;
+mod sigv4;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod steps;
 mod strip;
 mod wire;
 
@@ -40,5 +49,6 @@ pub use config::{DevUpstream, DoorConfig, DoorSetupError, LARGEST_ANSWER_MIB};
 pub use door::Door;
 pub use error::{ConnectFailure, Denial, DoorError, InvalidRequest, Large, UrlProblem};
 pub use intents::{Intent, Intents, NoIntents, Point, Refused};
-pub use request::{Answer, AppPins, EffectPlan, Outgoing, Pass, Sent};
+pub use ledger::{BudgetKey, Leased, Ledger, LedgerFault, Order};
+pub use request::{Answer, AppPins, Audience, Captured, EffectPlan, Outgoing, Pass, Sent};
 pub use resolve::{Resolve, ResolveError};

@@ -9,6 +9,8 @@ use url::Url;
 use crate::error::UrlProblem;
 
 const MAX_LENGTH: usize = 8192;
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
 
 /// The URL without its fragment, which is never sent.
 pub(crate) fn normalise(text: &str) -> Result<Url, UrlProblem> {
@@ -18,19 +20,52 @@ pub(crate) fn normalise(text: &str) -> Result<Url, UrlProblem> {
     if text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
         return Err(UrlProblem::Character);
     }
-    let after_scheme =
-        text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(UrlProblem::NotAbsolute)?;
+    check_authority(authority(text)?)?;
+    let mut url = Url::parse(text).map_err(|_| UrlProblem::Malformed)?;
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// What stands between the two slashes and the next.
+fn authority(text: &str) -> Result<&str, UrlProblem> {
+    let Some(after_scheme) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+        let belongs = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+        let another = |scheme: &str| !scheme.is_empty() && scheme.bytes().all(belongs) && scheme != "https";
+        let is_another = text.split_once(':').is_some_and(|(scheme, _)| another(scheme));
+        return Err(if is_another { UrlProblem::Scheme } else { UrlProblem::NotAbsolute });
+    };
     let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.is_empty() {
-        return Err(UrlProblem::NotAbsolute);
+    if authority.is_empty() { Err(UrlProblem::NotAbsolute) } else { Ok(authority) }
+}
+
+fn check_authority(authority: &str) -> Result<(), UrlProblem> {
+    if authority.contains('@') {
+        return Err(UrlProblem::UserInfo);
     }
     let belongs = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
     if !authority.bytes().all(belongs) {
         return Err(UrlProblem::Authority);
     }
-    let mut url = Url::parse(text).map_err(|_| UrlProblem::Malformed)?;
-    url.set_fragment(None);
-    Ok(url)
+    let (host, port) = match authority.rsplit_once(':') {
+        // A colon between brackets is the address's own.
+        Some((host, port)) if !host.starts_with('[') || host.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    // Parsers drop an empty port and leading zeros.
+    if port.is_some_and(|port| port.starts_with('0') || port.parse::<u16>().is_err()) {
+        return Err(UrlProblem::Port);
+    }
+    if host.starts_with('[') || is_name(host) { Ok(()) } else { Err(UrlProblem::Name) }
+}
+
+/// Whether DNS could have it. The one final dot is a hazard of its own, which the rules know.
+fn is_name(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        let known = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        known && (1..=MAX_LABEL).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    host.len() <= MAX_NAME && host.split('.').all(is_label)
 }
 
 #[cfg(test)]
@@ -57,7 +92,7 @@ mod tests {
     /// Without the checks before the parser each of these becomes a URL, some of another host.
     #[test]
     fn what_parsers_repair_in_different_ways_is_refused() {
-        use UrlProblem::{Authority, Character, NotAbsolute};
+        use UrlProblem::{Authority, Character, Name, NotAbsolute, Port, Scheme, UserInfo};
         for (url, problem) in [
             ("https://api.example.com\\@evil.example/", Character),
             ("https://api.example.com/a b", Character),
@@ -73,18 +108,25 @@ mod tests {
             ("//api.example.com/", NotAbsolute),
             ("/v1", NotAbsolute),
             ("", NotAbsolute),
-            ("HTTPS://api.example.com/", NotAbsolute),
-            ("ftp://api.example.com/", NotAbsolute),
-            ("file:///etc/passwd", NotAbsolute),
-            ("data:text/plain,x", NotAbsolute),
-            ("https://user:pass@api.example.com/", Authority),
-            ("https://@api.example.com/", Authority),
-            ("https://api.example.com@evil.example/", Authority),
+            ("HTTPS://api.example.com/", Scheme),
+            ("ftp://api.example.com/", Scheme),
+            ("file:///etc/passwd", Scheme),
+            ("data:text/plain,x", Scheme),
+            ("https://user:pass@api.example.com/", UserInfo),
+            ("https://@api.example.com/", UserInfo),
+            ("https://api.example.com@evil.example/", UserInfo),
             ("https://api%2eexample.com/", Authority),
             ("https://API.example.com/", Authority),
             ("https://１２７.0.0.1/", Authority),
             ("https://api。example.com/", Authority),
             ("https://аpi.example.com/", Authority),
+            ("https://api.example.com:/", Port),
+            ("https://api.example.com:0443/", Port),
+            ("https://api.example.com:65536/", Port),
+            ("https://api..example.com/", Name),
+            ("https://-api.example.com/", Name),
+            ("https://api_.example.com/", Name),
+            ("https://a:b:443/", Name),
         ] {
             assert_eq!(normalise(url), Err(problem), "{url:?}");
         }

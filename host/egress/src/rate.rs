@@ -1,143 +1,268 @@
 //! Step 3, the declared budgets: so many requests in so many seconds, spent before the call.
 //!
-//! The generic cell rate algorithm: a budget is one instant, the moment until which it is spoken for. Each request moves
-//! it on by the time it costs; who finds it too far ahead waits, or is told how long it would take.
+//! The ledger is the budget; here is what this node has leased of it: for each request its turn, and where a budget lets
+//! so many go that asking each time would be dear, a chunk of turns ahead. What is leased ahead is taken off the burst
+//! first, and is good for as long as it takes to earn: however many nodes hold chunks, and however late they spend them,
+//! no window ever sees more than the budget.
 //!
-//! Invariant: a request that goes has spent from every budget it falls under; one that does not has spent from none.
-//! Each node counts for itself.
-//!
-//! What is remembered of a budget is a few bytes, until the instant has passed; the longest that a manifest can ask for
-//! is a day.
+//! Invariants: a request goes no earlier than its turn, and not while its budget is held back; one question at a time is
+//! asked about a budget, for everybody who waits. What is remembered of one is a few bytes, until it says nothing any more.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_manifest::RateRule;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::budget::Key;
+use crate::error::DoorError;
+use crate::intents::Refused;
+use crate::ledger::{BudgetKey, Ledger, Order};
+
+/// How much of a budget is leased at a time, where it is used.
+const CHUNK: Duration = Duration::from_millis(250);
+/// Budgets that are no faster are asked for every request: 10 in a second.
+const SLOW: Duration = Duration::from_millis(100);
+/// Most requests that are leased at a time.
+const MOST: u32 = 256;
+/// A turn may be taken a little late: whoever stands in line has to come by.
+const GRACE: Duration = Duration::from_millis(50);
+/// How old a look at what is held back may be, where no budget is declared.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Longer than a store takes to say that it cannot be asked.
+const LONGEST_ASK: Duration = Duration::from_secs(15);
+/// So few are not worth looking through.
+const FEW: usize = 1_024;
 
 /// One budget, and who shares it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Budgeted {
-    pub(crate) key: Key,
-    /// What one request costs.
-    pub(crate) interval: Duration,
-    /// How many may come at once.
-    pub(crate) burst: u32,
+    pub(crate) key: BudgetKey,
+    /// How fast; without terms it goes as it likes while it is not held back.
+    pub(crate) terms: Option<Terms>,
 }
 
-impl Budgeted {
-    pub(crate) fn by(key: Key, rule: &RateRule) -> Self {
-        let interval = Duration::from_secs(u64::from(rule.per_seconds)) / rule.requests.max(1);
-        Self { key, interval, burst: rule.burst.unwrap_or(rule.requests) }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    interval: Duration,
+    /// What is left of the declared burst beside the chunks.
+    burst: u32,
+    chunk: u32,
+}
+
+impl Terms {
+    pub(crate) fn of(rule: &RateRule) -> Self {
+        let micros = (u64::from(rule.per_seconds) * 1_000_000).div_ceil(u64::from(rule.requests.max(1)));
+        let interval = Duration::from_micros(micros.max(1));
+        let burst = rule.burst.unwrap_or(rule.requests).max(1);
+        let earned = u32::try_from(CHUNK.as_micros() / interval.as_micros().max(1)).unwrap_or(u32::MAX);
+        let chunk = if interval >= SLOW { 1 } else { earned.min(burst / 2).clamp(1, MOST) };
+        Self { interval, burst: if chunk > 1 { burst - chunk } else { burst }, chunk }
+    }
+
+    /// How late a turn may be taken.
+    fn grace(&self) -> Duration {
+        if self.chunk > 1 { self.interval * self.chunk } else { GRACE.min(self.interval) }
     }
 }
 
+/// What this node holds of all budgets.
 #[derive(Debug, Default)]
-pub(crate) struct Rates {
-    book: Mutex<Book>,
-}
+pub(crate) struct Rates(Mutex<Shelves>);
 
-/// When each budget is spent until. One that is not spoken for takes no memory for long.
 #[derive(Debug, Default)]
-struct Book {
-    spent_until: HashMap<Key, Instant>,
+struct Shelves {
+    by_key: HashMap<BudgetKey, Arc<Shelf>>,
     /// How many were left when idle ones were last looked for.
     in_use: usize,
 }
 
-/// So few are not worth looking through.
-const FEW: usize = 1_024;
+/// What this node holds of one.
+#[derive(Debug, Default)]
+struct Shelf {
+    /// Held by whoever asks the ledger.
+    asking: tokio::sync::Mutex<()>,
+    waiting: AtomicU32,
+    stock: Mutex<Stock>,
+}
+
+#[derive(Debug, Default)]
+struct Stock {
+    /// When each leased request may go, in order.
+    turns: VecDeque<Instant>,
+    /// How many the last lease was for; grows while they are used up in time.
+    leased: u32,
+    /// Nothing more can be had of the ledger before this.
+    next: Option<Instant>,
+    held_until: Option<Instant>,
+    looked: Option<Instant>,
+}
 
 impl Rates {
-    /// Spends one request from each, and says how long to wait before it is sent; or spends nothing and says how long it
-    /// would have to wait.
-    pub(crate) fn spend(&self, budgets: &[Budgeted], patience: Duration, now: Instant) -> Result<Duration, Duration> {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = |budget: &Budgeted, spent_until: &HashMap<Key, Instant>| {
-            spent_until.get(&budget.key).copied().unwrap_or(now).max(now) + budget.interval
-        };
-        let wait = budgets
-            .iter()
-            .map(|budget| {
-                let ahead = after(budget, &book.spent_until).saturating_duration_since(now);
-                ahead.saturating_sub(budget.interval.saturating_mul(budget.burst.max(1)))
-            })
-            .max()
-            .unwrap_or_default();
-        if wait > patience {
-            return Err(wait);
-        }
-        for budget in budgets {
-            let until = after(budget, &book.spent_until);
-            book.spent_until.insert(budget.key, until);
-        }
-        // Twice as many, so that looking through them costs each request the same however many there are.
-        if book.spent_until.len() > 2 * book.in_use.max(FEW) {
-            book.spent_until.retain(|_, until| *until > now);
-            book.spent_until.shrink_to_fit();
-            book.in_use = book.spent_until.len();
-        }
-        Ok(wait)
+    /// Refuses what would be in vain, before anything is spent.
+    pub(crate) fn refuse(&self, budgets: &[Budgeted], until: Instant) -> Result<(), DoorError> {
+        let free = budgets.iter().filter_map(|budget| self.waits_until(budget)).max();
+        free.filter(|free| *free > until).map_or(Ok(()), |free| Err(limited(free)))
     }
+
+    /// Until when this one has to be waited for, where that is known.
+    pub(crate) fn waits_until(&self, budget: &Budgeted) -> Option<Instant> {
+        self.shelf(budget.key).stock().free_at().filter(|free| *free > Instant::now())
+    }
+
+    /// Spends one request, and says when it may go: by `until`, or it is not spent.
+    pub(crate) async fn turn(
+        &self,
+        budget: &Budgeted,
+        until: Instant,
+        ledger: &dyn Ledger,
+    ) -> Result<Instant, DoorError> {
+        let shelf = self.shelf(budget.key);
+        let Some(terms) = &budget.terms else { return shelf.look(budget.key, until, ledger).await };
+        let _waiting = InLine::at(&shelf);
+        let asking = timeout(LONGEST_ASK, shelf.asking.lock()).await;
+        let _asking = asking.map_err(|_| Refused::Host { message: "rate budgets are not answered for".to_owned() })?;
+        if let Some(turn) = shelf.stock().take(terms, until)? {
+            return Ok(turn);
+        }
+        let order = Order {
+            key: budget.key,
+            interval: terms.interval,
+            burst: terms.burst,
+            want: shelf.want(terms),
+            patience: until.saturating_duration_since(Instant::now()),
+        };
+        let leased = ledger.lease(&order).await.map_err(Refused::from)?;
+        let now = Instant::now();
+        let mut stock = shelf.stock();
+        stock.leased = order.want;
+        stock.turns = leased.turns.iter().take(MOST as usize).map(|turn| now + *turn).collect();
+        stock.next = Some(now + leased.next);
+        stock.turns.pop_front().ok_or_else(|| limited(now + leased.next))
+    }
+
+    /// Puts back what was spent for a request that another budget did not let go.
+    pub(crate) fn give_back(&self, budget: &Budgeted, turn: Instant) {
+        if budget.terms.is_some() {
+            self.shelf(budget.key).stock().turns.push_front(turn);
+        }
+    }
+
+    /// Until when these are held back, where one is.
+    pub(crate) fn held_until(&self, budgets: &[Budgeted]) -> Option<Instant> {
+        let held = budgets.iter().filter_map(|budget| self.shelf(budget.key).stock().held_until).max();
+        held.filter(|until| *until > Instant::now())
+    }
+
+    /// Lets nothing of this budget go for so long, on any node.
+    pub(crate) async fn hold_back(&self, budget: &Budgeted, wait: Duration, ledger: &dyn Ledger) {
+        let until = Instant::now() + wait;
+        let shelf = self.shelf(budget.key);
+        {
+            let mut stock = shelf.stock();
+            stock.turns.clear();
+            // Every answer of a while may say the same.
+            if stock.held_until.is_some_and(|held| held + GRACE >= until) {
+                return;
+            }
+            stock.held_until = Some(until);
+        }
+        if let Err(fault) = ledger.hold_back(&budget.key, wait).await {
+            tracing::warn!(error = %fault.0, "that a provider asks for a pause could not be written down");
+        }
+    }
+
+    fn shelf(&self, key: BudgetKey) -> Arc<Shelf> {
+        let mut shelves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Twice as many, so that looking through them costs each request the same however many there are.
+        if shelves.by_key.len() > 2 * shelves.in_use.max(FEW) {
+            let now = Instant::now();
+            shelves.by_key.retain(|_, shelf| Arc::strong_count(shelf) > 1 || !shelf.stock().says_nothing(now));
+            shelves.by_key.shrink_to_fit();
+            shelves.in_use = shelves.by_key.len();
+        }
+        shelves.by_key.entry(key).or_default().clone()
+    }
+}
+
+impl Shelf {
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many to lease: for everybody who waits, and twice as many as the last time where those were used up.
+    fn want(&self, terms: &Terms) -> u32 {
+        let ahead = self.stock().leased.saturating_mul(2).clamp(1, terms.chunk);
+        self.waiting.load(Ordering::Relaxed).clamp(ahead, MOST)
+    }
+
+    /// Where nothing is declared: when what is held back may go.
+    async fn look(&self, key: BudgetKey, until: Instant, ledger: &dyn Ledger) -> Result<Instant, DoorError> {
+        let now = Instant::now();
+        let fresh = self.stock().looked.is_some_and(|looked| now.duration_since(looked) < LOOK_AGAIN);
+        if !fresh {
+            let held = ledger.held_back(&key).await.map_err(Refused::from)?;
+            let now = Instant::now();
+            let mut stock = self.stock();
+            stock.looked = Some(now);
+            stock.held_until = stock.held_until.max(Some(now + held));
+        }
+        let turn = self.stock().held_until.unwrap_or(now).max(now);
+        if turn > until { Err(limited(turn)) } else { Ok(turn) }
+    }
+}
+
+impl Stock {
+    /// The next turn that is left, where there is one in time.
+    fn take(&mut self, terms: &Terms, until: Instant) -> Result<Option<Instant>, DoorError> {
+        let now = Instant::now();
+        while self.turns.front().is_some_and(|turn| *turn + terms.grace() < now) {
+            self.turns.pop_front();
+            // So many were not needed.
+            self.leased = 0;
+        }
+        match self.turns.front() {
+            Some(turn) if *turn > until => Err(limited(*turn)),
+            Some(_) => Ok(self.turns.pop_front()),
+            None => self.free_at().filter(|free| *free > until).map_or(Ok(None), |free| Err(limited(free))),
+        }
+    }
+
+    /// The earliest that anything can go, where that is known.
+    fn free_at(&self) -> Option<Instant> {
+        self.turns.front().copied().or(self.next).max(self.held_until)
+    }
+
+    fn says_nothing(&self, now: Instant) -> bool {
+        [self.turns.back().copied(), self.next, self.held_until, self.looked.map(|looked| looked + LOOK_AGAIN)]
+            .iter()
+            .flatten()
+            .all(|until| *until + CHUNK < now)
+    }
+}
+
+/// Somebody who waits for a turn.
+struct InLine<'a>(&'a Shelf);
+
+impl<'a> InLine<'a> {
+    fn at(shelf: &'a Shelf) -> Self {
+        shelf.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(shelf)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is told to whoever would have to wait until then.
+pub(crate) fn limited(until: Instant) -> DoorError {
+    let wait = until.saturating_duration_since(Instant::now()).as_micros().div_ceil(1_000);
+    DoorError::RateLimited { retry_after_ms: u64::try_from(wait).unwrap_or(u64::MAX) }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const NONE: Duration = Duration::ZERO;
-
-    fn budget(key: Key, interval_ms: u64, burst: u32) -> Budgeted {
-        Budgeted { key, interval: Duration::from_millis(interval_ms), burst }
-    }
-
-    #[tokio::test]
-    async fn a_burst_goes_at_once_and_the_rest_in_its_time() {
-        let (rates, now, ten) = (Rates::default(), Instant::now(), [budget(1, 100, 3)]);
-        let waits: Vec<_> = (0..5).map(|_| rates.spend(&ten, Duration::MAX, now).unwrap().as_millis()).collect();
-        assert_eq!(waits, [0, 0, 0, 100, 200]);
-        // What was not used does not add up.
-        let later = now + Duration::from_secs(60);
-        let waits: Vec<_> = (0..4).map(|_| rates.spend(&ten, Duration::MAX, later).unwrap().as_millis()).collect();
-        assert_eq!(waits, [0, 0, 0, 100]);
-    }
-
-    #[tokio::test]
-    async fn who_would_wait_too_long_spends_nothing_anywhere() {
-        let (rates, now) = (Rates::default(), Instant::now());
-        let (wide, narrow) = (budget(1, 1, 2), budget(2, 1_000, 1));
-        rates.spend(&[wide.clone(), narrow.clone()], NONE, now).unwrap();
-        assert_eq!(rates.spend(&[wide.clone(), narrow], NONE, now), Err(Duration::from_secs(1)));
-        assert_eq!(rates.spend(&[wide], NONE, now), Ok(NONE));
-    }
-
-    /// Two at a time from an odd number on: a count that is looked for exactly is never met.
-    ///
-    /// Mutation: `spend`, look for idle ones at `len().is_multiple_of(FEW)`.
-    #[tokio::test]
-    async fn budgets_nobody_draws_on_are_forgotten() {
-        let (rates, start) = (Rates::default(), Instant::now());
-        rates.spend(&[budget(0, 100, 1)], NONE, start).unwrap();
-        for second in 1..10_000 {
-            let now = start + Duration::from_secs(second);
-            rates.spend(&[budget(2 * second, 100, 1), budget(2 * second + 1, 100, 1)], NONE, now).unwrap();
-            assert!(rates.book.lock().unwrap().spent_until.len() <= 2 * FEW + 2, "after {second} s");
-        }
-    }
-
-    /// Mutation: `spend`, look for idle ones whenever there are more than `2 * FEW`: each request looks at all.
-    #[tokio::test]
-    async fn many_budgets_in_use_are_not_looked_through_again_and_again() {
-        let (rates, now) = (Rates::default(), Instant::now());
-        for key in 0..20_000 {
-            rates.spend(&[budget(key, 60_000, 1)], NONE, now).unwrap();
-        }
-        let book = rates.book.lock().unwrap();
-        assert_eq!(book.spent_until.len(), 20_000);
-        assert!(book.in_use < 20_000, "looked through at {}", book.in_use);
-    }
-}
+mod tests;

@@ -5,8 +5,9 @@
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::Response;
 use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use hyper::{Response, StatusCode};
 
 use crate::error::{DoorError, Large};
 use crate::request::Answer;
@@ -18,6 +19,9 @@ const CONNECTION_HEADERS: &[&str] =
 /// Reads the whole answer.
 pub(crate) async fn read(response: Response<Incoming>, limit: usize) -> Result<Answer, DoorError> {
     let (head, mut body) = response.into_parts();
+    if is_ambiguous(&head) {
+        return Err(DoorError::Broken { sent: true });
+    }
     let status = head.status.as_u16();
     let too_large = || DoorError::TooLarge { what: Large::Answer { status }, limit };
     if body.size_hint().lower() > limit as u64 {
@@ -39,4 +43,10 @@ pub(crate) async fn read(response: Response<Incoming>, limit: usize) -> Result<A
         headers: headers.map(|(name, value)| (name.to_string(), text(value))).collect(),
         body: Bytes::from(read),
     })
+}
+
+/// Whether nobody can tell where it ends: it says so twice, or goes on in a protocol that nobody asked for.
+fn is_ambiguous(head: &http::response::Parts) -> bool {
+    let has = |name| head.headers.contains_key(name);
+    (has(CONTENT_LENGTH) && has(TRANSFER_ENCODING)) || head.status == StatusCode::SWITCHING_PROTOCOLS
 }

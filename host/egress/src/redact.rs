@@ -1,4 +1,4 @@
-//! Step 11: an answer that repeats the credential does not carry it to the guest.
+//! Step 12: an answer that repeats the credential does not carry it to the guest.
 //!
 //! Best effort: it finds the texts that were sent, as they were sent or as JSON writes them. What a secret
 //! cannot do is leave for a host it is not pinned to; that is the guarantee, and it is not here.
@@ -6,29 +6,48 @@
 //! Invariant: for each secret the time grows with its length plus the answer's, never with one times the
 //! other: who chooses the one often chooses the other too.
 
+use bulkhead_manifest::Capture;
 use bulkhead_vault::Secret;
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use zeroize::Zeroizing;
 
-use crate::request::Answer;
+use crate::aside::aside;
+use crate::capture;
+use crate::error::DoorError;
+use crate::request::{Answer, Captured};
 
 const REPLACEMENT: &[u8] = b"[secret]";
 /// Shorter texts stand in answers by chance.
 const SHORTEST: usize = 8;
-/// A larger body would hold up others who are served by the same thread.
-const SMALL: usize = 64 * 1024;
 
-/// The answer without the secrets; `None` where this process is ending.
-pub(crate) async fn redact(mut answer: Answer, secrets: Vec<Secret>) -> Option<Answer> {
-    if answer.body.len() <= SMALL {
+/// The answer without what is to be captured of it and without the secrets; and what was captured.
+pub(crate) async fn clean(
+    mut answer: Answer,
+    captures: Vec<Capture>,
+    mut secrets: Vec<Secret>,
+) -> Result<(Answer, Vec<Captured>), DoorError> {
+    let cleaning = aside(answer.body.len(), move || {
+        let length = answer.body.len();
+        let captured = capture::take(&mut answer, &captures)?;
+        // What was captured may stand in other places, too.
+        let texts = captured.iter().filter_map(|captured| captured.value.expose_str().ok());
+        secrets.extend(texts.flat_map(writings));
         replace_all(&mut answer, &secrets);
-        return Some(answer);
-    }
-    let replacing = tokio::task::spawn_blocking(move || {
-        replace_all(&mut answer, &secrets);
-        answer
+        if answer.body.len() != length {
+            let lengths = answer.headers.iter_mut().filter(|(name, _)| name == "content-length");
+            lengths.for_each(|(_, value)| *value = answer.body.len().to_string());
+        }
+        Ok((answer, captured))
     });
-    replacing.await.ok()
+    cleaning.await.ok_or(DoorError::Broken { sent: true })?
+}
+
+/// As it is sent, and as JSON repeats it; many servers escape slashes there.
+pub(crate) fn writings(text: &str) -> [Secret; 3] {
+    let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
+    let in_json = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    [text.to_owned(), in_json.to_owned(), in_json.replace('/', "\\/")].map(Secret::from_string)
 }
 
 /// Replaces every occurrence of the secrets.
@@ -67,7 +86,7 @@ fn replaced(haystack: &[u8], secret: &Finder<'_>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -109,31 +128,30 @@ mod tests {
         let nearly = "a".repeat(256 * 1024);
         let body = Bytes::from(vec![b'a'; 4 * 1024 * 1024]);
         let answer = Answer { status: 200, headers: Vec::new(), body: body.clone() };
-        let redacting =
-            redact(answer, vec![Secret::from_string(nearly.clone() + "b"), Secret::from_string(nearly + "c")]);
+        let redacting = clean(
+            answer,
+            Vec::new(),
+            vec![Secret::from_string(nearly.clone() + "b"), Secret::from_string(nearly + "c")],
+        );
         let redacted = tokio::time::timeout(std::time::Duration::from_secs(10), redacting).await;
-        assert_eq!(redacted.expect("it takes too long").unwrap().body, body);
+        assert_eq!(redacted.expect("it takes too long").unwrap().0.body, body);
     }
 
-    /// Mutation: `redact`, do as for small bodies.
-    #[test]
-    fn a_large_answer_is_looked_through_on_a_thread_of_its_own() {
-        let redacting = |length: usize| {
-            let body = [vec![b'x'; length], b"hunter2hunter2".to_vec()].concat();
-            let answer = Answer { status: 200, headers: Vec::new(), body: body.into() };
-            redact(answer, vec![Secret::from_string("hunter2hunter2".into())])
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        runtime.block_on(async {
-            // While the only such thread is busy, large answers wait and small ones do not.
-            let (busy, done) = std::sync::mpsc::channel::<()>();
-            let occupied = tokio::task::spawn_blocking(move || done.recv());
-            let mut large = std::pin::pin!(redacting(1 << 20));
-            assert!(futures::poll!(&mut large).is_pending());
-            assert_eq!(redacting(1).await.unwrap().body, "x[secret]");
-            drop(busy);
-            assert!(occupied.await.unwrap().is_err());
-            assert!(large.await.unwrap().body.ends_with(b"x[secret]"));
-        });
+    /// Mutation: `clean`, without `writings`, or leave the length as it is.
+    #[tokio::test]
+    async fn what_is_captured_is_found_in_the_rest_of_its_answer_too() {
+        let (path, pointer) = ("/".parse().unwrap(), "/secret".parse().unwrap());
+        let captures = vec![Capture { path, pointer, name: "s".into() }];
+        let body = r#"{"secret":"whsec_a/b","note":"whsec_a\/b","id":1}"#;
+        let headers = vec![
+            ("x-secret".to_owned(), "whsec_a/b".to_owned()),
+            ("content-length".to_owned(), body.len().to_string()),
+        ];
+        let answer = Answer { status: 200, headers, body: body.into() };
+        let (left, captured) = clean(answer, captures, Vec::new()).await.unwrap();
+        assert_eq!(left.body, r#"{"secret":"bulkhead:captured:s","note":"[secret]","id":1}"#);
+        assert_eq!(left.headers[0].1, "[secret]");
+        assert_eq!(left.headers[1].1, left.body.len().to_string());
+        assert_eq!((captured[0].name.as_str(), captured[0].value.expose()), ("s", b"whsec_a/b".as_slice()));
     }
 }

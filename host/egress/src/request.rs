@@ -2,10 +2,13 @@
 //!
 //! Invariant: nothing in [`Outgoing`] is trusted, everything in [`Pass`] is.
 
-use bulkhead_manifest::{EgressRule, RateRule};
+use bulkhead_manifest::{Clock, EgressRule, HostPattern, Placement, RateRule};
 use bulkhead_vault::{CredentialFields, Secret};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::ledger::Ledger;
 
 /// A request as a guest wrote it.
 #[derive(Debug, Clone)]
@@ -44,6 +47,8 @@ pub struct Pass<'a> {
     pub pins: &'a AppPins,
     /// The secrets that placements name; `None` while there are none.
     pub credential: Option<&'a CredentialFields>,
+    /// Those of the app that the connection goes by, for placements that name them.
+    pub app_secrets: Option<&'a CredentialFields>,
     /// What `{account.…}` in the rules' headers stands for.
     pub account: &'a Value,
     /// What `{settings.…}` in the rules' headers stands for.
@@ -52,12 +57,23 @@ pub struct Pass<'a> {
     pub owner: &'a str,
     /// Who shares the budgets of an app, where there is one: its id.
     pub app: Option<&'a str>,
-    /// Who shares the budgets of a host: the id of the connector that declares them.
-    pub connector: &'a str,
+    /// Who shares the budgets of a host: whoever published the connector that declares them.
+    pub publisher: &'a str,
     /// The declared budgets, with no placeholder left in their hosts.
     pub budgets: &'a [RateRule],
+    /// Where they, and pauses that providers ask for, are kept for all nodes.
+    pub ledger: &'a dyn Ledger,
     /// What the key of an unsafe request is made from.
     pub effect: EffectPlan<'a>,
+    /// When signatures are made.
+    pub clock: &'a dyn Clock,
+}
+
+impl Pass<'_> {
+    /// A secret that a placement names.
+    pub(crate) fn secret(&self, field: &str) -> Option<&Secret> {
+        [self.credential, self.app_secrets].into_iter().flatten().find_map(|fields| fields.get(field))
+    }
 }
 
 /// Where a credential may be sent, whatever a manifest says.
@@ -65,8 +81,18 @@ pub struct Pass<'a> {
 pub enum AppPins {
     /// The secret is the connection's own, given for this connector: the rule's host is the pin.
     Unpinned,
-    /// The app's audiences: hosts, or `*.example.com` for one label before `example.com`.
-    Audiences(Vec<String>),
+    /// The app's audiences.
+    Audiences(Vec<Audience>),
+}
+
+/// Where a credential may be sent, and in which place of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audience {
+    /// To whom.
+    pub host: HostPattern,
+    /// As what.
+    pub credential: Placement,
 }
 
 /// What makes the key of an unsafe request the same in every attempt.
@@ -83,12 +109,36 @@ pub struct EffectPlan<'a> {
 }
 
 /// A request that was answered.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sent {
     /// What came back.
     pub answer: Answer,
     /// The key of an unsafe request.
     pub effect_key: Option<String>,
+    /// For how long this answer holds the next requests back, milliseconds.
+    pub held_back_ms: Option<u64>,
     /// The provider answered 401 to a request that carried the credential: refresh it and send again.
     pub credential_rejected: bool,
+    /// What the rule has taken out of the answer: to be kept before anybody sees that.
+    pub captured: Vec<Captured>,
+}
+
+/// A clock that stands still.
+#[cfg(test)]
+pub(crate) struct At(pub(crate) u64);
+
+#[cfg(test)]
+impl Clock for At {
+    fn now_ms(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A secret that the provider minted.
+#[derive(Debug)]
+pub struct Captured {
+    /// What the manifest calls it.
+    pub name: String,
+    /// Not empty.
+    pub value: Secret,
 }

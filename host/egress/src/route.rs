@@ -86,6 +86,7 @@ mod tests {
     fn rule(host: &str) -> EgressRule {
         EgressRule {
             host: HostPattern::parse(host).unwrap(),
+            discovered: None,
             methods: ["GET", "POST", "DELETE"].map(str::to_owned).to_vec(),
             paths: vec![PathPattern::parse("/v1/*").unwrap()],
             read_only_posts: vec![PathPattern::parse("/v1/search").unwrap()],

@@ -49,11 +49,7 @@ pub(crate) fn strip(
 /// Whether the rule makes this header the host's.
 fn is_ours(name: &HeaderName, rule: &EgressRule) -> bool {
     let same = |other: &str| name.as_str().eq_ignore_ascii_case(other);
-    let credential = match &rule.credential {
-        Some(Placement::Header { name, .. } | Placement::HmacTemplate { name, .. }) => same(name),
-        Some(Placement::Sigv4 { .. }) => name.as_str().starts_with("x-amz-security-"),
-        Some(Placement::Bearer { .. } | Placement::Basic { .. } | Placement::Query { .. }) | None => false,
-    };
+    let credential = rule.credential.iter().flat_map(Placement::headers).any(same);
     let idempotency = matches!(&rule.idempotency, Idempotency::Header { name, .. } if same(name));
     credential || idempotency || rule.headers.keys().any(|name| same(name))
 }
@@ -87,6 +83,7 @@ mod tests {
             headers: [("Stripe-Account".to_owned(), Template::parse("{account.id}").unwrap())].into(),
             idempotency: Idempotency::Header { name: "Idempotency-Key".into(), max_length: 64, window_minutes: 1 },
             capture: Vec::new(),
+            discovered: None,
         }
     }
 

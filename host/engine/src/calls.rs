@@ -336,12 +336,22 @@ impl Engine {
         let mut read = self.inner.store.tenant_read(tenant).await?;
         let mut view = RunView::of(read.run(run).await?)?;
         let (attempts, requests) = (read.attempts(run).await?, read.requests(run).await?);
+        let events = read.events_of_run(run).await?;
+        drop(read);
+        let mut attempted = Vec::with_capacity(attempts.rows.len());
+        for attempt in attempts.rows {
+            let version = match attempt.version {
+                Some(version) => Some(self.version(version).await?.row.version.clone()),
+                None => None,
+            };
+            attempted.push(AttemptView::of(attempt, version)?);
+        }
         view.detail = Some(RunDetail {
-            attempts: attempts.rows.into_iter().map(AttemptView::of).collect::<Result<_, _>>()?,
+            attempts: attempted,
             more_attempts: attempts.more,
             journal: requests.rows.into_iter().map(JournalView::of).collect::<Result<_, _>>()?,
             more_journal: requests.more,
-            events: read.events_of_run(run).await?,
+            events,
         });
         Ok(view)
     }

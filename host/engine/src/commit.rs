@@ -12,13 +12,14 @@ mod events;
 mod produced;
 mod veto;
 
-use bulkhead_manifest::{Failure, FailureKind, RunId, VersionId, json_limits};
-use bulkhead_runtime::{External, Finished, Produced, PullMode, Pushed};
+use bulkhead_manifest::{Failure, FailureKind, RunId, VersionId, json_limits, mask};
+use bulkhead_runtime::{External, Finished, LogLine, Produced, PullMode, Pushed};
 use bulkhead_store::{Anew, AttemptEnd, EndState, NewRun, Park, Run, RunEnd, Step, StoreError, TenantTx};
 use serde_json::{Value, json};
 
 use self::veto::events_of;
 use crate::Engine;
+use crate::aside::aside;
 use crate::attempt::{End, Finish, Opened, Request, pushes_unlinked};
 use crate::credentials::AUTHORIZATION;
 use crate::fault::{EngineFault, json as text};
@@ -30,6 +31,24 @@ enum Verdict {
     Ended { state: EndState, output: Option<String>, failure: Option<Failure> },
     Again { at_ms: u64, failure: Failure, anew: Anew },
     Parked { at_ms: u64, resume: String },
+}
+
+/// What an attempt said and used, as it is kept: written out before the transaction, in which only statements are run.
+struct Said {
+    log: String,
+    dropped: u64,
+    usage: String,
+}
+
+impl Said {
+    async fn of(finished: Option<&mut Finished>) -> Result<Option<Self>, EngineFault> {
+        let Some(finished) = finished else { return Ok(None) };
+        let (dropped, usage) = (finished.logs_dropped, text(&finished.usage));
+        let logs = std::mem::take(&mut finished.logs);
+        let length = |line: &LogLine| line.message.len() + line.fields.as_ref().map_or(0, String::len);
+        let log = aside(logs.iter().map(length).sum(), move || text(&masked(&logs))).await?;
+        Ok(Some(Self { log, dropped, usage }))
+    }
 }
 
 impl Engine {
@@ -82,8 +101,9 @@ impl Engine {
         Ok(true)
     }
 
-    async fn write_end(&self, opened: &Opened, ports: &RunPorts, finish: Finish) -> Result<bool, EngineFault> {
+    async fn write_end(&self, opened: &Opened, ports: &RunPorts, mut finish: Finish) -> Result<bool, EngineFault> {
         let run = &opened.run;
+        let said = Said::of(finish.finished.as_mut()).await?;
         let (end, refs) = self.referring(opened, finish.end).await?;
         // What is done needs no reads to be done again.
         let unflushed = ports.close(!matches!(&end, End::Produced(produced) if !retried(produced))).await?;
@@ -103,7 +123,7 @@ impl Engine {
             // One record was pushed, so its failure is the run's.
             End::Produced(Produced::Pushed(pushed)) if !matches!(pushed.as_slice(), [Pushed::Stored(_)]) => {
                 let failure = not_stored(&opened.request, pushed)?;
-                self.after(&mut tx, run, &steps, Ended::Failed(failure)).await?
+                self.after(&mut tx, run, &steps, Ended::Failed(ports.slowed(failure))).await?
             }
             End::Produced(produced) => match self.veto(&mut tx, opened, &produced, finish.finished.as_ref()).await? {
                 Some(failure) => self.after(&mut tx, run, &steps, Ended::Broke(failure)).await?,
@@ -112,6 +132,9 @@ impl Engine {
                     self.write_produced(&mut tx, opened, produced, refs).await?
                 }
             },
+            End::Not(Ended::Failed(failure)) => {
+                self.after(&mut tx, run, &steps, Ended::Failed(ports.slowed(failure))).await?
+            }
             End::Not(ended) => self.after(&mut tx, run, &steps, ended).await?,
         };
         if let Verdict::Ended { failure: Some(failure), .. } = &verdict
@@ -121,7 +144,7 @@ impl Engine {
             tx.require_reauthorization(run.connection, AUTHORIZATION, refused, self.now_ms()).await?;
         }
         self.start_over(&mut tx, opened, &mut verdict).await?;
-        self.write_verdict(&mut tx, run, verdict, Some(opened.known.row.id), finish.finished.as_ref()).await?;
+        self.write_verdict(&mut tx, run, verdict, Some(opened.known.row.id), said.as_ref()).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -193,18 +216,20 @@ impl Engine {
         run: &Run,
         verdict: Verdict,
         version: Option<VersionId>,
-        finished: Option<&Finished>,
+        said: Option<&Said>,
     ) -> Result<(), EngineFault> {
         let lease = run.lease();
-        let attempt = |outcome: &str, failure: Option<&Failure>| self.attempt_end(version, outcome, failure, finished);
+        let attempt = |outcome: &str, failure: Option<&Failure>| self.attempt_end(version, outcome, failure, said);
         match verdict {
             Verdict::Ended { state, output, failure } => {
+                let failure = failure.map(Failure::masked);
                 let attempt = attempt(state.as_str(), failure.as_ref());
                 let end = RunEnd { state, output, failure: failure.as_ref().map(text), attempt };
                 tx.finish_run(&lease, &end).await?;
             }
             Verdict::Again { at_ms, failure, anew } => {
                 tx.supersede(&lease, &anew).await?;
+                let failure = failure.masked();
                 tx.reschedule_run(&lease, at_ms, &attempt("retry", Some(&failure))).await?;
             }
             Verdict::Parked { at_ms, resume } => {
@@ -221,18 +246,35 @@ impl Engine {
         version: Option<VersionId>,
         outcome: &str,
         failure: Option<&Failure>,
-        finished: Option<&Finished>,
+        said: Option<&Said>,
     ) -> AttemptEnd {
         AttemptEnd {
             ended_ms: self.now_ms(),
             outcome: outcome.to_owned(),
             failure: failure.map(text),
-            log: finished.map_or_else(|| "[]".to_owned(), |finished| text(&finished.logs)),
-            logs_dropped: finished.map_or(0, |finished| finished.logs_dropped),
+            log: said.map_or_else(|| "[]".to_owned(), |said| said.log.clone()),
+            logs_dropped: said.map_or(0, |said| said.dropped),
             version,
-            usage: finished.map_or_else(|| "null".to_owned(), |finished| text(&finished.usage)),
+            usage: said.map_or_else(|| "null".to_owned(), |said| said.usage.clone()),
         }
     }
+}
+
+/// Lines of a guest's, as people may read them.
+fn masked(lines: &[LogLine]) -> Vec<LogLine> {
+    let fields = |text: &String| match serde_json::from_str(text) {
+        Ok(mut fields) => {
+            mask::json(&mut fields);
+            fields.to_string()
+        }
+        Err(_) => mask::text(text).into_owned(),
+    };
+    let line = |line: &LogLine| LogLine {
+        message: mask::text(&line.message).into_owned(),
+        fields: line.fields.as_ref().map(fields),
+        ..line.clone()
+    };
+    lines.iter().map(line).collect()
 }
 
 /// Whether an answer may stand for a failure that is tried again.

@@ -2,7 +2,7 @@
 
 mod authorization;
 
-use bulkhead_manifest::{AppId, Ask, Auth, ConnectionId, TenantId};
+use bulkhead_manifest::{AppId, Auth, ConnectionId, TenantId};
 use bulkhead_store::{Connection, ConnectionStatus, Credential, Owner, Stopped, StoreError};
 use bulkhead_vault::Secret;
 use serde::Serialize;
@@ -12,11 +12,13 @@ use url::Url;
 
 use crate::Engine;
 use crate::checks::Declared;
-use crate::credentials::{AUTHORIZATION, LOOK_AGAIN, Meta, WEBHOOK_SECRET, single};
+use crate::credentials::{AUTHORIZATION, LOOK_AGAIN, Meta, Shelf, WEBHOOK_SECRET, account};
 use crate::fault::{EngineFault, json, stored};
+use crate::pins::Pins;
 use crate::schema::InvalidField;
 use crate::settle::{cancelled_in_doubt, disconnected};
 use crate::versions::Known;
+use crate::warnings::Warning;
 
 use self::authorization::refuse_empty;
 pub(crate) use self::authorization::{Given, fillable, refuse_ended};
@@ -42,6 +44,8 @@ pub struct ConnectionView {
     pub name: String,
     pub connector: String,
     pub version: String,
+    /// Whether it goes on by newer versions by itself.
+    pub follows: bool,
     pub app: Option<AppId>,
     pub environment: String,
     pub status: ConnectionStatus,
@@ -51,6 +55,12 @@ pub struct ConnectionView {
     pub webhook_url: Url,
     /// How it is authorized: the manifest's `auth.kind`.
     pub auth: &'static str,
+    /// What the provider says it gave; `None` where it does not say, or nobody asked.
+    pub scopes: Option<Vec<String>>,
+    /// What a person has to do, before it stops working or because it did.
+    pub warnings: Vec<Warning>,
+    /// Since when its webhook secret is in use, where it has one of its own.
+    pub webhook_secret_ms: Option<u64>,
     pub created_ms: u64,
 }
 
@@ -83,6 +93,10 @@ pub enum ConnectionError {
         "this connection belongs to account {was}; the one just authorized is {now}: choose the same, or make a new connection"
     )]
     OtherAccount { was: String, now: String },
+    #[error("its app does not allow what version {version} wants: to {}. Whoever registered the app can pin it to that version", .wants.join("; to "))]
+    NotPinned { version: String, wants: Vec<String> },
+    #[error("this connection changed its version at the same moment: look at it again")]
+    Overtaken,
     #[error(transparent)]
     Fault(#[from] EngineFault),
 }
@@ -116,13 +130,13 @@ impl Engine {
         let settings = self.checked(tenant, &known, Declared::Settings, new.settings).await?;
         let settings = settings.map_err(ConnectionError::Invalid)?;
         self.usable_app(tenant, new.app, &known).await?;
-        let imports: Vec<String> = stored("a version's imports", &known.row.imports)?;
-        let approved = Ask::of(manifest, &new.environment, imports).approve();
+        let approved = known.ask(&new.environment)?.approve();
         let id = ConnectionId::new(self.now_ms());
         let row = bulkhead_store::NewConnection {
             id,
             connector: known.row.connector,
             version: known.row.id,
+            follows: new.version.is_none(),
             app: new.app,
             environment: new.environment,
             name: new.name,
@@ -169,36 +183,33 @@ impl Engine {
     async fn usable_app(&self, tenant: TenantId, app: Option<AppId>, known: &Known) -> Result<(), ConnectionError> {
         let Some(app) = app else {
             let kind = known.manifest.auth.kind();
-            return if matches!(known.manifest.auth, Auth::OAuth2(_)) {
-                Err(ConnectionError::NeedsApp { kind })
-            } else {
-                Ok(())
-            };
+            return if known.manifest.auth.needs_app() { Err(ConnectionError::NeedsApp { kind }) } else { Ok(()) };
         };
         let mut read = self.inner.store.tenant_read(tenant).await?;
         let app = read.app(app).await.map_err(|error| match error {
             error if error.is_not_found() => ConnectionError::UnknownApp,
             error => EngineFault::from(error).into(),
         })?;
-        let pins: crate::apps::Pins = stored("an app's pins", &app.pins)?;
+        let pins = Pins::stored(&app)?;
         // A connector of the same name that somebody else uploaded is another lineage.
         if pins.lineages.contains(&known.row.connector.to_string()) { Ok(()) } else { Err(ConnectionError::UnknownApp) }
     }
 
-    /// Sets what verifies this connection's webhooks.
+    /// Sets what verifies this connection's webhooks; what did before works on for `overlap_ms`.
     pub async fn set_webhook_secret(
         &self,
         tenant: TenantId,
         connection: ConnectionId,
         secret: Secret,
+        overlap_ms: u64,
     ) -> Result<(), ConnectionError> {
         refuse_empty(Some(&secret), "/secret")?;
         let mut tx = self.inner.store.tenant(tenant).await?;
         if tx.hold_connection(connection).await.map_err(not_found)?.status == ConnectionStatus::Disconnected {
             return Err(ConnectionError::Disconnected);
         }
-        let (owner, fields) = (Owner::Connection(connection), single(WEBHOOK_SECRET, secret));
-        self.put_latest(&mut tx, owner, WEBHOOK_SECRET, &fields, &Meta::default()).await?;
+        let owner = Owner::Connection(connection);
+        self.roll(&mut Shelf::Tenant(&mut tx), owner, WEBHOOK_SECRET, &secret, overlap_ms).await?;
         let kept = tx.commit().await;
         self.inner.listeners.forget();
         Ok(kept?)
@@ -284,7 +295,7 @@ impl Engine {
         row: &Connection,
         credential: &Credential,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let Some(provider) = self.provider(row.tenant, row).await? else { return Ok(()) };
+        let Some(provider) = self.provider(row, &account(row)?).await? else { return Ok(()) };
         let fields = self.unsealed(Some(row.tenant), credential)?;
         Ok(provider.borrow().revoke(self, &fields).await?)
     }
@@ -300,11 +311,19 @@ impl Engine {
 
     async fn view(&self, row: Connection) -> Result<ConnectionView, EngineFault> {
         let known = self.version(row.version).await?;
+        let mut read = self.inner.store.tenant_read(row.tenant).await?;
+        let credential = read.credential(Owner::Connection(row.id), AUTHORIZATION).await?;
+        let webhook_secret = read.credential(Owner::Connection(row.id), WEBHOOK_SECRET).await?;
+        drop(read);
+        let meta = credential.map(|row| stored::<Meta>("a credential's description", &row.meta)).transpose()?;
+        let mut warnings = warnings(&row, meta.as_ref(), self.now_ms());
+        warnings.extend(webhook_secret.as_ref().and_then(|secret| self.age_warning(secret)));
         Ok(ConnectionView {
             id: row.id,
             name: row.name,
             connector: known.row.connector_name.clone(),
             version: known.row.version.clone(),
+            follows: row.follows,
             app: row.app,
             environment: row.environment,
             status: row.status,
@@ -312,6 +331,9 @@ impl Engine {
             account: row.account.as_deref().map(|account| stored("a connection's account", account)).transpose()?,
             webhook_url: self.webhook_url(&row.endpoint),
             auth: known.manifest.auth.kind(),
+            warnings,
+            scopes: meta.and_then(|meta| meta.scopes),
+            webhook_secret_ms: webhook_secret.map(|secret| secret.updated_ms),
             created_ms: row.created_ms,
         })
     }
@@ -321,6 +343,17 @@ impl Engine {
         let mut url = self.inner.config.public_url.clone();
         url.set_path(&format!("/hooks/{endpoint}"));
         url
+    }
+}
+
+fn warnings(row: &Connection, meta: Option<&Meta>, now_ms: u64) -> Vec<Warning> {
+    match row.status {
+        ConnectionStatus::NeedsReauthorization => {
+            let message = "The provider no longer accepts its authorization, so nothing is done. Authorize it again.";
+            vec![Warning { code: "needs-reauthorization", since_ms: row.updated_ms, message: message.to_owned() }]
+        }
+        ConnectionStatus::Active => meta.and_then(|meta| meta.warning(now_ms)).into_iter().collect(),
+        ConnectionStatus::Pending | ConnectionStatus::Disconnected => Vec::new(),
     }
 }
 

@@ -1,36 +1,38 @@
-//! Credentials of apps and connections: sealed on the way in, opened for one request, renewed once (`renewal`).
+//! Credentials of apps and connections: sealed on the way in, opened for one request, renewed once (`renewal`), looked after
+//! where nobody uses them (`tending`).
 
+mod lifetime;
 mod renewal;
+mod rolling;
+mod tending;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bulkhead_manifest::{AppId, Auth, HostPattern, TenantId};
-use bulkhead_store::{Connection, Credential, NewCredential, Owner, StoreError, SystemTx, TenantTx};
+use bulkhead_egress::Audience;
+use bulkhead_manifest::{AppId, Auth, HostPattern, TenantId, UrlTemplate};
+use bulkhead_store::{App, Connection, Credential, NewCredential, Owner, StoreError, TenantTx};
 use bulkhead_vault::{Context, CredentialFields, Sealed, Secret};
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::Engine;
-use crate::fault::{EngineFault, json, stored};
-use crate::oauth::Provider;
+use crate::fault::{EngineFault, json};
+use crate::oauth::{Minter, OAuthError, Provider, Tokens};
+use crate::pins::Pins;
 
-pub(crate) use self::renewal::{ACCESS_TOKEN, LOOK_AGAIN, REFRESH_TOKEN, tokens_as_fields};
+pub(crate) use self::lifetime::Meta;
+pub(crate) use self::renewal::{ACCESS_TOKEN, LOOK_AGAIN, REFRESH_TOKEN, account, with_tokens};
+pub(crate) use self::rolling::Shelf;
+pub use self::rolling::USUAL_OVERLAP_MS;
 
 /// The one credential of a connection.
 pub(crate) const AUTHORIZATION: &str = "authorization";
+/// What an app, or a tenant's own registration, is called by the provider.
+pub(crate) const CLIENT_ID: &str = "client_id";
 /// What an app proves itself with to the provider.
 pub(crate) const CLIENT_SECRET: &str = "client_secret";
 /// What proves a provider's webhooks to us.
 pub(crate) const WEBHOOK_SECRET: &str = "webhook_secret";
-
-/// What is known of a credential without opening it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Meta {
-    pub expires_ms: Option<u64>,
-    pub refresh_expires_ms: Option<u64>,
-    pub scopes: Option<Vec<String>>,
-}
 
 /// A credential, opened for one request.
 pub(crate) struct Current {
@@ -54,7 +56,9 @@ impl Engine {
         let owner_text = owner.to_string();
         let context = context(tenant, &owner_text, name, expected + 1);
         let sealed = self.inner.vault.seal(&context, &fields.to_json()?)?.0;
-        Ok(NewCredential { owner, name: name.to_owned(), expected, sealed, meta: json(meta), now_ms: self.now_ms() })
+        let now_ms = self.now_ms();
+        let look_at_ms = meta.next_look_ms(now_ms, now_ms, tending::dice());
+        Ok(NewCredential { owner, name: name.to_owned(), expected, sealed, meta: json(meta), look_at_ms, now_ms })
     }
 
     pub(crate) fn unsealed(&self, tenant: Option<TenantId>, row: &Credential) -> Result<CredentialFields, EngineFault> {
@@ -110,65 +114,93 @@ impl Engine {
         }
     }
 
-    /// Puts single secrets of an app's in the place of whatever is there by now.
-    pub(crate) async fn put_app_secrets(
-        &self,
-        tx: &mut SystemTx,
-        tenant: Option<TenantId>,
-        app: AppId,
-        secrets: [(&str, Option<Secret>); 2],
-    ) -> Result<(), EngineFault> {
-        let owner = Owner::App(app);
-        for (name, secret) in secrets {
-            let Some(secret) = secret else { continue };
-            let fields = single(name, secret);
-            loop {
-                let expected = tx.credential(tenant, owner, name).await?.map_or(0, |row| row.generation);
-                let new = self.sealed(tenant, owner, name, expected, &fields, &Meta::default())?;
-                match tx.put_credential(tenant, &new).await {
-                    Err(StoreError::Stale { .. }) => {}
-                    put => break put.map(drop)?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn auth_of(&self, connection: &Connection) -> Result<Auth, EngineFault> {
+    /// How this connection authorizes, which is what was agreed to.
+    pub(crate) async fn auth_of(&self, connection: &Connection) -> Result<Auth, EngineFault> {
         let known = self.version(connection.version).await?;
-        Ok(known.manifest.effective_auth(&connection.environment).unwrap_or_default())
+        let auth = known.manifest.effective_auth(&connection.environment).unwrap_or_default();
+        if known.granted(connection)?.permissions().auth.kind() != auth.kind() {
+            let problem = "this version signs in in another way than was agreed to: agree to it first".to_owned();
+            return Err(EngineFault::AppRefused { problem });
+        }
+        Ok(auth)
     }
 
-    /// The provider as this connection's app and environment have it; `None` where it needs no OAuth.
+    /// The provider as this connection's app and environment have it; `None` where it needs no OAuth. `account` is what is
+    /// known of the connection's: some token URLs begin with what authorization told.
     pub(crate) async fn provider(
         &self,
-        tenant: TenantId,
         connection: &Connection,
+        account: &Map<String, Value>,
     ) -> Result<Option<OwnedProvider>, EngineFault> {
         let Auth::OAuth2(manifest) = self.auth_of(connection).await? else { return Ok(None) };
         let Some(app) = connection.app else { return Ok(None) };
-        let app = self.inner.store.tenant_read(tenant).await?.app(app).await?;
-        let pins: crate::apps::Pins = stored("an app's pins", &app.pins)?;
-        let client_secret = self.secret(app.tenant, Owner::App(app.id), CLIENT_SECRET).await?;
-        let pinned = |url: Option<Url>| url.filter(|url| pins.origins.contains(&url.origin().ascii_serialization()));
-        let missing = |what| EngineFault::AppRefused {
-            problem: format!(
-                "the app {:?} ({}) was registered before this version's {what} was known, and does not go there; register another",
-                app.name, app.id
-            ),
+        let (app, pins) = self.app_of(connection, app).await?;
+        let mut secrets = self.client_secrets(&app).await?.into_iter();
+        let told = |name: &str| {
+            let hosts = manifest.discovered.get(name)?;
+            let url = account.get(name).and_then(Value::as_str)?;
+            base_url(url, hosts).then(|| url.to_owned())
         };
+        let pinned = |url: &UrlTemplate| url.bind(told).ok()?.url().filter(|url| pins.allows_origin(url));
+        let token_url = pinned(&manifest.token_url);
+        if token_url.is_none() && manifest.token_url.url().is_some() {
+            return Err(not_pinned(&app, "token URL"));
+        }
         Ok(Some(OwnedProvider {
-            authorize_url: pinned(manifest.authorize_url.url()).ok_or_else(|| missing("authorize URL"))?,
-            token_url: pinned(manifest.token_url.url()).ok_or_else(|| missing("token URL"))?,
-            revoke_url: pinned(manifest.revoke_url.as_ref().and_then(|url| url.url())),
+            authorize_url: pinned(&manifest.authorize_url).ok_or_else(|| not_pinned(&app, "authorize URL"))?,
+            token_url,
+            revoke_url: manifest.revoke_url.as_ref().and_then(pinned),
             manifest: *manifest,
             client_id: app.client_id.unwrap_or_default(),
-            client_secret,
+            client_secret: secrets.next(),
+            secret_before: secrets.next(),
             redirect_url: self.oauth_callback(app.id),
             app: app.id,
             name: app.name,
             audiences: pins.audiences,
         }))
+    }
+
+    /// A token that the host gets by itself, with `fields` that the tenant filled in or with the app's client.
+    pub(crate) async fn minted(
+        &self,
+        connection: &Connection,
+        fields: &CredentialFields,
+    ) -> Result<Tokens, OAuthError> {
+        let refused = |fault| match fault {
+            EngineFault::AppRefused { problem } => OAuthError::BadApp(problem),
+            fault => OAuthError::Fault(Box::new(fault)),
+        };
+        let auth = self.auth_of(connection).await.map_err(refused)?;
+        let (mut concurrency_key, mut name) = (connection.id.to_string(), None);
+        let (mut of_app, mut secrets) = (CredentialFields::new(), Vec::new().into_iter());
+        if let Some(app) = connection.app {
+            let (app, pins) = self.app_of(connection, app).await.map_err(refused)?;
+            if !auth.token_url().and_then(UrlTemplate::url).is_some_and(|url| pins.allows_origin(&url)) {
+                return Err(refused(not_pinned(&app, "token URL")));
+            }
+            if auth.needs_app() {
+                (concurrency_key, name) = (app.id.to_string(), Some(format!("{:?} ({})", app.name, app.id)));
+                secrets = self.client_secrets(&app).await.map_err(refused)?.into_iter();
+                of_app.insert(CLIENT_ID, Secret::from_string(app.client_id.unwrap_or_default()));
+            }
+        }
+        loop {
+            of_app.insert(CLIENT_SECRET, secrets.next().unwrap_or_else(|| Secret::new(Vec::new())));
+            let fields = if auth.needs_app() { &of_app } else { fields };
+            let (app, concurrency_key) = (name.clone(), concurrency_key.clone());
+            match (Minter { engine: self, auth: &auth, fields, app, concurrency_key }).mint().await {
+                // The provider may not know the new secret yet.
+                Err(OAuthError::BadApp(_)) if secrets.len() > 0 => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn app_of(&self, connection: &Connection, app: AppId) -> Result<(App, Pins), EngineFault> {
+        let app = self.inner.store.tenant_read(connection.tenant).await?.app(app).await?;
+        let pins = Pins::stored(&app)?;
+        Ok((app, pins))
     }
 
     /// Where the provider of this app sends people back to: an address for each, so that what one provider answers is
@@ -184,39 +216,55 @@ impl Engine {
 pub(crate) struct OwnedProvider {
     pub manifest: bulkhead_manifest::OAuth2,
     authorize_url: Url,
-    token_url: Url,
+    token_url: Option<Url>,
     revoke_url: Option<Url>,
     client_id: String,
     client_secret: Option<Secret>,
+    secret_before: Option<Secret>,
     redirect_url: Url,
     app: AppId,
     name: String,
     /// Hosts that its tokens may be sent to.
-    audiences: BTreeSet<String>,
+    audiences: Vec<Audience>,
 }
 
 impl OwnedProvider {
     /// Whether the app lets its tokens go to this address.
     pub(crate) fn may_see_tokens(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default();
-        let pinned =
-            |audience: &String| HostPattern::parse(audience.clone()).is_ok_and(|pattern| pattern.matches(host));
-        url.scheme() == "https" && self.audiences.iter().any(pinned)
+        url.scheme() == "https" && self.audiences.iter().any(|audience| audience.host.matches(host))
     }
 
     pub(crate) fn borrow(&self) -> Provider<'_> {
         Provider {
             manifest: &self.manifest,
             authorize_url: &self.authorize_url,
-            token_url: &self.token_url,
+            token_url: self.token_url.as_ref(),
             revoke_url: self.revoke_url.as_ref(),
             client_id: &self.client_id,
             client_secret: self.client_secret.as_ref(),
+            secret_before: self.secret_before.as_ref(),
             redirect_url: &self.redirect_url,
             app: format!("{:?} ({})", self.name, self.app),
             concurrency_key: self.app.to_string(),
         }
     }
+}
+
+fn not_pinned(app: &App, what: &str) -> EngineFault {
+    EngineFault::AppRefused {
+        problem: format!(
+            "the app {:?} ({}) was registered before this version's {what} was known, and does not go there; pin it to this version, or register another",
+            app.name, app.id
+        ),
+    }
+}
+
+/// Whether this is a base URL of one of these hosts: https, and nothing in it that could change what is put after it.
+pub(crate) fn base_url(text: &str, hosts: &[HostPattern]) -> bool {
+    let Some(url) = UrlTemplate::parse(text).ok().and_then(|url| url.url()) else { return false };
+    let bare = url.port().is_none() && url.query().is_none();
+    bare && hosts.iter().any(|host| host.matches(url.host_str().unwrap_or_default()))
 }
 
 /// A secret that stands alone under its name.

@@ -33,9 +33,20 @@ impl Engine {
         owner: &str,
         request: http::Request<Vec<u8>>,
     ) -> Result<Answer, HostCallError> {
+        self.host_call_within(owner, request, None, LARGEST_ANSWER).await
+    }
+
+    /// The same within a time, milliseconds, and for an answer of so many bytes at most.
+    pub(crate) async fn host_call_within(
+        &self,
+        owner: &str,
+        request: http::Request<Vec<u8>>,
+        timeout_ms: Option<u32>,
+        max_response_bytes: usize,
+    ) -> Result<Answer, HostCallError> {
         let (parts, body) = request.into_parts();
         let url = parts.uri.to_string();
-        let (rule, audience) = own_rule(&url, parts.method.as_str())?;
+        let rule = own_rule(&url, parts.method.as_str())?;
         let mut credential = CredentialFields::new();
         let mut headers = Vec::new();
         for (name, value) in &parts.headers {
@@ -46,37 +57,40 @@ impl Engine {
                 headers.push((name.as_str().to_owned(), text));
             }
         }
-        let rule = if credential.is_empty() { EgressRule { credential: None, ..rule } } else { rule };
-        let (rules, pins) = ([rule], AppPins::Audiences(vec![audience]));
+        let rules = [if credential.is_empty() { EgressRule { credential: None, ..rule } } else { rule }];
         let effect = EffectPlan { key: &self.inner.effect_key, root: "host-call", name: None, ordinal: 0 };
         let pass = Pass {
             rules: &rules,
-            pins: &pins,
+            // The rule names this one host.
+            pins: &AppPins::Unpinned,
             credential: Some(&credential),
+            app_secrets: None,
             account: &Value::Null,
             settings: &Value::Null,
             owner,
             app: None,
-            connector: "",
+            publisher: "",
             budgets: &[],
+            ledger: self,
             effect,
+            clock: &*self.inner.clock,
         };
         let method = parts.method.as_str().to_owned();
         let body = Bytes::from(body);
-        let outgoing = Outgoing { method, url, headers, body, timeout_ms: None, max_response_bytes: LARGEST_ANSWER };
+        let outgoing = Outgoing { method, url, headers, body, timeout_ms, max_response_bytes };
         Ok(self.inner.door.send(&pass, outgoing, &NoIntents).await?.answer)
     }
 }
 
 /// A rule for this one place. Its POSTs are the host's own business: nothing about them is journaled.
-fn own_rule(url: &str, method: &str) -> Result<(EgressRule, String), HostCallError> {
+fn own_rule(url: &str, method: &str) -> Result<EgressRule, HostCallError> {
     let bad = || HostCallError::BadAddress { url: url.to_owned() };
     let parsed = Url::parse(url).map_err(|_| bad())?;
     let host = parsed.host_str().ok_or_else(bad)?.to_owned();
     let path = PathPattern::parse(parsed.path()).map_err(|_| bad())?;
     let template = Template::parse(format!("{{{AUTHORIZATION}}}")).map_err(|_| bad())?;
-    let rule = EgressRule {
-        host: HostPattern::parse(host.clone()).map_err(|_| bad())?,
+    Ok(EgressRule {
+        host: HostPattern::parse(host).map_err(|_| bad())?,
         methods: vec![method.to_owned()],
         paths: vec![path.clone()],
         read_only_posts: vec![path],
@@ -84,6 +98,6 @@ fn own_rule(url: &str, method: &str) -> Result<(EgressRule, String), HostCallErr
         headers: Default::default(),
         idempotency: Idempotency::None,
         capture: Vec::new(),
-    };
-    Ok((rule, host))
+        discovered: None,
+    })
 }

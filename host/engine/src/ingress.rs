@@ -13,19 +13,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bulkhead_manifest::{
-    AppId, ConnectionId, DeliveryId, Handshake, Reply as Replies, Scheme, TenantId, TokenValue, Webhook,
+    AppId, ConnectionId, DeliveryId, Handshake, Reply as Replies, RunId, Scheme, TenantId, TokenPlace, Webhook,
 };
-use bulkhead_store::{Accepted, Came, DeliveryStatus, NewDelivery, NewRun, Priority, Scope};
-use bulkhead_vault::{Secret, webhook};
+use bulkhead_store::{Accepted, Came, DeliveryStatus, NewDelivery, NewRun, Priority, RunState, Scope};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
+use url::form_urlencoded;
 
-use crate::Engine;
 use crate::aside::aside;
 use crate::attempt::Request;
 use crate::fault::EngineFault;
 use crate::listeners::Listener;
+pub use crate::reply::Reply;
 use crate::split::{Item, split, whole};
+use crate::waiting::Waiter;
+use crate::{Engine, reply};
 
 /// Deliveries of one request, and bytes of them all. An item that is too much for all its connections is one delivery, and
 /// belongs to nobody; so is a request whose items are too much without any.
@@ -52,27 +54,7 @@ pub struct Inbound {
     pub body: Bytes,
 }
 
-/// What the provider is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-impl Reply {
-    fn ok() -> Self {
-        Self { status: 200, headers: Vec::new(), body: String::new() }
-    }
-
-    fn text(body: String) -> Self {
-        let plain = ("content-type".to_owned(), "text/plain; charset=utf-8".to_owned());
-        let nosniff = ("x-content-type-options".to_owned(), "nosniff".to_owned());
-        Self { status: 200, headers: vec![plain, nosniff], body }
-    }
-}
-
-/// A request that is on disk.
+/// A request that is on disk, or need not be.
 #[derive(Debug, Clone)]
 pub struct Delivered {
     pub reply: Reply,
@@ -86,7 +68,11 @@ pub enum Refused {
     #[error("nothing listens at this address")]
     Unknown,
     #[error("{reason}")]
-    Unverified { status: u16, reason: String },
+    Unverified { status: u16, bare: bool, reason: String },
+    #[error("nothing is done by this method here")]
+    Method { allowed: &'static str },
+    #[error("what would prove it cannot be fetched now")]
+    Later { retry_after_s: u64 },
     #[error("the body is not UTF-8")]
     NotText { status: u16 },
     #[error(transparent)]
@@ -104,52 +90,62 @@ impl Engine {
     pub async fn deliver(&self, to: Target, inbound: Inbound) -> Result<Delivered, Refused> {
         let listener = self.listener(&to).await?;
         let Some(declared) = &listener.webhook else { return Err(Refused::Unknown) };
-        if let Some(reply) = echoed_query(&declared.handshake, &inbound) {
-            return Ok(Delivered { reply, new: Vec::new(), duplicates: 0 });
+        reply::check_method(declared, &inbound.method)?;
+        if let Some(reply) = reply::echoed_query(&declared.handshake, &inbound) {
+            return Ok(Delivered::nothing(reply));
         }
-        let secret = self.secret_of(&listener)?;
-        if let Err(refusal) = self.verified(declared, &listener, secret.as_ref(), &inbound) {
-            self.refused(&refusal.to_string()).await?;
-            return Err(Refused::Unverified { status: declared.refusal_status, reason: refusal.to_string() });
+        if inbound.method != "POST" && !matches!(declared.handshake, Handshake::EchoHeader { .. }) {
+            return Err(reply::no_method(declared));
         }
+        self.proven(&to, &listener, &inbound).await?;
         let body =
             std::str::from_utf8(&inbound.body).map_err(|_| Refused::NotText { status: declared.refusal_status })?;
-        if let Some(reply) = echoed_body(&declared.handshake, body) {
-            return Ok(Delivered { reply, new: Vec::new(), duplicates: 0 });
+        if let Some(reply) = reply::echoed(&declared.handshake, &inbound, body) {
+            return Ok(Delivered::nothing(reply));
         }
+        if reply::is_ignored(declared, &inbound) {
+            return Ok(Delivered::nothing(reply::taken(&declared.handshake, &inbound)));
+        }
+        let shown = without_tokens(&listener, &inbound).await?;
+        let inbound = shown.map_or_else(|| inbound.clone(), |body| Inbound { body: body.into(), ..inbound.clone() });
+        let body = std::str::from_utf8(&inbound.body).unwrap_or_default();
         let items = taken_apart(&listener, &inbound).await?;
-        let new = self.parts(&listener, &inbound, body, &items).await?;
+        let mut new = self.parts(&listener, &inbound, body, &items).await?;
+        let asker = self.asker(declared, &mut new);
         let accepted = self.inner.store.accept_deliveries(new).await?;
         self.inner.wake.notify_one();
-        let mut delivered = Delivered { reply: reply(declared, &inbound), new: Vec::new(), duplicates: 0 };
+        let mut delivered = Delivered::nothing(reply::taken(&declared.handshake, &inbound));
         for part in accepted {
             match part {
                 Accepted::New { delivery, .. } => delivered.new.push(delivery),
                 Accepted::Duplicate { .. } => delivered.duplicates += 1,
             }
         }
+        if let Replies::Run { fallback, .. } = &declared.reply {
+            let said = match asker {
+                Some(asker) if !delivered.new.is_empty() => self.said(asker).await,
+                _ => None,
+            };
+            delivered.reply = said.unwrap_or_else(|| Reply::text(fallback.clone()));
+        }
         Ok(delivered)
     }
 
-    fn verified(
-        &self,
-        declared: &Webhook,
-        listener: &Listener,
-        secret: Option<&Secret>,
-        inbound: &Inbound,
-    ) -> Result<(), webhook::Refusal> {
-        let expected = match &declared.scheme {
-            Scheme::Token { expects: TokenValue::ClientId, .. } => listener.client_id.as_ref(),
-            _ => secret,
-        };
-        let keys: Vec<&Secret> = expected.into_iter().collect();
-        let request = webhook::Inbound {
-            headers: &inbound.headers,
-            url: &listener.url,
-            query: &inbound.query,
-            body: &inbound.body,
-        };
-        webhook::verify(&declared.scheme, &keys, &request, self.now_ms()).map(|_| ())
+    /// A place for a provider that waits for what its run answers, as long as there is one run and a place.
+    fn asker(&self, declared: &Webhook, new: &mut [NewDelivery]) -> Option<Asker> {
+        let Replies::Run { deadline_ms, .. } = &declared.reply else { return None };
+        let [NewDelivery { to: Some((tenant, _)), runs, .. }] = new else { return None };
+        let [run] = runs.as_mut_slice() else { return None };
+        let waiter = self.waiter(*tenant, Some(u64::from(*deadline_ms)))?;
+        run.priority = Priority::Person;
+        Some(Asker { tenant: *tenant, run: run.id, waiter })
+    }
+
+    /// What the run answered, if it did in time. Whatever goes wrong, the request is on disk.
+    async fn said(&self, asker: Asker) -> Option<Reply> {
+        let run = self.await_end(asker.tenant, asker.run, Some(asker.waiter)).await.ok()?;
+        let output = run.content?.output.filter(|_| run.state == RunState::Succeeded)?;
+        Some(Reply::of_guest(output.get("reply")?).unwrap_or_else(Reply::ok))
     }
 
     /// One delivery for each connection that an item belongs to; one that belongs to nobody where there is none.
@@ -160,7 +156,7 @@ impl Engine {
         body: &str,
         items: &[Item],
     ) -> Result<Vec<NewDelivery>, Refused> {
-        let came = Arc::new(came(inbound));
+        let came = Arc::new(came(listener, inbound));
         let delivery = |item: &Item, to| self.delivery(listener, &came, item, to);
         let accounts = self.connections_of(listener, items).await?;
         let addressed = items.iter().map(|item| {
@@ -236,6 +232,37 @@ impl Engine {
     }
 }
 
+impl Delivered {
+    fn nothing(reply: Reply) -> Self {
+        Self { reply, new: Vec::new(), duplicates: 0 }
+    }
+}
+
+/// A provider that waits for its run.
+struct Asker {
+    tenant: TenantId,
+    run: RunId,
+    waiter: Waiter,
+}
+
+/// The body without what proves something to us, where it repeats that.
+async fn without_tokens(listener: &Arc<Listener>, inbound: &Inbound) -> Result<Option<String>, EngineFault> {
+    let repeats = |scheme: &Scheme| matches!(scheme, Scheme::Token { at: TokenPlace::Json { .. }, .. });
+    let listener = Arc::clone(listener);
+    let Some(declared) = listener.webhook.as_ref().filter(|declared| declared.schemes().any(repeats)) else {
+        return Ok(None);
+    };
+    let (schemes, body) = (declared.schemes().cloned().collect::<Vec<_>>(), inbound.body.clone());
+    aside(body.len(), move || {
+        let body = std::str::from_utf8(&body).ok()?;
+        schemes.iter().fold(None, |shown, scheme| {
+            let taken_out = bulkhead_vault::webhook::without_tokens(scheme, shown.as_deref().unwrap_or(body));
+            taken_out.or(shown)
+        })
+    })
+    .await
+}
+
 /// The items of a body, each read as often as its listener declares places in it.
 async fn taken_apart(listener: &Arc<Listener>, inbound: &Inbound) -> Result<Vec<Item>, EngineFault> {
     let (listener, headers, body) = (Arc::clone(listener), inbound.headers.clone(), inbound.body.clone());
@@ -284,53 +311,39 @@ fn keep_within_bounds(addressed: &mut [Addressed<'_>], came_bytes: usize) -> boo
     true
 }
 
-fn came(inbound: &Inbound) -> Came {
+fn came(listener: &Listener, inbound: &Inbound) -> Came {
+    let mut hidden = vec!["authorization", "cookie", "proxy-authorization"];
+    let mut query = inbound.query.clone();
+    for scheme in listener.webhook.iter().flat_map(Webhook::schemes) {
+        match scheme {
+            Scheme::Token { at: TokenPlace::Header { name }, .. } => hidden.push(name.as_str()),
+            Scheme::Token { at: TokenPlace::Query { name }, .. } => {
+                let others =
+                    form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found.as_ref() != name.as_str());
+                let others = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+                query = others;
+            }
+            Scheme::Jwt(jwt) => hidden.push(jwt.header.as_str()),
+            _ => {}
+        }
+    }
     Came {
         method: inbound.method.clone(),
         path: inbound.path.clone(),
-        query: inbound.query.clone(),
-        headers: headers_for_a_guest(&inbound.headers),
+        query,
+        headers: headers_for_a_guest(&inbound.headers, &hidden),
     }
 }
 
-fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// What a guest may see of the request's headers, as JSON: nothing that proves something to us.
-fn headers_for_a_guest(headers: &[(String, String)]) -> String {
-    let hidden = ["authorization", "cookie", "proxy-authorization"];
+fn headers_for_a_guest(headers: &[(String, String)], hidden: &[&str]) -> String {
     let is_shown = |name: &str| !hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
     let shown: Vec<_> = headers.iter().filter(|(name, _)| is_shown(name)).collect();
     crate::fault::json(&shown)
-}
-
-fn echoed_query(handshake: &Handshake, inbound: &Inbound) -> Option<Reply> {
-    let Handshake::EchoQuery { param } = handshake else { return None };
-    let found = url::form_urlencoded::parse(inbound.query.as_bytes()).find(|(name, _)| name == param);
-    found.map(|(_, value)| Reply::text(value.into_owned()))
-}
-
-fn echoed_body(handshake: &Handshake, body: &str) -> Option<Reply> {
-    let Handshake::EchoJson { pointer, when } = handshake else { return None };
-    let document: Value = serde_json::from_str(body).ok()?;
-    if !when.as_ref().is_none_or(|when| when.holds(&document)) {
-        return None;
-    }
-    pointer.lookup(&document)?.as_str().map(|text| Reply::text(text.to_owned()))
-}
-
-fn reply(declared: &Webhook, inbound: &Inbound) -> Reply {
-    let mut reply = Reply::ok();
-    if let Replies::Run { fallback, .. } = &declared.reply {
-        reply.body.clone_from(fallback);
-    }
-    if let Handshake::EchoHeader { name } = &declared.handshake
-        && let Some(value) = header(&inbound.headers, name)
-    {
-        reply.headers.push((name.clone(), value.to_owned()));
-    }
-    reply
 }
 
 #[cfg(test)]
@@ -378,6 +391,9 @@ mod tests {
     fn what_proves_something_to_us_is_not_for_a_guest() {
         let given = ["Authorization", "COOKIE", "proxy-authorization", "x-request"];
         let headers: Vec<_> = given.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect();
-        assert_eq!(headers_for_a_guest(&headers), r#"[["x-request","v"]]"#);
+        assert_eq!(
+            headers_for_a_guest(&headers, &["authorization", "cookie", "proxy-authorization"]),
+            r#"[["x-request","v"]]"#
+        );
     }
 }

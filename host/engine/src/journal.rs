@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use bulkhead_manifest::mask;
 use bulkhead_runtime::{HttpError, HttpResponse};
 use serde::{Deserialize, Serialize};
 
@@ -23,14 +24,6 @@ pub(crate) struct Entry {
     pub unsafe_request: bool,
     pub keyed: bool,
     pub answer: Option<Answered>,
-}
-
-impl Entry {
-    /// Whether it changed something at the provider, for all that is known: of what was carried out, too, the answer may
-    /// have been one that its guest cannot be given.
-    pub(crate) fn is_done(&self) -> bool {
-        self.unsafe_request && !self.answer.as_ref().is_some_and(Answered::refused)
-    }
 }
 
 /// An answer as the guest got it, and when.
@@ -50,7 +43,7 @@ impl Answered {
     pub(crate) fn shown(&self) -> String {
         match &self.result {
             Ok(response) => response.status.to_string(),
-            Err(error) => json(&cut(&error.message)),
+            Err(error) => json(&mask::text(cut(&error.message))),
         }
     }
 
@@ -95,19 +88,21 @@ pub(crate) fn leaves_open(status: u16, sent_before: bool) -> bool {
 }
 
 /// Statuses that say nothing of an earlier send of the same request: who asks may not, asks too often, or asks while
-/// the first is still being carried out.
+/// the first is still being carried out, or after it changed what it was to change.
 fn leaves_earlier_open(status: u16) -> bool {
-    matches!(status, 401 | 403 | CONFLICT | 425 | 429)
+    matches!(status, 401 | 403 | CONFLICT | CHANGED | 425 | 429)
 }
 
 const CONFLICT: u16 = 409;
+/// Of `If-Match`: where the provider knows no key, the first send may be what changed it.
+const CHANGED: u16 = 412;
 /// No provider works on one request for longer.
 const LONGEST_WORK_MS: u64 = 2 * 60_000;
 
 /// Whether an answer to a request that was first sent so long ago stays as it is, however often it is sent. "Conflict" may
 /// mean that the first is still being carried out; later it means that it was, or that something is in its way.
 pub(crate) fn stays_open(status: u16, age_ms: u64) -> bool {
-    status == CONFLICT && age_ms > LONGEST_WORK_MS
+    matches!(status, CONFLICT | CHANGED) && age_ms > LONGEST_WORK_MS
 }
 
 /// The journal of one leg in memory, in its order.
@@ -122,13 +117,30 @@ pub(crate) struct Journal {
 
 #[cfg(test)]
 mod tests {
+    use bulkhead_runtime::HttpErrorKind;
+
     use super::*;
+
+    /// Mutations: `refused`, take what was not sent for carried out, or what was too large to be read for refused.
+    #[test]
+    fn an_error_says_that_nothing_was_carried_out_where_nothing_was_sent() {
+        let answered = |result| Answered { result, at_ms: 0 };
+        let response = |status| HttpResponse { status, headers: Vec::new(), body: Default::default() };
+        let error = |request_sent| {
+            let kind = HttpErrorKind::TooLarge;
+            HttpError { kind, message: String::new(), request_sent, retryable: false }
+        };
+        assert!(answered(Ok(response(422))).refused() && answered(Err(error(false))).refused());
+        assert!(!answered(Ok(response(201))).refused() && !answered(Err(error(true))).refused());
+    }
 
     /// Mutation: let a conflict count as "still running" for ever.
     #[test]
     fn a_conflict_at_a_second_send_is_waited_for_as_long_as_the_first_may_still_run() {
-        assert!(leaves_earlier_open(409) && !stays_open(409, LONGEST_WORK_MS));
-        assert!(stays_open(409, LONGEST_WORK_MS + 1));
+        for status in [409, 412] {
+            assert!(leaves_earlier_open(status) && !stays_open(status, LONGEST_WORK_MS));
+            assert!(stays_open(status, LONGEST_WORK_MS + 1));
+        }
         assert!(!stays_open(429, u64::MAX), "who is too fast may be slower");
     }
 }

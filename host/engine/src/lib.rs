@@ -15,6 +15,7 @@ mod apps;
 mod aside;
 mod attempt;
 mod backoff;
+mod budgets;
 mod calls;
 mod checks;
 mod clock;
@@ -26,13 +27,17 @@ mod fault;
 mod host_call;
 mod ingress;
 mod journal;
+mod key_service;
 mod listeners;
 mod mapping;
 mod oauth;
+mod pins;
 mod ports;
+mod proof;
 mod publish;
 mod references;
 mod refusals;
+mod reply;
 mod rerun;
 mod resolve;
 mod routes;
@@ -41,10 +46,13 @@ mod schema_cost;
 mod settle;
 mod split;
 mod turns;
+mod upgrades;
 mod versions;
 mod views;
 mod waiting;
+mod warnings;
 mod worker;
+mod wrapping_keys;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,7 +65,7 @@ use tokio::sync::{Mutex, Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub use apps::{AppError, NewApp};
+pub use apps::{AppAges, AppError, NewApp};
 // What a host is put together from, for whoever boots one.
 pub use backoff::Backoff;
 pub use bulkhead_egress::{DevUpstream, Door, DoorConfig, DoorSetupError};
@@ -66,14 +74,20 @@ pub use calls::{ActionCall, CallError, LinkError, PullCall, RunFilter};
 pub use clock::SystemClock;
 pub use connect::{Access, ConnectError, Connected, NotConnected, OpenSession, Reach, SessionKind, SessionView};
 pub use connections::{ConnectionError, ConnectionView, NewConnection};
+pub use credentials::USUAL_OVERLAP_MS;
 pub use fault::EngineFault;
 pub use ingress::{Delivered, Inbound, Refused, Reply, Target};
+pub use key_service::{TransitSettings, transit};
+pub use pins::Pinning;
 pub use publish::{Examined, PublishError, Published, examine};
 pub use resolve::Verdict;
 pub use routes::{NewRoute, NewStep, RouteError, RouteView};
 pub use schema::{InvalidField, SchemaError};
+pub use upgrades::Upgrade;
 pub use views::{AttemptView, JournalView, LineView, RunView};
+pub use warnings::Warning;
 pub use worker::Workers;
+pub use wrapping_keys::{WrappingKeyError, WrappingKeyState, WrappingKeyView, guarded_vault, take_up_keys};
 
 /// What the operator decides.
 #[derive(Debug, Clone)]
@@ -91,6 +105,8 @@ pub struct EngineConfig {
     pub lease_ms: u64,
     /// Callers that may wait for runs at once: a part of the connections that the server takes.
     pub waiters: usize,
+    /// From which age on a secret is warned of, milliseconds.
+    pub secret_age_warning_ms: u64,
 }
 
 impl EngineConfig {
@@ -104,6 +120,7 @@ impl EngineConfig {
             background_deadline_ms: 86_400_000,
             lease_ms: 30_000,
             waiters: 256,
+            secret_age_warning_ms: 60 * warnings::DAY_MS,
         }
     }
 }
@@ -143,6 +160,8 @@ pub(crate) struct Inner {
     pub mappings: turns::Turns,
     /// Rung when something may have become due.
     pub wake: Notify,
+    /// Rung when another key takes over.
+    pub keys_changed: Notify,
     /// How many running runs were cancelled here, for those who hold one: perhaps it is theirs. Other nodes hear of it at
     /// the next heartbeat.
     pub cancels: watch::Sender<u64>,
@@ -154,7 +173,9 @@ pub(crate) struct Inner {
     pub holder: String,
     pub jq: OnceCell<bulkhead_runtime::Loaded>,
     pub refusals: refusals::Refusals,
+    pub proofs: proof::Proofs,
     pub listeners: listeners::Listeners,
+    pub held_back: upgrades::HeldBack,
     /// When the store was last seen to take something.
     pub writable_ms: Mutex<u64>,
     /// Nothing new is begun any more.
@@ -198,13 +219,16 @@ impl Engine {
             asides,
             mappings: turns::Turns::new(MAPPINGS_AT_ONCE, 1, MAPPING_WAIT),
             wake: Notify::new(),
+            keys_changed: Notify::new(),
             cancels: watch::Sender::new(0),
             ended: broadcast::channel(ENDED_BACKLOG).0,
             waiters: Arc::new(waiters),
             holder: bulkhead_vault::random_token("node"),
             jq: OnceCell::new(),
             refusals: refusals::Refusals::default(),
+            proofs: proof::Proofs::default(),
             listeners: listeners::Listeners::default(),
+            held_back: upgrades::held_back(),
             writable_ms: Mutex::default(),
             stopping: CancellationToken::new(),
         };
@@ -229,6 +253,13 @@ impl Engine {
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.inner.clock.now_ms()
+    }
+
+    /// What is to be said about the age of something that proves who somebody is to us.
+    pub fn api_key_warning(&self, created_ms: u64) -> Option<Warning> {
+        let (now_ms, after_ms) = (self.now_ms(), self.inner.config.secret_age_warning_ms);
+        let remedy = "Roll it: a new one with the same scopes is made, and this one works on meanwhile.";
+        warnings::old_secret("api-key-old", "This API key", created_ms, now_ms, after_ms, remedy)
     }
 
     /// Begins nothing more on this node: workers claim nothing, and nobody is kept waiting for what is in line.

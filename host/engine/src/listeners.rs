@@ -22,6 +22,8 @@ use crate::Engine;
 use crate::credentials::WEBHOOK_SECRET;
 use crate::fault::EngineFault;
 use crate::ingress::{Refused, Target};
+use crate::pins::Pins;
+use crate::reply::check_method;
 
 /// How long an answer is good for.
 const KEPT_MS: u64 = 1_000;
@@ -35,7 +37,8 @@ pub(crate) struct Listener {
     pub scope: Scope,
     /// Of a connection's own address.
     pub connection: Option<(TenantId, ConnectionId)>,
-    pub secret: Option<Credential>,
+    /// All that may be in use.
+    pub secrets: Vec<Credential>,
     pub client_id: Option<Secret>,
     /// The address as the provider knows it.
     pub url: String,
@@ -92,10 +95,10 @@ fn is_fresh(read_ms: u64, now_ms: u64) -> bool {
 }
 
 impl Engine {
-    /// Whether anybody listens there, before anything is taken in.
-    pub async fn listens(&self, to: &Target) -> Result<(), Refused> {
+    /// Whether anybody listens there, and to this method, before anything is taken in.
+    pub async fn listens(&self, to: &Target, method: &str) -> Result<(), Refused> {
         let listener = self.listener(to).await?;
-        listener.webhook.as_ref().map(drop).ok_or(Refused::Unknown)
+        check_method(listener.webhook.as_ref().ok_or(Refused::Unknown)?, method)
     }
 
     pub(crate) async fn listener(&self, to: &Target) -> Result<Arc<Listener>, Refused> {
@@ -126,7 +129,7 @@ impl Engine {
         Ok(Listener {
             webhook: version.manifest.webhook.clone(),
             scope: Scope::Endpoint(connection.id),
-            secret: self.sealed_secret(tenant, owner, WEBHOOK_SECRET).await?,
+            secrets: self.sealed_secrets(tenant, owner, WEBHOOK_SECRET).await?,
             connection: Some((connection.tenant, connection.id)),
             client_id: None,
             url: self.webhook_url(endpoint).to_string(),
@@ -137,7 +140,7 @@ impl Engine {
         let mut read = self.inner.store.system_read().await?;
         let app =
             read.app(id).await.map_err(|error| if error.is_not_found() { Refused::Unknown } else { error.into() })?;
-        let pins: crate::apps::Pins = crate::fault::stored("an app's pins", &app.pins)?;
+        let pins = Pins::stored(&app)?;
         drop(read);
         // Where each connection has a secret of its own, nothing that comes to the app can be verified.
         let webhook = pins.webhook.filter(|declared| declared.secret == SecretOwner::App).ok_or(Refused::Unknown)?;
@@ -147,17 +150,14 @@ impl Engine {
             webhook: Some(webhook),
             scope: Scope::App(id),
             connection: None,
-            secret: self.sealed_secret(app.tenant, Owner::App(id), WEBHOOK_SECRET).await?,
+            secrets: self.sealed_secrets(app.tenant, Owner::App(id), WEBHOOK_SECRET).await?,
             client_id: app.client_id.map(Secret::from_string),
             url: url.to_string(),
         })
     }
 
     /// What the listener's provider signs with.
-    pub(crate) fn secret_of(&self, listener: &Listener) -> Result<Option<Secret>, EngineFault> {
-        match &listener.secret {
-            Some(sealed) => self.open_secret(sealed),
-            None => Ok(None),
-        }
+    pub(crate) fn secrets_of(&self, listener: &Listener) -> Result<Vec<Secret>, EngineFault> {
+        self.open_secrets(&listener.secrets, WEBHOOK_SECRET)
     }
 }

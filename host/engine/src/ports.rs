@@ -6,6 +6,7 @@
 //!   run stops for a person.
 //! - Once an unsafe request is on its way it is carried through and its answer kept, even if the guest is gone.
 
+mod captures;
 mod effects;
 mod halts;
 mod reads;
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bulkhead_egress::{AppPins, DoorError, EffectPlan, Outgoing, Pass, Sent as Passed};
 use bulkhead_manifest::egress_match::find;
-use bulkhead_manifest::{AppId, ConnectionId, ConnectorId, EgressRule, RateRule, TenantId};
+use bulkhead_manifest::{AppId, ConnectionId, EgressRule, Failure, FailureKind, RateRule, TenantId, VersionId};
 use bulkhead_runtime::{Call, Decision, External, Halt, HaltReason, HttpRequest, Ports, Sent};
 use bulkhead_store::{Lease, NewEntry, READS};
 use bulkhead_vault::CredentialFields;
@@ -45,12 +46,15 @@ pub(crate) struct Binding {
     pub ordering_key: String,
     /// The effects' root: the original event or API call.
     pub root: String,
+    pub version: VersionId,
     /// Granted rules, variables filled in.
     pub rules: Vec<EgressRule>,
-    /// Declared budgets, and the app and the connector that some are shared by.
+    /// Declared budgets, and the app and the publisher (none: the operator) that some are shared by.
     pub budgets: Vec<RateRule>,
     pub app: Option<AppId>,
-    pub connector: ConnectorId,
+    /// Where a rule places one of them.
+    pub app_secrets: Option<CredentialFields>,
+    pub publisher: Option<TenantId>,
     pub pins: AppPins,
     pub account: Value,
     pub settings: Value,
@@ -84,6 +88,8 @@ struct Progress {
     names: BTreeMap<Option<String>, u32>,
     /// The newest generation of the connection's credential that a request went out with; 0 for none.
     authorized_by: Option<u64>,
+    /// Until when the door holds back what this run sends, for all it has heard.
+    held_until_ms: u64,
 }
 
 impl RunPorts {
@@ -114,11 +120,25 @@ impl RunPorts {
     pub(crate) fn authorized_by(&self) -> Option<u64> {
         self.0.progress(|progress| progress.authorized_by)
     }
+
+    /// The failure, with the wait that the door or the provider asked for: asking again before would be in vain.
+    pub(crate) fn slowed(&self, mut failure: Failure) -> Failure {
+        if matches!(failure.kind, FailureKind::RateLimited | FailureKind::Unavailable) {
+            failure.retry_after_ms = failure.retry_after_ms.max(self.0.held_back_ms());
+        }
+        failure
+    }
 }
 
 impl Bound {
     fn progress<T>(&self, with: impl FnOnce(&mut Progress) -> T) -> T {
         with(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How long the door holds back what this run sends, for all it has heard.
+    fn held_back_ms(&self) -> Option<u64> {
+        let until_ms = self.progress(|progress| progress.held_until_ms);
+        until_ms.checked_sub(self.engine.now_ms()).filter(|wait_ms| *wait_ms > 0)
     }
 
     async fn decide(&self, call: &Call) -> Decision {
@@ -159,6 +179,7 @@ impl Bound {
         };
         let at_ms = self.engine.now_ms();
         let is_effect = self.progress(|p| p.journal.entries.get(&place).is_some_and(|entry| entry.unsafe_request));
+        let mut captured = Vec::new();
         let result = match outcome {
             Ok(passed) if sent_before && stays_open(passed.answer.status, self.age_ms(passed.effect_key.as_ref())) => {
                 return Sent::Stop(in_the_way(&call.request, passed.answer.status));
@@ -167,14 +188,17 @@ impl Bound {
                 let said = format!("the provider answered {}", passed.answer.status);
                 return Sent::Stop(self.ambiguous(place, &call.request, said));
             }
-            Ok(passed) => Ok(response(passed)),
+            Ok(passed) => {
+                captured = passed.captured;
+                Ok(response(passed.answer))
+            }
             Err(DoorError::Refused(refused)) => return Sent::Stop(refusal(refused)),
             Err(error) if is_effect && !settles(&error, sent_before) => {
                 return Sent::Stop(self.ambiguous(place, &call.request, error.to_string()));
             }
             Err(error) => Err(http_error(&error)),
         };
-        match self.keep(call, Answered { result, at_ms }, is_effect).await {
+        match self.keep(call, Answered { result, at_ms }, captured, is_effect).await {
             Ok(Some(kept)) => Sent::Answer { result: kept.result, at_ms: kept.at_ms },
             Ok(None) => Sent::Stop(HaltReason::LeaseLost.into()),
             Err(fault) => Sent::Stop(host(&fault)),
@@ -211,14 +235,16 @@ impl Bound {
 
     /// What the next request is authorized with; renewed, where the provider just `rejected` that generation.
     async fn credential(&self, rejected: Option<u64>) -> Result<Option<Current>, Halt> {
-        if let Some(fields) = &self.to.candidate {
-            return Ok(Some(Current { fields: Arc::clone(fields), generation: 0, renewable: false }));
-        }
-        let current = self.engine.credential(self.to.tenant, self.to.connection, rejected).await;
-        let current = current.map_err(|fault| host(&fault))?;
-        let generation = current.as_ref().map_or(0, |current| current.generation);
-        self.progress(|progress| progress.authorized_by = progress.authorized_by.max(Some(generation)));
-        Ok(current)
+        let current = if let Some(fields) = &self.to.candidate {
+            Some(Current { fields: Arc::clone(fields), generation: 0, renewable: false })
+        } else {
+            let current = self.engine.credential(self.to.tenant, self.to.connection, rejected).await;
+            let current = current.map_err(|fault| host(&fault))?;
+            let generation = current.as_ref().map_or(0, |current| current.generation);
+            self.progress(|progress| progress.authorized_by = progress.authorized_by.max(Some(generation)));
+            current
+        };
+        self.with_captured(current).await.map_err(|fault| host(&fault))
     }
 
     async fn pass(&self, call: &Call, fields: Option<&CredentialFields>) -> Result<Passed, DoorError> {
@@ -226,7 +252,7 @@ impl Bound {
         let place = (call.seq, call.sub);
         let ordinal = self.progress(|progress| progress.planned.get(&place).copied().unwrap_or_default());
         let (key, app) = (self.to.connection.to_string(), self.to.app.map(|app| app.to_string()));
-        let connector = self.to.connector.to_string();
+        let publisher = self.to.publisher.map_or_else(|| "operator".to_owned(), |tenant| tenant.to_string());
         let effect = EffectPlan {
             key: &self.engine.inner.effect_key,
             root: &self.to.root,
@@ -237,13 +263,16 @@ impl Bound {
             rules: &self.to.rules,
             pins: &self.to.pins,
             credential: fields,
+            app_secrets: self.to.app_secrets.as_ref(),
             account: &self.to.account,
             settings: &self.to.settings,
             owner: &key,
             app: app.as_deref(),
-            connector: &connector,
+            publisher: &publisher,
             budgets: &self.to.budgets,
+            ledger: &self.engine,
             effect,
+            clock: &*self.engine.inner.clock,
         };
         let outgoing = Outgoing {
             method: request.method.clone(),
@@ -253,7 +282,18 @@ impl Bound {
             timeout_ms: request.timeout_ms,
             max_response_bytes: self.to.largest_answer.min(usize::try_from(call.largest_answer).unwrap_or(usize::MAX)),
         };
-        self.engine.inner.door.send(&pass, outgoing, &Intending { bound: self, call }).await
+        let passed = self.engine.inner.door.send(&pass, outgoing, &Intending { bound: self, call }).await;
+        let wait_ms = match &passed {
+            // What a good answer says of the next request, the door tells that one.
+            Ok(passed) if passed.answer.status >= 400 => passed.held_back_ms,
+            Err(DoorError::RateLimited { retry_after_ms }) => Some(*retry_after_ms),
+            _ => None,
+        };
+        if let Some(wait_ms) = wait_ms {
+            let until_ms = self.engine.now_ms().saturating_add(wait_ms);
+            self.progress(|progress| progress.held_until_ms = progress.held_until_ms.max(until_ms));
+        }
+        passed
     }
 }
 

@@ -5,9 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_manifest::{
-    Auth, ConnectorId, Descriptor, DescriptorError, Manifest, ManifestError, Placement, Reply, TenantId, VersionId,
-};
+use bulkhead_manifest::{Auth, ConnectorId, Descriptor, DescriptorError, Manifest, ManifestError, TenantId, VersionId};
 use bulkhead_runtime::{Asker, CompileError, Digest, Exports, Inspection, LoadError, Runtime, Stop, UploadError};
 use bulkhead_store::{NewVersion, StoreError};
 use bytes::Bytes;
@@ -58,8 +56,6 @@ pub enum PublishError {
     VersionExists { name: String, version: String },
     #[error("{what}: {instead}")]
     Mismatch { what: &'static str, instead: &'static str },
-    #[error("{what} is not supported yet: {instead}")]
-    Unsupported { what: String, instead: &'static str },
     #[error(transparent)]
     Fault(#[from] EngineFault),
 }
@@ -88,7 +84,6 @@ async fn examine_inspected(
     inspection: Inspection,
 ) -> Result<Examined, PublishError> {
     let manifest = parsed(inspection.manifest.clone()).await?;
-    supported(&manifest)?;
     let digest = runtime.compile(wasm, Asker::Upload(uploader)).await.map_err(|error| match error {
         // The host's own trouble, and no fault of what was brought.
         CompileError::Unavailable(_) | CompileError::Artifact(_) => {
@@ -233,36 +228,6 @@ fn matched(exports: &Exports, manifest: &Manifest) -> Result<(), PublishError> {
     Err(PublishError::Mismatch { what, instead })
 }
 
-/// What parses but cannot be served yet is refused here, and not when the first tenant tries it.
-fn supported(manifest: &Manifest) -> Result<(), PublishError> {
-    let unsupported = |what: &str, instead| Err(PublishError::Unsupported { what: what.to_owned(), instead });
-    if manifest.egress.iter().any(|rule| !rule.capture.is_empty()) {
-        return unsupported("[[egress.capture]]", "have the tenant type the secret in, and leave the capture out");
-    }
-    for rule in &manifest.egress {
-        match &rule.credential {
-            Some(Placement::HmacTemplate { .. }) => {
-                return unsupported("the placement hmac_template", "use bearer, basic, header or query");
-            }
-            Some(Placement::Sigv4 { .. }) => {
-                return unsupported("the placement sigv4", "use bearer, basic, header or query");
-            }
-            _ => {}
-        }
-    }
-    if manifest.webhook.as_ref().is_some_and(|declared| matches!(declared.reply, Reply::Run { .. })) {
-        return unsupported("reply = \"run\" in [webhook]", "use \"ack\"");
-    }
-    match &manifest.auth {
-        Auth::None | Auth::ApiKey { .. } | Auth::Basic { .. } => Ok(()),
-        Auth::OAuth2(oauth) if oauth.client_auth == bulkhead_manifest::ClientAuth::Json => {
-            unsupported("client_auth = \"json\"", "use \"basic\" or \"form\"")
-        }
-        Auth::OAuth2(_) => Ok(()),
-        other => unsupported(&format!("auth kind {:?}", other.kind()), "use oauth2, api_key, basic or none"),
-    }
-}
-
 /// Every schema compiles, and every reference names a stream that exists.
 fn usable(descriptor: &Descriptor, manifest: &Manifest) -> Result<(), PublishError> {
     let mut schemas: Vec<(String, &Value)> = Vec::new();
@@ -292,7 +257,11 @@ fn usable(descriptor: &Descriptor, manifest: &Manifest) -> Result<(), PublishErr
 
 /// What the connect form checks against works on the linear-time engine.
 fn usable_patterns(auth: &Auth) -> Result<(), PublishError> {
-    let Auth::ApiKey { fields } = auth else { return Ok(()) };
+    let fields = match auth {
+        Auth::ApiKey { fields } => fields,
+        Auth::TokenExchange(exchange) => &exchange.fields,
+        _ => return Ok(()),
+    };
     for field in fields {
         let Some(pattern) = &field.pattern else { continue };
         let place = format!("pattern of auth field {:?}", field.name);

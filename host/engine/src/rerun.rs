@@ -5,13 +5,12 @@
 
 use bulkhead_manifest::{RunId, TenantId};
 use bulkhead_runtime::External;
-use bulkhead_store::{Anew, Reopen, Run, RunState, StoreError, TenantTx};
+use bulkhead_store::{Anew, Reopen, Run, RunState, Step, StoreError, TenantTx};
 
 use crate::Engine;
 use crate::attempt::Request;
 use crate::calls::CallError;
 use crate::fault::EngineFault;
-use crate::journal::Journal;
 use crate::mapping::is_routed;
 use crate::views::RunView;
 
@@ -29,7 +28,6 @@ impl Engine {
         if row.state != RunState::Failed {
             return Err(not_failed(&row));
         }
-        let journal = self.journal(&row).await?;
         let now_ms = self.now_ms();
         let deadline_ms = now_ms + self.inner.config.background_deadline_ms;
         let mut tx = self.inner.store.tenant(tenant).await?;
@@ -39,7 +37,7 @@ impl Engine {
             return Err(not_failed(&row));
         }
         reopened?;
-        let anew = asked_anew(&journal);
+        let anew = asked_anew(&tx.steps(run, row.leg).await?);
         if anew.after == Some(0) && row.leg == 0 {
             // Nothing is done yet, so there is nothing to be true to: it starts from what is there now.
             tx.set_reopened_input(run, &as_queued(&row)?).await?;
@@ -78,10 +76,12 @@ impl Engine {
 
 /// What is asked anew: all that was asked after the last call in which something was carried out, and what was refused
 /// in that one.
-fn asked_anew(journal: &Journal) -> Anew {
-    let done = journal.entries.iter().rfind(|(_, entry)| entry.is_done()).map_or(0, |((seq, _), _)| *seq);
-    let of_that_call = journal.entries.iter().filter(|((seq, _), entry)| *seq == done && !entry.is_done());
-    Anew { after: Some(done), places: of_that_call.map(|(place, _)| *place).collect() }
+fn asked_anew(steps: &[Step]) -> Anew {
+    // What has no answer may have been done.
+    let may_be_done = |step: &&Step| step.unsafe_request && !step.refused;
+    let done = steps.iter().rfind(may_be_done).map_or(0, |step| step.seq);
+    let of_that_call = steps.iter().filter(|step| step.seq == done && !may_be_done(step));
+    Anew { after: Some(done), places: of_that_call.map(|step| (step.seq, step.sub)).collect() }
 }
 
 /// The input that the run was queued with.
@@ -99,40 +99,28 @@ fn as_queued(row: &Run) -> Result<String, EngineFault> {
 
 #[cfg(test)]
 mod tests {
-    use bulkhead_runtime::{HttpError, HttpErrorKind, HttpResponse};
-
     use super::*;
-    use crate::journal::{Answered, Entry};
 
-    fn entry(unsafe_request: bool, status: Option<u16>) -> Entry {
-        let response = |status| HttpResponse { status, headers: Vec::new(), body: Default::default() };
-        let answer = status.map(|status| Answered { result: Ok(response(status)), at_ms: 0 });
-        Entry { fingerprint: [0; 32], unsafe_request, keyed: false, answer }
+    fn step(seq: u32, sub: u32, unsafe_request: bool, refused: bool) -> Step {
+        Step { seq, sub, unsafe_request, keyed: false, answer_ms: Some(0), retryable: false, refused }
     }
 
-    fn without_answer(request_sent: bool) -> Entry {
-        let kind = HttpErrorKind::TooLarge;
-        let error = HttpError { kind, message: String::new(), request_sent, retryable: false };
-        Entry { answer: Some(Answered { result: Err(error), at_ms: 0 }), ..entry(true, None) }
-    }
-
-    /// Mutations: host/engine/src/journal.rs, `is_done`, take a refusal for done, a lost answer for a refusal, or an
-    /// unanswered request for not done; `asked_anew`, leave out the places.
+    /// Mutations: `asked_anew`, take a refusal for done, or an unanswered request for not done; leave out the places.
     #[test]
     fn what_is_run_again_asks_for_all_that_was_not_done() {
-        let (read, done, refused) = (entry(false, Some(200)), entry(true, Some(201)), entry(true, Some(422)));
-        let (not_sent, too_large) = (without_answer(false), without_answer(true));
+        let read = |seq, sub| step(seq, sub, false, false);
+        let done = |seq, sub| step(seq, sub, true, false);
+        let refused = |seq, sub| step(seq, sub, true, true);
+        let unanswered = |seq, sub| Step { answer_ms: None, ..done(seq, sub) };
         let table = [
             (vec![], 0, vec![]),
-            (vec![((1, 0), read.clone()), ((2, 0), refused.clone())], 0, vec![]),
-            (vec![((1, 0), done.clone()), ((2, 0), read.clone()), ((3, 0), refused.clone())], 1, vec![]),
-            (vec![((1, 0), refused), ((1, 1), done.clone()), ((1, 2), read.clone())], 1, vec![(1, 0), (1, 2)]),
-            (vec![((1, 0), done), ((2, 0), entry(true, None)), ((3, 0), read.clone())], 2, vec![]),
-            (vec![((1, 0), not_sent), ((2, 0), too_large), ((3, 0), read)], 2, vec![]),
+            (vec![read(1, 0), refused(2, 0)], 0, vec![]),
+            (vec![done(1, 0), read(2, 0), refused(3, 0)], 1, vec![]),
+            (vec![refused(1, 0), done(1, 1), read(1, 2)], 1, vec![(1, 0), (1, 2)]),
+            (vec![done(1, 0), unanswered(2, 0), read(3, 0)], 2, vec![]),
         ];
-        for (entries, after, places) in table {
-            let journal = Journal { entries: entries.into_iter().collect(), ..Journal::default() };
-            assert_eq!(asked_anew(&journal), Anew { after: Some(after), places }, "{:?}", journal.entries);
+        for (steps, after, places) in table {
+            assert_eq!(asked_anew(&steps), Anew { after: Some(after), places }, "{steps:?}");
         }
     }
 }

@@ -96,11 +96,12 @@ impl Engine {
         Ok(RunView::of(self.run_row(tenant, run).await?)?)
     }
 
-    /// Stops a run that has not ended. One that waits with a request that has no answer ends uncertain.
+    /// Stops a run that has not ended. One that waits with a request that has no answer ends uncertain; so does one that
+    /// may have made what no link leads to.
     pub async fn cancel(&self, tenant: TenantId, run: RunId) -> Result<RunView, CallError> {
         let mut tx = self.inner.store.tenant(tenant).await?;
-        let stop = tx.stop_run(run, self.now_ms()).await?;
-        match stop {
+        let mut asked = false;
+        match tx.stop_run(run, self.now_ms()).await? {
             Stop::Waits => {
                 let row = tx.run(run).await?;
                 let steps = tx.steps(run, row.leg).await?;
@@ -113,14 +114,14 @@ impl Engine {
                 };
                 tx.end_waiting(run, self.now_ms(), state, Some(&json(&failure))).await?;
             }
-            Stop::Asked => {}
+            Stop::Asked => asked = true,
             Stop::AlreadyEnded(state) => {
                 return Err(CallError::WrongState { state: state.as_str(), verb: "cancelled: it has ended" });
             }
         }
         tx.commit().await?;
         // Whoever holds it, waits for it, or comes after it in its lane.
-        if stop == Stop::Asked {
+        if asked {
             self.inner.cancels.send_modify(|count| *count += 1);
         }
         let _ = self.inner.ended.send(run);

@@ -6,13 +6,17 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bulkhead_manifest::json_limits::check_depth;
-use bulkhead_manifest::{JsonPointer, Split, Webhook};
+use bulkhead_manifest::{BodySyntax, JsonPointer, Split, Webhook};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use url::form_urlencoded;
 
 /// One part of a delivery that a single connection's guest gets to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,15 +44,14 @@ pub(crate) fn split<'a>(webhook: &Webhook, body: &str, header: impl Fn(&str) -> 
     if webhook.split.is_empty() {
         return vec![Item { recognised: true, dedupe_key: None, ..whole(body) }];
     }
-    if check_depth(body, DEEPEST).is_err() {
-        return vec![whole(body)];
-    }
-    let Some(alternative) = applying(webhook, body) else { return vec![whole(body)] };
+    let Some((alternative, seen)) = applying(webhook, body) else { return vec![whole(body)] };
     let Some(pointer) = &alternative.items else {
         let delivery_id = alternative.dedupe_header.as_deref().and_then(header);
-        return vec![item(alternative, body, delivery_id)];
+        let item = item(alternative, &seen, delivery_id);
+        // A form stays what the provider wrote.
+        return vec![if alternative.body == BodySyntax::Form { Item { body: body.to_owned(), ..item } } else { item }];
     };
-    match raw_at(body, pointer).and_then(|items| serde_json::from_str::<Vec<&RawValue>>(items).ok()) {
+    match raw_at(&seen, pointer).and_then(|items| serde_json::from_str::<Vec<&RawValue>>(items).ok()) {
         Some(items) if (1..=MOST_ITEMS).contains(&items.len()) => {
             items.into_iter().map(|raw| item(alternative, raw.get(), None)).collect()
         }
@@ -56,20 +59,46 @@ pub(crate) fn split<'a>(webhook: &Webhook, body: &str, header: impl Fn(&str) -> 
     }
 }
 
-/// The first alternative that this body is of.
-fn applying<'w>(webhook: &'w Webhook, body: &str) -> Option<&'w Split> {
-    let asks = |alternative: &Split| alternative.when.is_some() || alternative.items.is_some();
-    if !webhook.split.first().is_some_and(asks) {
-        // It takes any JSON, so none is taken apart.
-        serde_json::from_str::<IgnoredAny>(body).ok()?;
-        return webhook.split.first();
-    }
-    let document = serde_json::from_str::<Value>(body).ok()?;
-    webhook.split.iter().find(|alternative| {
-        let items = alternative.items.as_ref().map(|pointer| pointer.lookup(&document));
-        alternative.when.as_ref().is_none_or(|when| when.holds(&document))
-            && items.is_none_or(|items| items.is_some_and(Value::is_array))
+/// The first alternative that this body is of, and the body as that reads it.
+fn applying<'w, 'b>(webhook: &'w Webhook, body: &'b str) -> Option<(&'w Split, Cow<'b, str>)> {
+    // Most bodies are read in one way, once.
+    let mut documents: Vec<(&BodySyntax, Option<Value>)> = Vec::new();
+    webhook.split.iter().find_map(|alternative| {
+        let seen = read(&alternative.body, body)?;
+        if alternative.body == BodySyntax::Opaque {
+            return Some((alternative, seen));
+        }
+        if alternative.when.is_none() && alternative.items.is_none() {
+            // It takes any document, so none is taken apart.
+            return serde_json::from_str::<IgnoredAny>(&seen).is_ok().then_some((alternative, seen));
+        }
+        if !documents.iter().any(|(syntax, _)| **syntax == alternative.body) {
+            documents.push((&alternative.body, serde_json::from_str(&seen).ok()));
+        }
+        let (_, document) = documents.iter().find(|(syntax, _)| **syntax == alternative.body)?;
+        let document = document.as_ref()?;
+        let items = alternative.items.as_ref().map(|pointer| pointer.lookup(document));
+        let applies = alternative.when.as_ref().is_none_or(|when| when.holds(document))
+            && items.is_none_or(|items| items.is_some_and(Value::is_array));
+        applies.then_some((alternative, seen))
     })
+}
+
+/// The text that pointers point into; `None` where the body is not of this syntax.
+fn read<'b>(syntax: &BodySyntax, body: &'b str) -> Option<Cow<'b, str>> {
+    let fields = || form_urlencoded::parse(body.as_bytes());
+    let seen = match syntax {
+        BodySyntax::Opaque => return Some(Cow::Borrowed(body)),
+        BodySyntax::Json => Cow::Borrowed(body),
+        BodySyntax::Form => {
+            let fields = fields().map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())));
+            Cow::Owned(Value::Object(fields.collect()).to_string())
+        }
+        BodySyntax::FormJson { field } => {
+            Cow::Owned(fields().filter(|(name, _)| name == field).last().map(|(_, value)| value.into_owned())?)
+        }
+    };
+    check_depth(&seen, DEEPEST).is_ok().then_some(seen)
 }
 
 /// What nobody understands. Sent again, it is the same.
@@ -91,11 +120,21 @@ fn item(alternative: &Split, body: &str, delivery_id: Option<&str>) -> Item {
     let dedupe_key = alternative.dedupe.iter().find_map(unique_at).or_else(|| delivery_id.map(str::to_owned));
     Item {
         body: body.to_owned(),
-        account: alternative.route_by.as_ref().and_then(scalar_at).map(key),
+        account: account(alternative, body).map(key),
         dedupe_key: dedupe_key.map(key),
         ordering_key: alternative.order_by.as_ref().and_then(scalar_at).map(key),
         recognised: true,
     }
+}
+
+fn account(alternative: &Split, body: &str) -> Option<String> {
+    let found = raw_at(body, alternative.route_by.as_ref()?).and_then(scalar)?;
+    let Some(inside) = &alternative.route_inside else { return Some(found) };
+    // Either alphabet, with or without padding.
+    let padding = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let decoded = GeneralPurpose::new(&STANDARD, padding).decode(found.replace('-', "+").replace('_', "/")).ok()?;
+    let document = std::str::from_utf8(&decoded).ok().filter(|text| check_depth(text, DEEPEST).is_ok())?;
+    raw_at(document, inside).and_then(scalar)
 }
 
 /// A text that both databases take as part of an index.
@@ -187,9 +226,11 @@ mod tests {
             key_decoding: Default::default(),
             id_header: None,
             timestamp_header: None,
+            timestamp_format: Default::default(),
         });
-        let (handshake, reply) = (Handshake::None, Reply::Ack);
-        Webhook { scheme, secret: SecretOwner::App, handshake, split, refusal_status: 401, reply }
+        let (handshake, reply, secret) = (Handshake::None, Reply::Ack, SecretOwner::App);
+        let (also, ignore) = (vec![], vec![]);
+        Webhook { scheme, also, secret, handshake, ignore, split, refusal_status: 401, refuse_bare: false, reply }
     }
 
     fn pointer(text: &str) -> JsonPointer {
@@ -311,5 +352,86 @@ mod tests {
         let deep = |levels: usize| format!(r#"[{{"id": "e", "x": {}{}}}]"#, "[".repeat(levels), "]".repeat(levels));
         assert!(split(&two_shapes(), &deep(DEEPEST - 2), |_| None)[0].recognised);
         assert!(!split(&two_shapes(), &deep(DEEPEST - 1), |_| None)[0].recognised);
+    }
+
+    /// What the table says about a provider.
+    fn declared(provider: &str) -> Webhook {
+        let table = include_str!("../../../tests/webhook-schemes.toml");
+        let mut parts = table.split("\n#: ").filter_map(|part| part.split_once('\n'));
+        let (_, sections) = parts.find(|(name, _)| *name == provider).unwrap();
+        let connector = "[connector]\nname = \"test\"\nversion = \"1.0.0\"\ntitle = \"Test\"\ncontract = \"0.1\"\n";
+        bulkhead_manifest::Manifest::parse(&format!("{connector}{sections}")).unwrap().webhook.unwrap()
+    }
+
+    /// Body, then account and dedupe key of each item that some alternative applied to.
+    #[test]
+    fn every_known_body_is_taken_apart_by_what_the_manifest_says() {
+        let payload = "payload=%7B%22type%22%3A%22block_actions%22%2C%22team%22%3A%7B%22id%22%3A%22T1%22%7D%7D";
+        let command = "token=x&team_id=T1&command=%2Fpay&text=a%20%26+b&trigger_id=9.1";
+        let mail = r#"{"message":{"data":"eyJlbWFpbEFkZHJlc3MiOiJhQGIuYyIsImhpc3RvcnlJZCI6MX0=","messageId":"m1"}}"#;
+        let unpadded = r#"{"message":{"data":"eyJlbWFpbEFkZHJlc3MiOiJhQGIuYyJ9","messageId":2}}"#;
+        type Known<'a> = (Option<&'a str>, Option<&'a str>);
+        let table: &[(&str, &str, &[Known<'_>])] = &[
+            (
+                "QuickBooks",
+                r#"[{"id":"e1","intuitaccountid":"7"},{"id":"e2","intuitaccountid":"8"}]"#,
+                &[(Some("7"), Some("e1")), (Some("8"), Some("e2"))],
+            ),
+            (
+                "QuickBooks",
+                r#"{"eventNotifications":[{"realmId":"7","dataChangeEvent":{"entities":[{},{}]}}]}"#,
+                &[(Some("7"), None)],
+            ),
+            (
+                "Xero",
+                r#"{"events":[{"tenantId":"t1"},{"tenantId":"t2"}],"entropy":"X"}"#,
+                &[(Some("t1"), None), (Some("t2"), None)],
+            ),
+            ("Xero", r#"{"events":[],"entropy":"X"}"#, &[]),
+            ("Stripe", r#"{"id":"evt_1"}"#, &[(None, Some("evt_1"))]),
+            ("Square", r#"{"event_id":"x","merchant_id":"m"}"#, &[(None, Some("x"))]),
+            ("PayPal", r#"{"id":"WH-1"}"#, &[(None, Some("WH-1"))]),
+            ("DocuSign", r#"{"event":"envelope-completed"}"#, &[(None, None)]),
+            ("Adobe Sign", r#"{"webhookId":"w","webhookNotificationId":"n"}"#, &[(Some("w"), Some("n"))]),
+            ("Slack", r#"{"type":"event_callback","team_id":"T1","event_id":"Ev1"}"#, &[(Some("T1"), Some("Ev1"))]),
+            ("Slack", payload, &[(Some("T1"), None)]),
+            ("Slack", command, &[(Some("T1"), Some("9.1"))]),
+            ("Slack", "something=else", &[]),
+            ("Gmail", mail, &[(Some("a@b.c"), Some("m1"))]),
+            ("Gmail", unpadded, &[(Some("a@b.c"), Some("2"))]),
+            ("Gmail", r#"{"message":{"data":"not base64","messageId":"3"}}"#, &[(None, Some("3"))]),
+            ("Google Calendar and Drive", "", &[(None, None)]),
+            (
+                "Microsoft Graph",
+                r#"{"value":[{"clientState":"s"},{"clientState":"s"}]}"#,
+                &[(None, None), (None, None)],
+            ),
+            (
+                "Dropbox",
+                r#"{"list_folder":{"accounts":["dbid:A","dbid:B"]},"delta":{"users":[1]}}"#,
+                &[(Some("dbid:A"), None), (Some("dbid:B"), None)],
+            ),
+            ("ShipStation", r#"{"resource_url":"https://x"}"#, &[(None, None)]),
+            ("Supabase", r#"{"type":"INSERT"}"#, &[(None, None)]),
+            ("GitHub", "{}", &[(None, Some("of-the-header"))]),
+            ("Standard Webhooks", "{}", &[(None, Some("of-the-header"))]),
+        ];
+        for (provider, body, expected) in table {
+            let items = split(&declared(provider), body, |_| Some("of-the-header"));
+            let found: Vec<_> = items.iter().filter(|item| item.recognised).collect();
+            let found: Vec<_> = found.iter().map(|i| (i.account.as_deref(), i.dedupe_key.as_deref())).collect();
+            assert_eq!(&found, expected, "{provider}: {body}");
+        }
+        let slack = declared("Slack");
+        assert_eq!(split(&slack, command, |_| None)[0].body, command, "a form stays as it came");
+        let inside = split(&slack, payload, |_| None).remove(0).body;
+        assert_eq!(inside, r#"{"type":"block_actions","team":{"id":"T1"}}"#);
+    }
+
+    /// Mutation: `read`, without `check_depth`.
+    #[test]
+    fn a_document_in_a_form_nests_no_deeper_than_one_that_comes_alone() {
+        let deep = format!("payload={{\"team\":{{\"id\":\"T1\"}},\"x\":{}{}}}", "[".repeat(100), "]".repeat(100));
+        assert!(!split(&declared("Slack"), &deep, |_| None)[0].recognised);
     }
 }

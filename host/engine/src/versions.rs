@@ -44,10 +44,15 @@ impl Known {
 
     /// What a connection by this version may do: what it asks for, as far as it was approved.
     pub(crate) fn granted(&self, connection: &Connection) -> Result<Grant, EngineFault> {
-        let imports: Vec<String> = stored("a version's imports", &self.row.imports)?;
-        let ask = Ask::of(&self.manifest, &connection.environment, imports);
+        let ask = self.ask(&connection.environment)?;
         let approved: Approved = stored("a connection's approvals", &connection.approved)?;
         Ok(Grant::of(&ask, &approved))
+    }
+
+    /// What it asks for in this environment.
+    pub(crate) fn ask(&self, environment: &str) -> Result<Ask, EngineFault> {
+        let imports: Vec<String> = stored("a version's imports", &self.row.imports)?;
+        Ok(Ask::of(&self.manifest, environment, imports))
     }
 
     pub(crate) fn action(&self, name: &str) -> Option<&ActionSpec> {

@@ -64,6 +64,8 @@ pub struct AttemptView {
     pub started_ms: u64,
     pub ended_ms: u64,
     pub outcome: String,
+    /// The connector's version that was asked; none where it did not come to that.
+    pub version: Option<String>,
     pub failure: Option<Failure>,
     pub log: Vec<LineView>,
     pub logs_dropped: u64,
@@ -163,12 +165,13 @@ impl LineView {
 }
 
 impl AttemptView {
-    pub(crate) fn of(attempt: Attempt) -> Result<Self, EngineFault> {
+    pub(crate) fn of(attempt: Attempt, version: Option<String>) -> Result<Self, EngineFault> {
         Ok(Self {
             number: attempt.number,
             started_ms: attempt.started_ms,
             ended_ms: attempt.ended_ms,
             outcome: attempt.outcome,
+            version,
             failure: attempt.failure.as_deref().map(|json| stored("an attempt's failure", json)).transpose()?,
             log: stored::<Vec<LogLine>>("an attempt's log", &attempt.log)?.into_iter().map(LineView::of).collect(),
             logs_dropped: attempt.logs_dropped,

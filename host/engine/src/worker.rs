@@ -43,7 +43,9 @@ impl Engine {
     /// Starts working.
     pub fn work(&self) -> Workers {
         let (stop, runs) = (self.inner.stopping.child_token(), TaskTracker::new());
+        runs.spawn(stop.clone().run_until_cancelled_owned(self.clone().watch_keys()));
         let claiming = tokio::spawn(claim_loop(self.clone(), stop.clone(), runs.clone()));
+        runs.spawn(self.clone().tend(stop.clone()));
         Workers { stop, runs, claiming }
     }
 
@@ -100,6 +102,9 @@ async fn claim_loop(engine: Engine, stop: CancellationToken, runs: TaskTracker) 
             }
             if let Err(error) = engine.flush_refusals().await {
                 tracing::error!(%error, "counts could not be kept");
+            }
+            if let Err(error) = engine.forget_budgets().await {
+                tracing::error!(%error, "idle budgets could not be forgotten");
             }
         }
         // Also while every place is taken.

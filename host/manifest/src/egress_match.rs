@@ -38,6 +38,8 @@ pub enum SegmentHazard {
     Control,
     /// Bytes that are not UTF-8 once decoded, or a `%` that encodes nothing.
     Encoding,
+    /// Nothing between the first two slashes: a server may take what follows for a host.
+    Empty,
 }
 
 impl fmt::Display for UrlHazard {
@@ -52,6 +54,7 @@ impl fmt::Display for UrlHazard {
             Self::Path(SegmentHazard::Slash) => "the path has an encoded slash",
             Self::Path(SegmentHazard::Control) => "the path has an encoded control character",
             Self::Path(SegmentHazard::Encoding) => "the path is not percent-encoded UTF-8",
+            Self::Path(SegmentHazard::Empty) => "the path begins with two slashes",
         })
     }
 }
@@ -124,6 +127,9 @@ pub fn url_hazard(url: &Url) -> Option<UrlHazard> {
         Some(Host::Domain(_)) => {}
         Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => return Some(UrlHazard::NotAName),
     }
+    if url.path().starts_with("//") {
+        return Some(UrlHazard::Path(SegmentHazard::Empty));
+    }
     url.path().split('/').find_map(segment_hazard).map(UrlHazard::Path)
 }
 
@@ -180,6 +186,7 @@ mod tests {
             headers: Default::default(),
             idempotency: Idempotency::None,
             capture: Vec::new(),
+            discovered: None,
         }
     }
 
@@ -230,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_two_parsers_may_read_differently_falls_under_no_rule() {
-        use SegmentHazard::{Control, Dots, Encoding, Slash};
+        use SegmentHazard::{Control, Dots, Empty, Encoding, Slash};
         for (text, hazard) in [
             ("http://api.example.com/v1/a", UrlHazard::NotHttps),
             ("ftp://api.example.com/v1/a", UrlHazard::NotHttps),
@@ -255,6 +262,8 @@ mod tests {
             ("https://api.example.com/v1/%c0%ae%c0%ae/admin", UrlHazard::Path(Encoding)),
             ("https://api.example.com/v1/%zz", UrlHazard::Path(Encoding)),
             ("https://api.example.com/v1/%2", UrlHazard::Path(Encoding)),
+            ("https://api.example.com//evil.example/", UrlHazard::Path(Empty)),
+            ("https://api.example.com/v1/..//evil.example/", UrlHazard::Path(Empty)),
         ] {
             assert_eq!(url_hazard(&url(text)), Some(hazard), "{text}");
             assert!(!allowed(text), "{text}");

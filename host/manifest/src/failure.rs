@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mask;
+
 /// What kind of failure it is; the host decides from it what happens next.
 ///
 /// In JSON: the case's name in kebab-case (`"rate-limited"`), or `{"other": "name"}`.
@@ -90,6 +92,18 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// As people may read it: see [`mask`](crate::mask).
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        self.message = mask::text(&self.message).into_owned();
+        self.field = self.field.map(|field| mask::text(&field).into_owned());
+        self.code = self.code.map(|code| mask::text(&code).into_owned());
+        if let Some(details) = &mut self.details {
+            mask::json(details);
+        }
+        self
+    }
+
     /// A failure of this kind with nothing but a message.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {

@@ -6,6 +6,7 @@
 //! - [`Manifest`] is `connector.toml`: [`Manifest::parse`] reads it and says by line and column what is wrong with it.
 //! - [`grant`] turns what was asked and what was approved into what is allowed.
 //! - [`egress_match`] decides whether one request falls under one rule.
+//! - [`mask`] takes card numbers and secrets out of what people read.
 //! - [`ids`], [`money`], [`failure`], [`descriptor`], [`clock`] are shared nouns.
 //!
 //! To add a section to the manifest: a struct in `model/`, its checks in `parse/checks/`, and, where it grants
@@ -20,6 +21,7 @@ pub mod headers;
 pub mod ids;
 pub mod json_limits;
 pub mod json_pointer;
+pub mod mask;
 pub mod model;
 pub mod money;
 pub mod parse;

@@ -42,7 +42,7 @@ pub enum TemplateError {
 }
 
 /// A value of an environment's stands in a template as often as the template says: bounded before and after.
-const MAX_LENGTH: usize = 2048;
+pub(crate) const MAX_LENGTH: usize = 2048;
 
 /// What a template may become, bytes. A value may be long, and stands there as often as the template says.
 pub const MAX_RENDERED: usize = 64 << 10;
@@ -142,7 +142,7 @@ fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.split('.').all(word)
 }
 
-fn split(text: &str) -> Result<Vec<Part<'_>>, TemplateError> {
+pub(crate) fn split(text: &str) -> Result<Vec<Part<'_>>, TemplateError> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {

@@ -15,6 +15,9 @@ use crate::stop::{LimitKind, Stop};
 
 /// Ids and names are keys in the store.
 const MAX_ID: usize = 512;
+/// What a provider may be answered: it is kept with the run.
+const MAX_REPLY_HEADERS: usize = 32;
+const MAX_REPLY_BYTES: usize = 64 << 10;
 /// Streams that one receipt may set going: each is a run of its own.
 const MAX_PULLS: usize = 100;
 /// Sentences for people.
@@ -166,6 +169,11 @@ fn reply(found: webhooks::Reply) -> Checked<Reply> {
     let line_break = |text: &str| text.chars().any(char::is_control);
     if found.headers.iter().any(|(name, value)| name.is_empty() || line_break(name) || line_break(value)) {
         return Err(bad("reply.headers", "a header with control characters or without a name".into(), "HTTP headers"));
+    }
+    if found.headers.len() > MAX_REPLY_HEADERS || found.body.len() > MAX_REPLY_BYTES {
+        let found = format!("{} headers and {} bytes", found.headers.len(), found.body.len());
+        let expected = format!("at most {MAX_REPLY_HEADERS} headers and {MAX_REPLY_BYTES} bytes");
+        return Err(bad("reply", found, &expected));
     }
     Ok(Reply { status: found.status, headers: found.headers, body: found.body })
 }

@@ -6,6 +6,7 @@
 
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi_http::FieldMapError;
 
 use crate::guest::{GuestFault, Halted, PortsFailed};
 use crate::limiter::Exceeded;
@@ -56,6 +57,9 @@ fn limit_of_wasmtime(fault: &wasmtime::Error, limits: &Limits) -> Option<Stop> {
     }
     if matches!(fault.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
         return limit(LimitKind::Handles, u64::from(limits.handles));
+    }
+    if matches!(fault.downcast_ref(), Some(FieldMapError::TooManyFields | FieldMapError::TotalSizeTooBig)) {
+        return limit(LimitKind::HostCallData, u64::from(limits.header_bytes));
     }
     let text = fault.root_cause().to_string();
     if text.contains("fuel allocated for hostcalls has been exhausted") {

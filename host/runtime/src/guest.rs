@@ -13,6 +13,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::sockets::WasiSocketsCtx;
 
+use crate::capabilities::wasi::http::OrdinaryClient;
 use crate::clock::VirtualClock;
 use crate::executor::Running;
 use crate::invoke::Facts;
@@ -71,6 +72,7 @@ pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
     pub(crate) filesystem: WasiFilesystemCtx,
     pub(crate) sockets: WasiSocketsCtx,
+    pub(crate) client: OrdinaryClient,
     ports: Arc<dyn Ports>,
     caller: Handle,
     deadline: Instant,
@@ -110,6 +112,7 @@ impl GuestState {
             filesystem: WasiFilesystemCtx::default(),
             // As they come: TCP, UDP and name lookup denied.
             sockets: WasiSocketsCtx::default(),
+            client: OrdinaryClient::new(&parts.limits),
             ports: parts.ports,
             caller: parts.caller,
             deadline: Instant::now() + Duration::from_millis(parts.limits.wall_ms),

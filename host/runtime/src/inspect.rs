@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn an_import_that_is_not_offered_is_refused_by_name() {
         let import = |name: &str| refused(&with(&format!(r#"(import "{name}" (instance))"#)));
-        for name in ["wasi:http/outgoing-handler@0.2.6", "env", "evil:thing/x", "wasi:clocks/wall-clock"] {
+        for name in ["wasi:http/incoming-handler@0.2.6", "env", "evil:thing/x", "wasi:clocks/wall-clock"] {
             assert!(matches!(import(name), UploadError::UnknownImport { name: found, .. } if found == name), "{name}");
         }
         let UploadError::UnknownImport { versions, .. } = import("wasi:clocks/wall-clock@0.3.0") else { panic!() };

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulkhead_engine::{
-    CompilerCommand, DevUpstream, Door, DoorConfig, DoorSetupError, Engine, EngineConfig, Parts, Runtime,
-    RuntimeConfig, StartError, Workers,
+    CompilerCommand, DevUpstream, Door, DoorConfig, DoorSetupError, Engine, EngineConfig, EngineFault, Parts, Runtime,
+    RuntimeConfig, StartError, TransitSettings, Workers, guarded_vault, take_up_keys, transit,
 };
 use bulkhead_manifest::{Manifest, SharedClock};
 use bulkhead_store::{OpenError, Store, StoreConfig, StoreError};
@@ -19,7 +19,9 @@ use crate::clients::{self, Clients, Crowd};
 /// What a host is started with; the command line's `default.toml` explains each.
 pub struct Settings {
     pub database_url: String,
-    pub key_file: PathBuf,
+    pub keys: KeySource,
+    /// From which age on a secret is warned of.
+    pub secret_age_warning: Duration,
     pub artifact_dir: PathBuf,
     /// `None`: http and the address it listens on.
     pub public_url: Option<Url>,
@@ -33,6 +35,15 @@ pub struct Settings {
     pub development_upstreams: Vec<DevUpstream>,
     /// How this executable is run again to compile a component.
     pub compiler: CompilerCommand,
+}
+
+/// Who keeps the keys that secrets are sealed under.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// A file.
+    File(PathBuf),
+    /// A service that speaks Vault's transit API.
+    Transit(TransitSettings),
 }
 
 /// Why a host does not start.
@@ -53,6 +64,23 @@ pub enum BootError {
         .file.display()
     )]
     OtherKeys { file: PathBuf },
+    #[error(
+        "the key {key_id}, under which stored secrets are sealed, is not in {}: this is an older key file, or another node's. Put back the newest one that belongs to this database, with every key that it had",
+        .file.display()
+    )]
+    LostKey { key_id: String, file: PathBuf },
+    #[error(
+        "the keys of this database are guarded by a transit service, not by a key file: set key_provider to \"transit\", and transit_address and the others as they were"
+    )]
+    NotInAFile,
+    #[error(
+        "the keys of this database are in a key file, not guarded by a transit service: set key_provider to \"file\""
+    )]
+    InAFile,
+    #[error("key_provider: {0}")]
+    Service(VaultError),
+    #[error(transparent)]
+    Fault(#[from] EngineFault),
     #[error("jq_component: {} {problem}", .file.display())]
     Jq { file: PathBuf, problem: String },
     #[error(
@@ -82,7 +110,7 @@ impl Host {
     /// Boots in order.
     pub async fn boot(settings: Settings, listener: TcpListener, clock: SharedClock) -> Result<Self, BootError> {
         let store = Store::open(StoreConfig::new(settings.database_url)).await?;
-        let vault = open_vault(&store, settings.key_file).await?;
+        let vault = open_vault(&store, settings.keys, &clock).await?;
         let artifact_key = *vault.derive("artifact").expose().first_chunk().ok_or(NOT_32_BYTES)?;
         let artifacts = RuntimeConfig::new(settings.artifact_dir, artifact_key, settings.compiler);
         let runtime = Runtime::start(RuntimeConfig { slots: settings.sandbox_slots, ..artifacts })?;
@@ -99,6 +127,7 @@ impl Host {
             lease_ms: settings.lease_ms,
             waiters: settings.clients.connections / 2,
             jq: settings.jq_component,
+            secret_age_warning_ms: u64::try_from(settings.secret_age_warning.as_millis()).unwrap_or(u64::MAX),
             ..EngineConfig::new(public_url)
         };
         let engine = Engine::new(Parts { store, vault, door, runtime, clock, config });
@@ -142,16 +171,12 @@ impl Host {
 }
 
 /// Makes another operator's key, for whoever has lost the first and has the host's own data.
-pub async fn new_operator_key(
-    database_url: String,
-    key_file: PathBuf,
-    clock: SharedClock,
-) -> Result<String, BootError> {
+pub async fn new_operator_key(database_url: String, keys: KeySource, clock: SharedClock) -> Result<String, BootError> {
     let store = Store::open(StoreConfig::new(database_url)).await?;
     if !store.system_read().await?.has_keys().await? {
         return Err(BootError::NeverServed);
     }
-    let vault = open_vault(&store, key_file).await?;
+    let vault = open_vault(&store, keys, &clock).await?;
     let key = operator_key(store.system().await?, &vault, clock.now_ms(), "operator key made on the host").await?;
     store.close().await;
     Ok(key)
@@ -172,14 +197,38 @@ async fn refuse_other_than_jq(runtime: &Runtime, file: &Path) -> Result<(), Boot
 }
 
 /// The safe: keys are made at the very first start, and missed at any later one.
-async fn open_vault(store: &Store, path: PathBuf) -> Result<Vault, BootError> {
-    let first = !store.system_read().await?.has_keys().await?;
-    let keys = if first { LocalKeys::open_or_create(path.clone())? } else { LocalKeys::open(path.clone())? };
-    let vault = Vault::local(keys);
-    let mut tx = store.system().await?;
-    let settled = tx.settled("keys", &vault.fingerprint()).await?;
-    tx.commit().await?;
-    if settled == vault.fingerprint() { Ok(vault) } else { Err(BootError::OtherKeys { file: path }) }
+async fn open_vault(store: &Store, keys: KeySource, clock: &SharedClock) -> Result<Vault, BootError> {
+    let mut read = store.system_read().await?;
+    let (first, rows) = (!read.has_keys().await?, read.wrapping_keys().await?);
+    drop(read);
+    let guarded = rows.iter().any(|row| row.guarded.is_some());
+    match keys {
+        KeySource::File(_) if guarded => Err(BootError::NotInAFile),
+        KeySource::File(file) => {
+            let keys = if first { LocalKeys::open_or_create(file.clone())? } else { LocalKeys::open(file.clone())? };
+            let vault = Vault::local(keys);
+            let mut tx = store.system().await?;
+            let settled = tx.settled("keys", &vault.fingerprint()).await?;
+            tx.commit().await?;
+            if settled != vault.fingerprint() {
+                return Err(BootError::OtherKeys { file });
+            }
+            match take_up_keys(store, &vault, clock).await {
+                Ok(()) => Ok(vault),
+                Err(EngineFault::Vault(VaultError::UnknownKey { key_id })) => Err(BootError::LostKey { key_id, file }),
+                Err(fault) => Err(fault.into()),
+            }
+        }
+        KeySource::Transit(_) if !rows.is_empty() && !guarded => Err(BootError::InAFile),
+        KeySource::Transit(settings) => {
+            let service = transit(&settings, clock.clone()).map_err(BootError::Service)?;
+            match guarded_vault(store, service, clock).await {
+                Ok(vault) => Ok(vault),
+                Err(EngineFault::Vault(error)) => Err(BootError::Service(error)),
+                Err(fault) => Err(fault.into()),
+            }
+        }
+    }
 }
 
 /// Where it is reached when nobody says so: where it listens.

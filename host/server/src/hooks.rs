@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bulkhead_engine::{Inbound, Refused, Reply, Target};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::Desk;
 use crate::body::{self, Path};
@@ -38,7 +38,7 @@ async fn app(State(desk): State<Desk>, Path(app): Path<String>, request: Request
 async fn deliver(desk: Desk, to: Target, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     // Nobody sends anything to an address that is not there.
-    if let Err(refused) = desk.engine.listens(&to).await {
+    if let Err(refused) = desk.engine.listens(&to, parts.method.as_str()).await {
         return refuse(refused);
     }
     let body = match body::read(body, LARGEST_WEBHOOK, desk.crowd.patience()).await {
@@ -77,6 +77,13 @@ fn answer(reply: Reply) -> Response {
     response
 }
 
+/// For providers that take any body for a mistake.
+fn bare(status: u16) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+    response
+}
+
 fn refuse(refused: Refused) -> Response {
     let with = |status: u16, code: &str, detail: String| {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
@@ -85,7 +92,18 @@ fn refuse(refused: Refused) -> Response {
     match refused {
         Refused::Unknown => Problem::not_found("address").into_response(),
         // The reason stays with us: it would tell a forger how close he is.
+        Refused::Unverified { status, bare: true, .. } => bare(status),
         Refused::Unverified { status, .. } => with(status, "not-verified", "The signature does not verify.".to_owned()),
+        Refused::Method { allowed } => {
+            let mut response = with(405, "method-not-allowed", format!("This address takes {allowed}."));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+            response
+        }
+        Refused::Later { retry_after_s } => {
+            let detail = "What would prove this cannot be fetched now. Send it again.";
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "proof-unavailable", detail);
+            problem.retry_after(retry_after_s).into_response()
+        }
         Refused::NotText { status } => with(status, "not-text", "The body is not UTF-8.".to_owned()),
         Refused::Fault(fault) => Problem::from(fault).into_response(),
     }

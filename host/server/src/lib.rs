@@ -32,8 +32,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
-pub use boot::{BootError, Host, Settings, new_operator_key};
-pub use bulkhead_engine::{CompilerCommand, DevUpstream, PublishError, SystemClock, examine};
+pub use boot::{BootError, Host, KeySource, Settings, new_operator_key};
+pub use bulkhead_engine::{CompilerCommand, DevUpstream, PublishError, SystemClock, TransitSettings, examine};
 pub use clients::Clients;
 use clients::Crowd;
 

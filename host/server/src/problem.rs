@@ -8,8 +8,11 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use bulkhead_engine::{
     AppError, CallError, ConnectionError, EngineFault, InvalidField, LinkError, PublishError, RouteError,
+    WrappingKeyError,
 };
+use bulkhead_manifest::mask;
 use bulkhead_store::StoreError;
+use bulkhead_vault::VaultError;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio::task::JoinError;
@@ -67,6 +70,16 @@ impl Problem {
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after_s: Some(seconds), ..self }
     }
+
+    /// As people may read it: what was refused may stand in the reason.
+    fn masked(mut self) -> Self {
+        self.detail = mask::text(&self.detail).into_owned();
+        for error in &mut self.errors {
+            error.message = mask::text(&error.message).into_owned();
+            error.pointer = mask::text(&error.pointer).into_owned();
+        }
+        self
+    }
 }
 
 impl IntoResponse for Problem {
@@ -74,7 +87,7 @@ impl IntoResponse for Problem {
         let status = self.status();
         let wait = self.retry_after_s;
         let kind = format!("urn:bulkhead:problem:{}", self.code);
-        let document = Document { kind, title: in_words(&self.code), problem: self };
+        let document = Document { kind, title: in_words(&self.code), problem: self.masked() };
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -103,6 +116,14 @@ impl From<EngineFault> for Problem {
                 tracing::warn!(%error, "the store is busy");
                 let detail = "The store is busy. Try again in a moment.";
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(1);
+            }
+            EngineFault::Vault(
+                error @ (VaultError::ProviderUnavailable { .. } | VaultError::ProviderRefused { .. }),
+            ) => {
+                tracing::error!(%error, "no secret can be opened");
+                let detail = "The service that guards this host's keys does not answer, or refuses. Try again in a moment; \
+                              the host's log says more to its operator.";
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable", detail).retry_after(10);
             }
             EngineFault::Busy { retry_after_ms } => {
                 let detail = "The host is full. Try again in a moment.";
@@ -178,6 +199,8 @@ impl From<ConnectionError> for Problem {
             ConnectionError::NotChecked(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-checked", detail).retry_after(1)
             }
+            ConnectionError::NotPinned { .. } => Self::new(StatusCode::CONFLICT, "not-pinned", detail),
+            ConnectionError::Overtaken => Self::new(StatusCode::CONFLICT, "overtaken", detail),
             ConnectionError::Disconnected => Self::new(StatusCode::CONFLICT, "disconnected", detail),
             ConnectionError::OtherAccount { .. } => Self::new(StatusCode::CONFLICT, "other-account", detail),
             ConnectionError::Fault(fault) => fault.into(),
@@ -193,8 +216,23 @@ impl From<AppError> for Problem {
             AppError::UnknownConnector { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-connector", detail)
             }
+            AppError::UnknownVersion { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-version", detail),
             AppError::NeedsClient { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "client-needed", detail),
             AppError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<WrappingKeyError> for Problem {
+    fn from(error: WrappingKeyError) -> Self {
+        let detail = format!("{error}.");
+        match error {
+            WrappingKeyError::NotFound => Self::not_found("wrapping key"),
+            WrappingKeyError::Coming { .. } => Self::new(StatusCode::CONFLICT, "key-coming", detail),
+            WrappingKeyError::Active { .. } => Self::new(StatusCode::CONFLICT, "key-active", detail),
+            WrappingKeyError::TooSoon { .. } => Self::new(StatusCode::CONFLICT, "key-too-young", detail),
+            WrappingKeyError::InUse { .. } => Self::new(StatusCode::CONFLICT, "key-in-use", detail),
+            WrappingKeyError::Fault(fault) => fault.into(),
         }
     }
 }
@@ -243,7 +281,6 @@ impl From<PublishError> for Problem {
             PublishError::Descriptor(_) => unprocessable("invalid-descriptor"),
             PublishError::Schema { .. } => unprocessable("invalid-schema"),
             PublishError::VersionExists { .. } => Self::new(StatusCode::CONFLICT, "version-exists", detail),
-            PublishError::Unsupported { .. } => unprocessable("unsupported"),
             PublishError::Fault(fault) => fault.into(),
         }
     }

@@ -24,6 +24,7 @@ catalogue! { "apps";
     ONE = concat!("SELECT ", app_columns!(), " FROM apps WHERE id = $1");
     VISIBLE = concat!("SELECT ", app_columns!(), " FROM apps
             WHERE id = $2 AND (tenant_id = $1 OR tenant_id IS NULL)");
+    SET_PINS = "UPDATE apps SET pins = $2 WHERE id = $1";
     LIST_OWN = concat!("SELECT ", app_columns!(), " FROM apps WHERE tenant_id = $1 AND id < $2
             ORDER BY id DESC LIMIT $3");
     LIST_OPERATOR = concat!("SELECT ", app_columns!(), " FROM apps WHERE tenant_id IS NULL AND id < $1
@@ -76,6 +77,17 @@ impl SystemTx {
         let values = bind![tenant, app.id, &app.connector_name, &app.name, &app.client_id, &app.pins, app.created_ms];
         let inserted = self.unit.run(&INSERT, values).await;
         inserted.map(drop).map_err(|error| error.or_not_found("tenant").or_taken("app"))
+    }
+
+    /// Sets where an app's secrets may go.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_app_pins(&mut self, app: AppId, pins: &str) -> Result<()> {
+        match self.unit.run(&SET_PINS, bind![app, pins]).await? {
+            0 => Err(StoreError::NotFound { what: "app" }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -97,9 +97,12 @@ pub(crate) use catalogue;
 pub(crate) fn all() -> Vec<Listed> {
     let many =
         crate::deliveries::INSERT.listed().chain(crate::enqueue::INSERT.listed()).chain(crate::lanes::JOIN.listed());
+    let state = &crate::state::SIZE;
+    let many = many.chain(crate::state::PUT.listed()).chain(crate::state::REMOVE.listed()).chain(state.listed());
     let mut all = [
         crate::apps::STATEMENTS,
         crate::attempts::STATEMENTS,
+        crate::budgets::STATEMENTS,
         crate::claim::STATEMENTS,
         crate::connect_sessions::STATEMENTS,
         crate::connections::STATEMENTS,
@@ -121,8 +124,10 @@ pub(crate) fn all() -> Vec<Listed> {
         crate::routes::STATEMENTS,
         crate::run_ends::STATEMENTS,
         crate::runs::STATEMENTS,
+        crate::sealed::STATEMENTS,
         crate::state::STATEMENTS,
         crate::tenants::STATEMENTS,
+        crate::wrapping_keys::STATEMENTS,
     ]
     .concat();
     all.extend(many);

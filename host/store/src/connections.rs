@@ -19,18 +19,20 @@ use crate::value::bind;
 
 macro_rules! connection_columns {
     () => {
-        "id, tenant_id, connector_id, version_id, app_id, environment, name, status, settings, account, account_key, \
+        "id, tenant_id, connector_id, version_id, follows, app_id, environment, name, status, settings, account, account_key, \
          approved, endpoint, concurrency, created_ms, updated_ms"
     };
 }
 
 catalogue! { "connections";
     INSERT = "INSERT INTO connections (tenant_id, id, connector_id, version_id, app_id, environment, name, status, settings,
-                approved, endpoint, concurrency, created_ms, updated_ms)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $12)";
+                approved, endpoint, concurrency, created_ms, updated_ms, follows)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $12, $13)";
     SET_STATUS = "UPDATE connections SET status = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
     SET_ACCOUNT = "UPDATE connections SET account = $3, account_key = $4, updated_ms = $5
             WHERE tenant_id = $1 AND id = $2";
+    SET_VERSION = "UPDATE connections SET version_id = $3, follows = $4, approved = $5, settings = $6, updated_ms = $7
+            WHERE tenant_id = $1 AND id = $2 AND version_id = $8";
     ONE = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2");
     /// With it the writer's turn, on SQLite.
     HOLD = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2")
@@ -75,6 +77,8 @@ pub struct NewConnection {
     pub connector: ConnectorId,
     /// Of which version.
     pub version: VersionId,
+    /// Whether it goes on by newer ones.
+    pub follows: bool,
     /// Through which app.
     pub app: Option<AppId>,
     /// Which of the manifest's environments.
@@ -93,6 +97,19 @@ pub struct NewConnection {
     pub created_ms: u64,
 }
 
+/// What a connection goes on by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GoesOn<'a> {
+    /// Which version.
+    pub version: VersionId,
+    /// Whether by newer ones afterwards.
+    pub follows: bool,
+    /// What is approved of what it asks for.
+    pub approved: &'a str,
+    /// The tenant's settings.
+    pub settings: &'a str,
+}
+
 row! {
     /// A tenant's configured, authorised use of a connector.
     pub struct Connection {
@@ -104,6 +121,8 @@ row! {
         pub connector: ConnectorId, in "connector_id";
         /// Of which version.
         pub version: VersionId, in "version_id";
+        /// Whether it goes on by newer ones.
+        pub follows: bool;
         /// Through which app.
         pub app: Option<AppId>, in "app_id";
         /// Which of the manifest's environments.
@@ -153,7 +172,8 @@ impl TenantTx {
             &new.approved,
             &new.endpoint,
             new.concurrency,
-            new.created_ms
+            new.created_ms,
+            new.follows
         ];
         let inserted = self.unit.run(&INSERT, values).await;
         inserted.map(drop).map_err(|error| error.or_not_found("connector, version or app").or_taken("endpoint"))
@@ -206,6 +226,16 @@ impl TenantTx {
         }
         self.set_connection_status(connection, ConnectionStatus::NeedsReauthorization, now_ms).await?;
         Ok(true)
+    }
+
+    /// Lets a connection go on by another version, where it is still by `held`'s. Answers whether it was.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn set_connection_version(&mut self, held: &Connection, to: &GoesOn<'_>, now_ms: u64) -> Result<bool> {
+        let GoesOn { version, follows, approved, settings } = *to;
+        let values = bind![self.tenant(), held.id, version, follows, approved, settings, now_ms, held.version];
+        Ok(self.unit.run(&SET_VERSION, values).await? > 0)
     }
 
     /// Sets what authorization said of the account, and the key by which webhooks find it.

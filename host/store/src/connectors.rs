@@ -50,6 +50,7 @@ catalogue! { "connectors";
     VISIBLE_NAMED = concat!("SELECT ", version_columns!(), "
             WHERE v.connector_id = $2 AND v.version = $3 AND (c.tenant_id = $1 OR c.tenant_id IS NULL)");
     NEWEST = concat!("SELECT ", version_columns!(), " WHERE v.connector_id = $1 ORDER BY v.id DESC LIMIT 1");
+    NEWEST_ID = "SELECT id FROM versions WHERE connector_id = $1 ORDER BY id DESC LIMIT 1";
     VISIBLE_NEWEST = concat!("SELECT ", version_columns!(), "
             WHERE v.connector_id = $2 AND (c.tenant_id = $1 OR c.tenant_id IS NULL) ORDER BY v.id DESC LIMIT 1");
 }
@@ -274,6 +275,15 @@ impl TenantRead {
             None => self.unit.one(&VISIBLE_NEWEST, bind![tenant, connector]).await?,
         };
         version.ok_or(StoreError::NotFound { what: "version" })
+    }
+
+    /// The newest version of the connector that one of this tenant's connections is of.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn newest_version(&mut self, connector: ConnectorId) -> Result<VersionId> {
+        let newest: Option<(VersionId,)> = self.unit.one(&NEWEST_ID, bind![connector]).await?;
+        newest.map(|(id,)| id).ok_or(StoreError::NotFound { what: "version" })
     }
 
     /// The versions of a connector that this tenant sees, newest first.

@@ -18,16 +18,20 @@ use crate::value::bind;
 
 macro_rules! credential_columns {
     () => {
-        "owner, name, tenant_id, generation, sealed, meta, lease_until_ms, lease_holder, updated_ms"
+        "owner, name, tenant_id, generation, sealed, meta, lease_until_ms, lease_holder, look_at_ms, updated_ms, ends_ms"
     };
 }
 
 catalogue! { "credentials";
-    INSERT = "INSERT INTO credentials (tenant_id, owner, name, generation, sealed, meta, lease_until_ms, updated_ms)
-            VALUES ($1, $2, $3, 1, $4, $5, 0, $6) ON CONFLICT (owner, name) DO NOTHING";
+    INSERT = "INSERT INTO credentials (tenant_id, owner, name, generation, sealed, meta, lease_until_ms, updated_ms, look_at_ms)
+            VALUES ($1, $2, $3, 1, $4, $5, 0, $6, $7) ON CONFLICT (owner, name) DO NOTHING";
     REPLACE = "UPDATE credentials SET generation = generation + 1, sealed = $5, meta = $6, updated_ms = $7,
-                lease_until_ms = 0, lease_holder = NULL
+                lease_until_ms = 0, lease_holder = NULL, ends_ms = NULL, look_at_ms = $8
             WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3 AND generation = $4";
+    END = "UPDATE credentials SET ends_ms = $4
+            WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3";
+    DELETE_ONE = "DELETE FROM credentials WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3";
+    DELETE_ENDED = "DELETE FROM credentials WHERE ends_ms IS NOT NULL AND ends_ms <= $1";
     LEASE = concat!("UPDATE credentials SET lease_until_ms = $6, lease_holder = $4
             WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3
             AND (lease_until_ms <= $5 OR lease_holder = $4)
@@ -37,6 +41,15 @@ catalogue! { "credentials";
     /// Once, when a database is opened that is ours alone.
     END_LEASES = "UPDATE credentials SET lease_until_ms = 0, lease_holder = NULL WHERE lease_until_ms > $1";
     DELETE = "DELETE FROM credentials WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2";
+    /// Whoever gets a row looks after it; its next look is far enough away that nobody else does.
+    CLAIM_LOOKS = concat!("UPDATE credentials SET look_at_ms = $2 WHERE (owner, name) IN
+            (SELECT owner, name FROM credentials WHERE look_at_ms <= $1 ORDER BY look_at_ms LIMIT $3)
+            RETURNING ", credential_columns!())
+        => pg concat!("UPDATE credentials SET look_at_ms = $2 WHERE (owner, name) IN
+            (SELECT owner, name FROM credentials WHERE look_at_ms <= $1 ORDER BY look_at_ms LIMIT $3 FOR UPDATE SKIP LOCKED)
+            RETURNING ", credential_columns!());
+    SET_LOOK = "UPDATE credentials SET look_at_ms = $5
+            WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3 AND generation = $4";
     ONE = concat!("SELECT ", credential_columns!(), " FROM credentials
             WHERE tenant_id IS NOT DISTINCT FROM $1 AND owner = $2 AND name = $3");
 }
@@ -86,6 +99,8 @@ pub struct NewCredential {
     pub sealed: Vec<u8>,
     /// What is not secret about it: expiry, scopes.
     pub meta: Json,
+    /// When somebody has to look after it; `None`: never.
+    pub look_at_ms: Option<u64>,
     /// Now.
     pub now_ms: u64,
 }
@@ -109,8 +124,12 @@ row! {
         pub lease_until_ms: u64;
         /// Who.
         pub lease_holder: Option<String>;
+        /// When somebody has to look after it.
+        pub look_at_ms: Option<u64>;
         /// When it was last written.
         pub updated_ms: u64;
+        /// When it is over, and destroyed soon after.
+        pub ends_ms: Option<u64>;
     }
 }
 
@@ -131,10 +150,11 @@ pub enum RefreshLease {
 async fn put(unit: &mut Unit, tenant: Option<TenantId>, new: &NewCredential) -> Result<u64> {
     let owner = new.owner.to_string();
     let written = if new.expected == 0 {
-        let values = bind![tenant, &owner, &new.name, &new.sealed, &new.meta, new.now_ms];
+        let values = bind![tenant, &owner, &new.name, &new.sealed, &new.meta, new.now_ms, new.look_at_ms];
         unit.run(&INSERT, values).await.map_err(|error| error.or_not_found("tenant"))?
     } else {
-        let values = bind![tenant, &owner, &new.name, new.expected, &new.sealed, &new.meta, new.now_ms];
+        let (expected, look_at_ms) = (new.expected, new.look_at_ms);
+        let values = bind![tenant, &owner, &new.name, expected, &new.sealed, &new.meta, new.now_ms, look_at_ms];
         unit.run(&REPLACE, values).await?
     };
     if written > 0 {
@@ -146,6 +166,14 @@ async fn put(unit: &mut Unit, tenant: Option<TenantId>, new: &NewCredential) -> 
 
 async fn one(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner, name: &str) -> Result<Option<Credential>> {
     unit.one(&ONE, bind![tenant, &owner.to_string(), name]).await
+}
+
+async fn end(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner, name: &str, ends_ms: u64) -> Result<()> {
+    unit.run(&END, bind![tenant, &owner.to_string(), name, ends_ms]).await.map(drop)
+}
+
+async fn delete_one(unit: &mut Unit, tenant: Option<TenantId>, owner: Owner, name: &str) -> Result<()> {
+    unit.run(&DELETE_ONE, bind![tenant, &owner.to_string(), name]).await.map(drop)
 }
 
 /// Ends every refresh lease: those who held one are gone.
@@ -194,6 +222,24 @@ impl TenantTx {
         self.unit.run(&FREE, bind![tenant, &owner.to_string(), name, holder]).await.map(drop)
     }
 
+    /// Says when a secret is over. Writing another in its place takes that back.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn end_credential(&mut self, owner: Owner, name: &str, ends_ms: u64) -> Result<()> {
+        let tenant = Some(self.tenant());
+        end(&mut self.unit, tenant, owner, name, ends_ms).await
+    }
+
+    /// Destroys one secret.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_credential(&mut self, owner: Owner, name: &str) -> Result<()> {
+        let tenant = Some(self.tenant());
+        delete_one(&mut self.unit, tenant, owner, name).await
+    }
+
     /// Destroys all secrets of an owner. Answers how many.
     ///
     /// # Errors
@@ -211,6 +257,60 @@ impl SystemTx {
     /// `Stale` where another generation is there than was expected; the unit stays usable.
     pub async fn put_credential(&mut self, tenant: Option<TenantId>, new: &NewCredential) -> Result<u64> {
         put(&mut self.unit, tenant, new).await
+    }
+
+    /// Claims what is to be looked after by now, at most so many, the longest due first: until `again_ms` nobody else gets
+    /// them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn claim_looks(&mut self, now_ms: u64, again_ms: u64, most: u32) -> Result<Vec<Credential>> {
+        self.unit.all(&CLAIM_LOOKS, bind![now_ms, again_ms, most]).await
+    }
+
+    /// Says when to look after this generation next; another one says so itself.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn set_look(
+        &mut self,
+        tenant: Option<TenantId>,
+        owner: Owner,
+        name: &str,
+        generation: u64,
+        at_ms: Option<u64>,
+    ) -> Result<()> {
+        self.unit.run(&SET_LOOK, bind![tenant, &owner.to_string(), name, generation, at_ms]).await.map(drop)
+    }
+
+    /// Says when a secret is over. Writing another in its place takes that back.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn end_credential(
+        &mut self,
+        tenant: Option<TenantId>,
+        owner: Owner,
+        name: &str,
+        ends_ms: u64,
+    ) -> Result<()> {
+        end(&mut self.unit, tenant, owner, name, ends_ms).await
+    }
+
+    /// Destroys one secret.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_credential(&mut self, tenant: Option<TenantId>, owner: Owner, name: &str) -> Result<()> {
+        delete_one(&mut self.unit, tenant, owner, name).await
+    }
+
+    /// Destroys every secret, whoever's, that is over. Answers how many.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_ended_credentials(&mut self, now_ms: u64) -> Result<u64> {
+        self.unit.run(&DELETE_ENDED, bind![now_ms]).await
     }
 }
 

@@ -12,7 +12,7 @@
 //! An answer is written even by a holder that lost its lease, as long as the place has none: it is what happened. Of
 //! two answers the first counts, and the second writer is told so.
 
-use bulkhead_manifest::{RunId, TenantId};
+use bulkhead_manifest::{RunId, TenantId, VersionId};
 
 use crate::Json;
 use crate::catalogue::catalogue;
@@ -34,16 +34,16 @@ macro_rules! entry_columns {
 
 catalogue! { "journal";
     INTEND = "INSERT INTO journal (tenant_id, run_id, attempt, leg, seq, sub, fingerprint, request, effect_key,
-                unsafe_request, keyed, sends, intent_ms, last_intent_ms, retryable, refused)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, 0, 0)
+                unsafe_request, keyed, version_id, sends, intent_ms, last_intent_ms, retryable, refused)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, $13, $13, 0, 0)
             ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO UPDATE SET
                 sends = journal.sends + 1, attempt = excluded.attempt, last_intent_ms = excluded.last_intent_ms
             WHERE journal.fingerprint = excluded.fingerprint AND journal.answer_ms IS NULL
             RETURNING sends";
     RECORD = "INSERT INTO journal (tenant_id, run_id, attempt, leg, seq, sub, fingerprint, request, effect_key,
-                unsafe_request, keyed, sends, intent_ms, last_intent_ms, answer, answer_ms, shown, retryable,
-                refused)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, $12, $12, $13, $14, $15, $16, $17)
+                unsafe_request, keyed, version_id, sends, intent_ms, last_intent_ms, answer, answer_ms, shown,
+                retryable, refused)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, $13, $13, $14, $15, $16, $17, $18)
             ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO NOTHING";
     ANSWER = "UPDATE journal SET answer = $6, answer_ms = $7, shown = $8, retryable = $9, refused = $10
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
@@ -71,6 +71,8 @@ catalogue! { "journal";
             WHERE tenant_id = $1 AND run_id = $2";
     CARRIED_OUT_BEFORE = "SELECT seq FROM journal WHERE tenant_id = $1 AND run_id = $2 AND superseded_by IS NOT NULL
             AND unsafe_request = 1 AND answer_ms IS NOT NULL AND refused = 0 AND retryable = 0 LIMIT 1";
+    BEGUN_BY = "SELECT version_id FROM journal WHERE tenant_id = $1 AND run_id = $2 AND superseded_by IS NULL
+            ORDER BY entry LIMIT 1";
     FORGET = "UPDATE journal SET answer = NULL WHERE tenant_id = $1 AND run_id = $2 AND leg = $3
             AND superseded_by IS NULL";
 }
@@ -95,6 +97,8 @@ pub struct NewIntent {
     pub keyed: bool,
     /// Whether it changes anything at the provider.
     pub unsafe_request: bool,
+    /// Which version of the connector asks.
+    pub version: VersionId,
     /// Now.
     pub now_ms: u64,
 }
@@ -252,6 +256,7 @@ impl TenantTx {
             &intent.effect_key,
             intent.unsafe_request,
             intent.keyed,
+            intent.version,
             intent.now_ms
         ];
         let sends: Option<(u32,)> = self.unit.one(&INTEND, values).await?;
@@ -282,6 +287,7 @@ impl TenantTx {
                 &intent.effect_key,
                 intent.unsafe_request,
                 intent.keyed,
+                intent.version,
                 intent.now_ms,
                 answer,
                 *answer_ms,
@@ -366,6 +372,16 @@ impl TenantRead {
     pub async fn journal(&mut self, run: RunId, leg: u32) -> Result<Vec<Entry>> {
         let tenant = self.tenant();
         self.unit.all(&IN_FORCE, bind![tenant, run, leg]).await
+    }
+
+    /// The version that made what stands in a run's journal; none where nothing does.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn begun_by(&mut self, run: RunId) -> Result<Option<VersionId>> {
+        let tenant = self.tenant();
+        let begun: Option<(VersionId,)> = self.unit.one(&BEGUN_BY, bind![tenant, run]).await?;
+        Ok(begun.map(|(version,)| version))
     }
 
     /// How the requests in force in this leg stand. A unit that decides by it seizes the run before.

@@ -22,6 +22,8 @@ catalogue! { "keys";
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     REVOKE = "UPDATE api_keys SET revoked_ms = COALESCE(revoked_ms, $3)
             WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2";
+    END = "UPDATE api_keys SET expires_ms = $3 WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2
+            AND (expires_ms IS NULL OR expires_ms > $3)";
     TOUCH = "UPDATE api_keys SET last_used_ms = $2 WHERE id = $1
             AND (last_used_ms IS NULL OR last_used_ms < CAST($2 AS BIGINT) - 60000)";
     ONE = concat!("SELECT ", key_columns!(), " FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2");
@@ -103,6 +105,14 @@ impl SystemTx {
     /// `NotFound`.
     pub async fn revoke_key(&mut self, tenant: Option<TenantId>, key: KeyId, now_ms: u64) -> Result<()> {
         revoke(&mut self.unit, tenant, key, now_ms).await
+    }
+
+    /// Lets a key end at this time, where it would not have ended before.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn end_key(&mut self, tenant: Option<TenantId>, key: KeyId, ends_ms: u64) -> Result<()> {
+        self.unit.run(&END, bind![tenant, key, ends_ms]).await.map(drop)
     }
 
     /// Notes that a key was used; writes at most once a minute.

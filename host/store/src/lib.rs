@@ -23,6 +23,7 @@
 
 mod apps;
 mod attempts;
+mod budgets;
 mod catalogue;
 mod claim;
 mod connect_sessions;
@@ -54,21 +55,24 @@ mod routes;
 mod row;
 mod run_ends;
 mod runs;
+mod sealed;
 mod state;
 mod store;
 mod tenants;
 mod tx;
 mod unit;
 mod value;
+mod wrapping_keys;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use apps::{App, NewApp};
+pub use budgets::{CellOrder, Cells};
 pub use claim::{ClaimOrder, Claims};
 pub use connect_sessions::{Begun, NewSession, Session};
-pub use connections::{Connection, ConnectionStatus, NewConnection};
+pub use connections::{Connection, ConnectionStatus, GoesOn, NewConnection};
 pub use connectors::{Connector, ListedVersion, NewVersion, Published, Version};
 pub use credentials::{Credential, NewCredential, Owner, RefreshLease};
 pub use cursors::Cursor;
@@ -89,9 +93,11 @@ pub use routes::{NewRoute, Route};
 pub use row::UnknownWord;
 pub use run_ends::{AttemptEnd, EndState, Park, Reopen, RunEnd, Stop, Stopped};
 pub use runs::{Lease, ListedRun, Priority, QueueDepth, Run, RunFilter, RunState};
+pub use sealed::{Heads, SealedPlace};
 pub use store::{Dialect, Store, StoreConfig};
 pub use tenants::{NewTenant, Tenant};
 pub use tx::{SystemRead, SystemTx, TenantRead, TenantTx};
+pub use wrapping_keys::WrappingKeyRow;
 
 /// One JSON document as text, kept as given.
 pub type Json = String;

@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 
 use crate::catalogue::Listed;
 
+/// An id's place where PostgreSQL cannot tell its type from a column.
+const ID: &str = "?#";
+
 /// Rows of the largest text.
 pub(crate) const LARGEST: usize = 64;
 
@@ -31,7 +34,7 @@ pub(crate) struct Text {
 }
 
 impl<const N: usize> Many<N> {
-    /// `head` ends in `VALUES`, `row` has a `?` for each value, `tail` says what about conflicts. Does not compile in a
+    /// `head` ends in `VALUES`, `row` has a `?` for each value (`?#` for an id that is compared and not inserted), `tail` says what about conflicts. Does not compile in a
     /// static where the row takes another number of values than its type says.
     pub(crate) const fn new(noun: &'static str, name: &'static str, [head, row, tail]: [&'static str; 3]) -> Self {
         let (mut at, mut places) = (0, 0);
@@ -56,13 +59,16 @@ impl<const N: usize> Many<N> {
 
     fn text(&self, rows: usize) -> Text {
         // SQLite looks numbered parameters up one by one; unnumbered ones it counts.
-        let lite = vec![self.row; rows].join(", ");
+        let rows_of_values = vec![self.row; rows].join(", ");
+        let lite = rows_of_values.replace(ID, "?");
         let mut pg = String::new();
-        for (place, part) in lite.split('?').enumerate() {
+        for (place, part) in rows_of_values.split('?').enumerate() {
             if place > 0 {
                 pg.push_str(&format!("${place}"));
             }
-            pg.push_str(part);
+            // What stands beside no column would be text.
+            let part = part.strip_prefix('#').map_or_else(|| part.to_owned(), |rest| format!("::BYTEA{rest}"));
+            pg.push_str(&part);
         }
         let whole = |values: &str| format!("{} {values} {}", self.head, self.tail);
         Text { rows, lite: whole(&lite), pg: whole(&pg) }
@@ -95,5 +101,10 @@ mod tests {
         let two = PAIRS.texts().iter().find(|text| text.rows == 2).unwrap();
         assert_eq!(two.lite, "INSERT INTO pairs VALUES (?, ?, 0), (?, ?, 0) RETURNING a");
         assert_eq!(two.pg, "INSERT INTO pairs VALUES ($1, $2, 0), ($3, $4, 0) RETURNING a");
+        static GONE: Many<2> =
+            Many::new("pairs", "GONE", ["DELETE FROM pairs WHERE (a, b) IN (VALUES", "(?#, ?)", ")"]);
+        let one = GONE.texts().last().unwrap();
+        assert_eq!(one.lite, "DELETE FROM pairs WHERE (a, b) IN (VALUES (?, ?) )");
+        assert_eq!(one.pg, "DELETE FROM pairs WHERE (a, b) IN (VALUES ($1::BYTEA, $2) )");
     }
 }

@@ -1,19 +1,17 @@
 //! State: what a connector remembers between runs, per connection and ordering key.
 
+use std::collections::BTreeMap;
+
 use bulkhead_manifest::ConnectionId;
 
 use crate::Json;
 use crate::catalogue::catalogue;
 use crate::error::{Result, StoreError};
+use crate::many::Many;
 use crate::tx::{TenantRead, TenantTx};
 use crate::value::bind;
 
 catalogue! { "state";
-    PUT = "INSERT INTO state (tenant_id, connection_id, ordering_key, key, value, updated_ms)
-            VALUES ($1, $2, $3, $4, $5, $6)
-            ON CONFLICT (tenant_id, connection_id, ordering_key, key) DO UPDATE SET
-                value = excluded.value, updated_ms = excluded.updated_ms";
-    REMOVE = "DELETE FROM state WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4";
     ONE = "SELECT value FROM state WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4";
     KEYS = "SELECT key FROM state WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3
             AND key >= $4 AND substr(key, 1, length($4)) = $4 ORDER BY key LIMIT $5"
@@ -25,11 +23,35 @@ catalogue! { "state";
             ON CONFLICT (tenant_id, connection_id) DO UPDATE SET bytes = state_sizes.bytes RETURNING bytes";
     /// What the connection's state takes is counted along, not summed: the writer's turn is everybody's.
     GROW = "UPDATE state_sizes SET bytes = bytes + $3 WHERE tenant_id = $1 AND connection_id = $2";
-    SIZE = "SELECT length(CAST(key AS BLOB)) + length(CAST(value AS BLOB)) FROM state
-            WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4"
-        => pg "SELECT CAST(octet_length(key) + octet_length(value) AS BIGINT) FROM state
-            WHERE tenant_id = $1 AND connection_id = $2 AND ordering_key = $3 AND key = $4";
 }
+
+pub(crate) static PUT: Many<6> = Many::new(
+    "state",
+    "PUT",
+    [
+        "INSERT INTO state (tenant_id, connection_id, ordering_key, key, value, updated_ms) VALUES",
+        "(?, ?, ?, ?, ?, ?)",
+        "ON CONFLICT (tenant_id, connection_id, ordering_key, key) DO UPDATE SET
+            value = excluded.value, updated_ms = excluded.updated_ms",
+    ],
+);
+
+pub(crate) static REMOVE: Many<4> = Many::new(
+    "state",
+    "REMOVE",
+    ["DELETE FROM state WHERE (tenant_id, connection_id, ordering_key, key) IN (VALUES", "(?#, ?#, ?, ?)", ")"],
+);
+
+pub(crate) static SIZE: Many<4> = Many::new(
+    "state",
+    "SIZE",
+    [
+        "SELECT CAST(COALESCE(SUM(octet_length(key) + octet_length(value)), 0) AS BIGINT) FROM state
+            WHERE (tenant_id, connection_id, ordering_key, key) IN (VALUES",
+        "(?#, ?#, ?, ?)",
+        ")",
+    ],
+);
 
 impl TenantTx {
     /// What all that a connection remembers takes, in bytes. Nobody else writes any of it before this unit ends.
@@ -43,7 +65,7 @@ impl TenantTx {
         held.map(|(bytes,)| bytes).ok_or(StoreError::NotFound { what: "connection" })
     }
 
-    /// Sets or removes values, in order. Without an ordering key, say `""`.
+    /// Sets or removes values; of the same key twice, the later counts. Without an ordering key, say `""`.
     ///
     /// # Errors
     /// `NotFound` where this tenant has no such connection.
@@ -59,21 +81,22 @@ impl TenantTx {
         }
         // Before any value is looked at: of two units, the second counts from what the first one wrote.
         self.hold_state(connection).await?;
-        let (tenant, mut grown) = (self.tenant(), 0_i64);
+        let tenant = self.tenant();
+        let values: BTreeMap<&str, Option<&Json>> = values.iter().map(|(key, v)| (key.as_str(), v.as_ref())).collect();
+        let keys: Vec<&str> = values.keys().copied().collect();
+        let replaced = self.state_size(connection, ordering_key, &keys).await?;
+        let mut grown = 0_i64.saturating_sub_unsigned(replaced);
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
         for (key, value) in values {
-            let replaced = self.state_size(connection, ordering_key, key).await?;
-            let size = match value {
-                Some(value) => {
-                    self.unit.run(&PUT, bind![tenant, connection, ordering_key, key, value, now_ms]).await?;
-                    (key.len() + value.len()) as u64
-                }
-                None => {
-                    self.unit.run(&REMOVE, bind![tenant, connection, ordering_key, key]).await?;
-                    0
-                }
+            let Some(value) = value else {
+                gone.push(bind![tenant, connection, ordering_key, key]);
+                continue;
             };
-            grown = grown.saturating_add_unsigned(size).saturating_sub_unsigned(replaced);
+            grown = grown.saturating_add_unsigned((key.len() + value.len()) as u64);
+            kept.push(bind![tenant, connection, ordering_key, key, value, now_ms]);
         }
+        self.unit.run_many(&PUT, &kept).await?;
+        self.unit.run_many(&REMOVE, &gone).await?;
         self.unit.run(&GROW, bind![tenant, connection, grown]).await.map(drop)
     }
 }
@@ -105,13 +128,13 @@ impl TenantRead {
         Ok(keys.into_iter().map(|(key,)| key).collect())
     }
 
-    /// What a value takes with its key, in bytes; 0 where there is none.
+    /// What the values under these keys take with them, in bytes. Each key once.
     ///
     /// # Errors
     /// The database's.
-    pub async fn state_size(&mut self, connection: ConnectionId, ordering_key: &str, key: &str) -> Result<u64> {
+    pub async fn state_size(&mut self, connection: ConnectionId, ordering_key: &str, keys: &[&str]) -> Result<u64> {
         let tenant = self.tenant();
-        let size: Option<(u64,)> = self.unit.one(&SIZE, bind![tenant, connection, ordering_key, key]).await?;
-        Ok(size.map_or(0, |(size,)| size))
+        let keys: Vec<_> = keys.iter().map(|key| bind![tenant, connection, ordering_key, *key]).collect();
+        self.unit.count_many(&SIZE, &keys).await
     }
 }

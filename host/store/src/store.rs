@@ -148,7 +148,7 @@ impl Store {
 
     async fn begin(&self, access: Access, tenant: Option<TenantId>) -> Result<Unit> {
         let link = match (&self.inner.pools, access) {
-            (Pools::Lite { writer, .. }, Access::Write) => Link::LiteWrite(writer.turn().await?),
+            (Pools::Lite { writer, .. }, Access::Write) => Link::LiteWrite(writer.turn(tenant).await?),
             (Pools::Lite { readers, .. }, Access::Read) => {
                 Link::LiteRead(readers.acquire().await.map_err(|error| self.no_connection(error))?)
             }

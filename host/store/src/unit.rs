@@ -110,6 +110,30 @@ impl Unit {
         Ok(usize::try_from(written).unwrap_or(usize::MAX))
     }
 
+    /// What a statement over many counts, all rows together. It gives back one number.
+    pub(crate) async fn count_many<const N: usize>(
+        &mut self,
+        many: &'static Many<N>,
+        mut rows: &[[Value<'_>; N]],
+    ) -> Result<u64> {
+        let mut counted = 0;
+        for text in many.texts() {
+            while let Some((now, later)) = rows.split_at_checked(text.rows) {
+                rows = later;
+                let values = now.as_flattened();
+                let found = match self.connection()? {
+                    Connection::Lite(connection) => lite_rows(connection, &text.lite, values).await,
+                    Connection::Pg(connection) => pg_rows(connection, &text.pg, values).await,
+                };
+                for row in self.note(many.name, found)? {
+                    let (count,): (u64,) = Shape::shape(&row)?;
+                    counted += count;
+                }
+            }
+        }
+        Ok(counted)
+    }
+
     fn note<T>(&mut self, statement: &'static str, outcome: sqlx::Result<T>) -> Result<T> {
         outcome.map_err(|error| {
             self.failed = true;

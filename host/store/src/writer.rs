@@ -18,11 +18,16 @@
 //!   acts on what it saw commits too, even if it wrote nothing.
 //! - Where SQLite gave up the whole transaction (a full disk), everybody in the batch is told `NotDurable`.
 //!
+//! Each tenant stands in the line for the seat with one unit at a time, so nobody waits for more than one unit of every
+//! other, however many a tenant has.
+//!
 //! The price: between its first statement and its commit, a unit keeps the seat. Nothing but SQL may happen there.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::Duration;
 
+use bulkhead_manifest::TenantId;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
@@ -59,13 +64,20 @@ struct Seat {
 #[derive(Clone)]
 pub(crate) struct Writer {
     seat: Arc<Mutex<Seat>>,
+    lines: Arc<Lines>,
     flush: mpsc::Sender<()>,
     wait: Duration,
 }
 
+/// Where the units of each tenant wait for each other. A tenant's is gone with the last of them.
+#[derive(Default)]
+struct Lines(StdMutex<HashMap<TenantId, Weak<Mutex<()>>>>);
+
 /// One unit's turn on the connection. Dropped without [`Turn::commit`], it is undone.
 pub(crate) struct Turn {
     seat: Option<OwnedMutexGuard<Seat>>,
+    /// Given up with the seat: what waits for the commit keeps nobody from writing.
+    line: Option<OwnedMutexGuard<()>>,
     flush: mpsc::Sender<()>,
 }
 
@@ -76,14 +88,21 @@ impl Writer {
         let seat = Arc::new(Mutex::new(seat));
         let (flush, wanted) = mpsc::channel(1);
         tokio::spawn(keep_flushing(Arc::clone(&seat), wanted));
-        Self { seat, flush, wait }
+        Self { seat, lines: Arc::default(), flush, wait }
     }
 
-    /// Waits for a turn and opens a savepoint.
-    pub(crate) async fn turn(&self) -> Result<Turn> {
+    /// Waits for a turn and opens a savepoint. A tenant's units come one after the other.
+    pub(crate) async fn turn(&self, of: Option<TenantId>) -> Result<Turn> {
         let busy = || StoreError::Busy { waited_ms: u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX) };
-        let seat = tokio::time::timeout(self.wait, Arc::clone(&self.seat).lock_owned()).await.map_err(|_| busy())?;
-        let mut turn = Turn { seat: Some(seat), flush: self.flush.clone() };
+        let in_line = async {
+            let line = match of {
+                Some(tenant) => Some(self.lines.of(tenant).lock_owned().await),
+                None => None,
+            };
+            (line, Arc::clone(&self.seat).lock_owned().await)
+        };
+        let (line, seat) = tokio::time::timeout(self.wait, in_line).await.map_err(|_| busy())?;
+        let mut turn = Turn { seat: Some(seat), line, flush: self.flush.clone() };
         if let Some(seat) = turn.seat.as_mut() {
             seat.open_unit().await?;
         }
@@ -100,6 +119,19 @@ impl Writer {
             tracing::warn!(%error, "the database did not close cleanly");
         }
         seat.lock = None;
+    }
+}
+
+impl Lines {
+    fn of(&self, tenant: TenantId) -> Arc<Mutex<()>> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|_, line| line.strong_count() > 0);
+        if let Some(line) = lines.get(&tenant).and_then(Weak::upgrade) {
+            return line;
+        }
+        let line = Arc::default();
+        lines.insert(tenant, Arc::downgrade(&line));
+        line
     }
 }
 
@@ -124,6 +156,7 @@ impl Turn {
         seat.stage = Stage::Clean;
         seat.waiting.push(told);
         drop(seat);
+        self.line = None;
         self.want_flush();
         let vanished = || StoreError::NotDurable { reason: "the writer went away before the commit".to_owned() };
         outcome.await.unwrap_or_else(|_| Err(vanished()))

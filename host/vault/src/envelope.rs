@@ -18,6 +18,7 @@ use crate::mac::hmac_sha256_framed;
 use crate::provider::{KeyProvider, Wrapped};
 use crate::random::random_key;
 use crate::secret::Secret;
+use crate::transit::TransitKeys;
 
 const MAGIC: &[u8; 4] = b"BHV1";
 const WRAP_PURPOSE: &[u8] = b"bulkhead data key 1";
@@ -56,6 +57,28 @@ impl Context<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed(pub Vec<u8>);
 
+/// Bytes that a sealed secret's head takes at most where its keys are at hand: everything before the payload.
+pub const LONGEST_HEAD: usize = 512;
+
+/// The head of a sealed secret, and what is to stand in its place: the same data key, wrapped by the active key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrapped {
+    /// The first bytes as they are. No two sealed secrets begin alike.
+    pub old: Vec<u8>,
+    /// The first bytes as they are to be.
+    pub new: Vec<u8>,
+}
+
+impl Sealed {
+    /// Under which key, read from the first [`LONGEST_HEAD`] bytes of what is sealed.
+    ///
+    /// # Errors
+    /// [`VaultError::Malformed`].
+    pub fn key_id(beginning: &[u8]) -> Result<&str, VaultError> {
+        Ok(Parts::read(beginning)?.key_id)
+    }
+}
+
 /// Seals, opens and derives. Cheap to clone.
 #[derive(Clone)]
 pub struct Vault {
@@ -74,6 +97,17 @@ impl Vault {
     pub fn local(keys: LocalKeys) -> Self {
         let root = keys.root();
         Self::new(Arc::new(keys), root)
+    }
+
+    /// A vault over keys that an external service guards, and the root with them.
+    pub fn transit(keys: TransitKeys) -> Self {
+        let root = keys.root();
+        Self::new(Arc::new(keys), root)
+    }
+
+    /// Who looks after the keys.
+    pub fn keys(&self) -> &dyn KeyProvider {
+        self.keys.as_ref()
     }
 
     /// Encrypts a secret under a data key of its own, for this context only.
@@ -96,6 +130,22 @@ impl Vault {
         let parts = Parts::read(&sealed.0)?;
         let dek = self.keys.unwrap(&parts.wrapped(), WRAP_PURPOSE)?;
         aead::decrypt(&dek, &context.associated_data(), parts.payload)
+    }
+
+    /// Wraps a data key anew, where another key than the active one did: given the first [`LONGEST_HEAD`] bytes of what is
+    /// sealed. The payload is not needed, and stays as it is. `None` where there is nothing to be done.
+    ///
+    /// # Errors
+    /// Those of [`Vault::open`].
+    pub fn rewrap(&self, beginning: &[u8]) -> Result<Option<Rewrapped>, VaultError> {
+        let parts = Parts::read(beginning)?;
+        if parts.key_id == self.keys.active() {
+            return Ok(None);
+        }
+        let wrapped = parts.wrapped();
+        let dek = self.keys.unwrap(&wrapped, WRAP_PURPOSE)?;
+        let (old, new) = (assemble(&wrapped, &[])?.0, assemble(&self.keys.wrap(&dek, WRAP_PURPOSE)?, &[])?.0);
+        Ok(Some(Rewrapped { old, new }))
     }
 
     /// A 256-bit sub-key for one purpose, the same at every start. Give each purpose a label of its own
@@ -149,8 +199,9 @@ fn assemble(wrapped: &Wrapped, payload: &[u8]) -> Result<Sealed, VaultError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
+    use crate::provider::WrappingKey;
 
     fn vault() -> (tempfile::TempDir, Vault) {
         let folder = tempfile::tempdir().unwrap();
@@ -242,6 +293,66 @@ mod tests {
         assert!(matches!(error, VaultError::UnknownKey { .. }), "{error}");
         assert!(error.to_string().contains("restore the key file"), "{error}");
         assert_ne!(vault.fingerprint(), other.fingerprint());
+    }
+
+    /// What the store does with a head: it puts another in its place.
+    fn rewrapped(vault: &Vault, sealed: &Sealed) -> Option<Sealed> {
+        let beginning = &sealed.0[..sealed.0.len().min(LONGEST_HEAD)];
+        let Rewrapped { old, new } = vault.rewrap(beginning).unwrap()?;
+        let payload = sealed.0.strip_prefix(old.as_slice()).unwrap();
+        Some(Sealed([new.as_slice(), payload].concat()))
+    }
+
+    /// Mutations: `rewrap`, wrap a new data key; take the payload into the old head; without the comparison with the active
+    /// key.
+    #[test]
+    fn a_data_key_is_wrapped_anew_and_the_payload_stays() {
+        let (_folder, vault) = vault();
+        let own = context(tenant(1));
+        let sealed = vault.seal(&own, &Secret::from_string("hunter2".repeat(1_000))).unwrap();
+        assert_eq!(rewrapped(&vault, &sealed), None, "it is under the active key");
+        let first = rotate(&vault);
+        let anew = rewrapped(&vault, &sealed).unwrap();
+        let (was, is) = (Parts::read(&sealed.0).unwrap(), Parts::read(&anew.0).unwrap());
+        assert_eq!((was.payload, was.key_id), (is.payload, first.id.as_str()));
+        assert_eq!(Sealed::key_id(&anew.0[..LONGEST_HEAD]).unwrap(), vault.keys().active());
+        assert_ne!(was.key_id, is.key_id);
+        for sealed in [&sealed, &anew] {
+            assert_eq!(vault.open(&own, sealed).unwrap().len(), 7_000);
+        }
+        let mine = vault.keys().active();
+        now(vault.keys().destroy(&first.id)).unwrap();
+        now(vault.keys().hold(&[WrappingKey { id: mine.clone(), guarded: None }], &mine)).unwrap();
+        assert_eq!(vault.open(&own, &anew).unwrap().len(), 7_000);
+        assert!(matches!(vault.open(&own, &sealed), Err(VaultError::UnknownKey { .. })));
+    }
+
+    /// Mutation: `rewrap`, without `unwrap`, which says so.
+    #[test]
+    fn what_was_tampered_with_is_not_made_good_by_wrapping_it_anew() {
+        let (_folder, vault) = vault();
+        let mut sealed = vault.seal(&context(None), &secret()).unwrap();
+        rotate(&vault);
+        let at = sealed.0.len() - Parts::read(&sealed.0).unwrap().payload.len() - 1;
+        sealed.0[at] ^= 1;
+        assert!(matches!(vault.rewrap(&sealed.0), Err(VaultError::Tampered)));
+    }
+
+    /// Another key is active; the one that was.
+    fn rotate(vault: &Vault) -> WrappingKey {
+        let first = WrappingKey { id: vault.keys().active(), guarded: None };
+        let second = now(vault.keys().make(std::slice::from_ref(&first))).unwrap();
+        now(vault.keys().hold(&[first.clone(), second.clone()], &second.id)).unwrap();
+        first
+    }
+
+    /// The file is read and written at once.
+    fn now<T>(mut later: impl Future<Output = T> + Unpin) -> T {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::Pin::new(&mut later).poll(&mut context) {
+            std::task::Poll::Ready(value) => value,
+            std::task::Poll::Pending => panic!("it waits for somebody"),
+        }
     }
 
     #[test]

@@ -43,10 +43,17 @@ pub enum VaultError {
         /// What is wrong, without quoting its content.
         problem: &'static str,
     },
+    /// Another process changed the key file at the same moment.
+    #[error("the key file {} was changed by another process at the same moment: try again", path.display())]
+    KeyFileChanged {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A secret was sealed under a key that the keyring does not hold.
     #[error(
-        "a stored secret was sealed under key {key_id}, which is not in the keyring. \
-         The key file was replaced or a key was removed from it: restore the key file that belongs to this database."
+        "stored secrets are sealed under key {key_id}, which is not in the keyring. The key file was replaced, a key was \
+         removed from it, or keys were rotated on another node: restore the key file that belongs to this database, as the \
+         other nodes have it."
     )]
     UnknownKey {
         /// The id of the missing key.
@@ -71,6 +78,12 @@ pub enum VaultError {
     Shape {
         /// What is wrong, without quoting it.
         problem: &'static str,
+    },
+    /// The key provider does not let us.
+    #[error("the key provider refused: {reason}. Check its address, its key's name, and what the token may do.")]
+    ProviderRefused {
+        /// What it said.
+        reason: String,
     },
     /// The key provider could not do its work now.
     #[error("the key provider is unavailable: {reason}. Stored credentials can be used again when it answers.")]

@@ -1,8 +1,8 @@
 //! The safe: the only code that touches keys and plaintext secrets.
 //!
-//! It seals secrets for the store ([`Vault`]), keeps the keys they are sealed under ([`LocalKeys`]),
-//! derives the product's own sub-keys, makes random tokens ([`random`]), and checks the signatures of
-//! incoming webhooks ([`webhook`]).
+//! It seals secrets for the store ([`Vault`]), keeps the keys they are sealed under ([`LocalKeys`], [`TransitKeys`]),
+//! derives the product's own sub-keys, makes random tokens ([`random`]), signs requests that leave ([`sign`]), and
+//! checks the signatures of incoming webhooks ([`webhook`]).
 //!
 //! Invariant: plaintext exists only as a [`Secret`]; nothing here prints, logs or returns it otherwise.
 //!
@@ -10,6 +10,7 @@
 //! declarative scheme and [`webhook`], never with a provider's name.
 
 mod aead;
+pub mod assertion;
 mod envelope;
 mod error;
 mod fields;
@@ -17,13 +18,17 @@ mod local_keys;
 pub mod mac;
 mod provider;
 mod random;
+mod ring;
 mod secret;
+pub mod sign;
+mod transit;
 pub mod webhook;
 
-pub use envelope::{Context, Sealed, Vault};
+pub use envelope::{Context, LONGEST_HEAD, Rewrapped, Sealed, Vault};
 pub use error::VaultError;
 pub use fields::CredentialFields;
 pub use local_keys::LocalKeys;
-pub use provider::{KeyProvider, Wrapped};
+pub use provider::{KeyProvider, Later, Wrapped, WrappingKey};
 pub use random::{random, random_key, random_token};
 pub use secret::{NotText, Secret};
+pub use transit::{Answered, PATIENCE_MS, Transit, TransitKeys, Transport};

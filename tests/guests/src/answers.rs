@@ -30,7 +30,7 @@ pub(crate) enum Kind {
 /// Text that is said to be JSON.
 #[derive(Serialize, JsonSchema)]
 #[serde(transparent)]
-pub(crate) struct Garbage(#[schemars(with = "Value")] Box<RawValue>);
+pub(crate) struct Garbage(#[schemars(with = "Value")] pub(crate) Box<RawValue>);
 
 pub(crate) fn garbage(kind: &Kind) -> Result<Garbage, Failure> {
     let text = match kind {

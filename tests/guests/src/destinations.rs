@@ -9,6 +9,31 @@ pub(crate) struct Target {
     url: String,
 }
 
+/// A whole request.
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct Letter {
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    body: String,
+}
+
+/// All that came back of it.
+pub(crate) fn correspond(letter: &Letter) -> Value {
+    let request = http::request(&letter.method, &letter.url);
+    let request = if letter.body.is_empty() { request } else { request.text("text/plain", &letter.body) };
+    let request = letter.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    match request.send() {
+        Ok(response) => {
+            let body = response.text().unwrap_or_default();
+            json!({ "status": response.status(), "headers": response.headers(), "body": body })
+        }
+        Err(error) => json!({ "error": name(&error.kind), "message": error.message }),
+    }
+}
+
 /// What came of it.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -2,10 +2,18 @@
 
 use bulkhead_sdk::prelude::*;
 
+/// To whoever sent a delivery: status, headers, body.
+type Said = (u16, Vec<(String, String)>, String);
+
 /// What a delivery says is to be answered.
 #[derive(Deserialize)]
 struct Asked {
+    #[serde(default)]
     pulls: u32,
+    reply: Option<Said>,
+    /// Nothing, ever.
+    #[serde(default)]
+    spins: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -20,7 +28,11 @@ pub(crate) fn page() -> Page<Value> {
 
 pub(crate) fn receive(delivery: &Delivery) -> Result<Receipt, Failure> {
     let asked: Asked = delivery.json()?;
-    Ok((0..asked.pulls).fold(Receipt::new(), |receipt, _| receipt.pull("noise")))
+    if asked.spins {
+        crate::endless_loop::spin();
+    }
+    let reply = asked.reply.map(|(status, headers, body)| Reply { status, headers, body });
+    Ok((0..asked.pulls).fold(Receipt { reply, ..Receipt::new() }, |receipt, _| receipt.pull("noise")))
 }
 
 pub(crate) fn ask(questions: &Questions) -> Result<Value, Failure> {

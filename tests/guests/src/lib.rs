@@ -7,6 +7,7 @@
 
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "doing what one should not do is what this connector is for"
 )]
@@ -21,10 +22,13 @@ mod flood_of_lines;
 mod flood_of_requests;
 mod flood_of_work;
 mod headers;
+mod host_calls;
 mod memory;
 mod recursion;
 mod requests_too_large;
+mod spoils;
 mod state;
+mod strangers;
 mod surroundings;
 mod time_and_chance;
 mod waiting;
@@ -53,6 +57,24 @@ impl Hostile {
     #[action]
     fn loop_for_ever() -> Answer {
         endless_loop::spin()
+    }
+
+    /// Calls the host, for ever.
+    #[action]
+    fn call_for_ever(input: host_calls::Call) -> Answer {
+        host_calls::for_ever(input)
+    }
+
+    /// Waits for nothing, for ever.
+    #[action]
+    fn poll_for_ever(input: host_calls::Nap) -> Answer {
+        host_calls::poll_for_ever(&input)
+    }
+
+    /// Says how far it is, more often than anybody wants to know.
+    #[action]
+    fn flood_progress(input: host_calls::Progress) -> Answer {
+        host_calls::flood_progress(&input)
     }
 
     /// Takes memory until there is none.
@@ -147,6 +169,18 @@ impl Hostile {
         Ok(flood_of_work::page())
     }
 
+    /// Is never done, and never gets on.
+    #[pull("standing-still")]
+    fn stand_still(pull: Pull<Value>) -> Answer<Page<Value, Value>> {
+        Ok(strangers::standing_still(&pull))
+    }
+
+    /// Puts what its provider says into a record.
+    #[pull("spoils")]
+    fn pull_spoils(_: Pull) -> Answer<Page<Value>> {
+        spoils::page()
+    }
+
     /// Asks for the stream to be pulled, again and again.
     #[receive]
     fn receive(delivery: Delivery) -> Answer<Receipt> {
@@ -159,6 +193,42 @@ impl Hostile {
         answers::garbage(&input)
     }
 
+    /// Sends a large body somewhere.
+    #[action]
+    fn deliver(input: spoils::Parcel) -> Answer<destinations::Reached> {
+        Ok(spoils::deliver(&input))
+    }
+
+    /// Answers what a provider says.
+    #[action]
+    fn repeat(input: spoils::Source) -> Answer<answers::Garbage> {
+        spoils::repeat(&input)
+    }
+
+    /// Answers what a provider says, once it was read.
+    #[action]
+    fn read(input: spoils::Source) -> Answer {
+        spoils::read(&input)
+    }
+
+    /// Writes down what a provider says, wherever it can.
+    #[action]
+    fn smuggle_spoils(input: spoils::Source) -> Answer<Outcome<Value>> {
+        spoils::smuggle(&input)
+    }
+
+    /// Fails with what a provider says.
+    #[action]
+    fn fail_with_spoils(input: spoils::Source) -> Answer {
+        spoils::fail_with(&input)
+    }
+
+    /// Asks for what is somebody else's.
+    #[action]
+    fn guess(input: strangers::Guess) -> Answer {
+        strangers::guess(&input)
+    }
+
     /// Fails with a message made to harm whoever reads it.
     #[action]
     fn complain() -> Answer {
@@ -169,6 +239,12 @@ impl Hostile {
     #[action]
     fn reach(input: destinations::Target) -> Answer<destinations::Reached> {
         Ok(destinations::reach(&input))
+    }
+
+    /// Sends a request, whichever, and answers all that came back.
+    #[action]
+    fn correspond(input: destinations::Letter) -> Answer {
+        Ok(destinations::correspond(&input))
     }
 
     /// Sends headers that would end one request and begin another.

@@ -1,4 +1,4 @@
-//! Small faithful servers for Stripe and for QuickBooks Online, on loopback and in memory.
+//! Small faithful servers for Stripe, for QuickBooks Online, and for a key service, on loopback and in memory.
 //!
 //! They serve the demo, the integration tests and the benchmarks.
 //!
@@ -16,6 +16,7 @@
 mod core;
 mod quickbooks;
 mod stripe;
+mod transit;
 
 pub use self::core::delivery_plan::{DeliveryPlan, Order, Signature};
 pub use self::core::delivery_record::DeliveryRecord;
@@ -29,3 +30,4 @@ pub use self::quickbooks::{
     Consent, PaymentView, QuickBooks, QuickBooksConfig, Realm, Tokens, WebhookFormat, WebhookTarget,
 };
 pub use self::stripe::{ChargeRequest, Charged, Stripe, StripeConfig, StripeInvoice};
+pub use self::transit::Transit;

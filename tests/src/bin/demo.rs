@@ -37,7 +37,7 @@ async fn main() -> ExitCode {
     let once = std::env::args().skip(1).any(|argument| argument == "--once");
     let mut story = Story { began: Instant::now() };
     story.say("A signed Stripe webhook becomes a QuickBooks payment, through two sandboxed connectors.");
-    let shop = Shop::open(Host::builder().set("BULKHEAD_LOG", "warn"), &mut story).await;
+    let shop = Shop::open(Host::builder().aloud().set("BULKHEAD_LOG", "warn"), &mut story).await;
     let summary = business(&shop, &story).await;
     let code = if summary.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if !once {

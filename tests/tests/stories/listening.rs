@@ -29,7 +29,7 @@ async fn deliver(shop: &Shop, events: &[String]) -> Vec<DeliveryRecord> {
 async fn the_webhook_secret_of_before_verifies_nothing_any_more() {
     let (shop, events) = told().await;
     let path = format!("/v1/connections/{}/webhook-secret", shop.stripe_connection);
-    shop.tenant().put(&path, json!({ "secret": "whsec_another" })).await.ok();
+    shop.tenant().put(&path, json!({ "secret": "whsec_another", "overlap_hours": 0 })).await.ok();
     let late = deliver(&shop, &events).await;
     assert!(late.iter().all(|delivery| delivery.status == Some(400)), "{late:#?}");
 }

@@ -14,13 +14,17 @@
 
 mod api;
 mod authorizing;
+mod budgets;
 mod crash;
 mod faults;
 mod hostile;
+mod keys;
 mod leaks;
 mod listening;
 mod logs;
+mod masking;
 mod payments;
+mod placements;
 mod postgres;
 mod provider;
 mod records;
@@ -30,6 +34,7 @@ mod routing;
 mod starting;
 mod streams;
 mod tiny;
+mod upgrades;
 mod uploads;
 mod wait;
 mod webhooks;

@@ -24,7 +24,7 @@ async fn ended(mut program: Command) -> Output {
 }
 
 /// Runs `bulkhead serve` until it gives up, and gives what it said.
-async fn refusal(folder: &Path, settings: &[(&str, &str)]) -> String {
+pub(crate) async fn refusal(folder: &Path, settings: &[(&str, &str)]) -> String {
     let ended = ended(bulkhead("serve", folder, settings)).await;
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(!ended.status.success(), "it started: {said}");
@@ -32,7 +32,7 @@ async fn refusal(folder: &Path, settings: &[(&str, &str)]) -> String {
 }
 
 #[track_caller]
-fn says(said: &str, words: &[&str]) {
+pub(crate) fn says(said: &str, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{word:?} is not in {said}");
     }

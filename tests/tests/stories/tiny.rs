@@ -92,7 +92,7 @@ pub(crate) fn with_section(wasm: &[u8], name: &str, data: &[u8]) -> Vec<u8> {
 }
 
 /// LEB128.
-fn number(mut value: usize) -> Vec<u8> {
+pub(crate) fn number(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let byte = u8::try_from(value & 0x7f).unwrap();

@@ -1,5 +1,10 @@
 //! Webhooks at an address of their own, apart from any provider.
 
+mod handshakes;
+mod proofs;
+mod replies;
+mod tenants;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bulkhead_tests::shop::{REALM, Shop, Silence, VERIFIER_TOKEN};
@@ -13,7 +18,7 @@ use crate::tiny;
 use crate::wait::has_ended;
 use crate::wire::{Reply, Wire};
 
-const TOKEN: &str = "a-token-of-the-provider";
+pub(crate) const TOKEN: &str = "a-token-of-the-provider";
 const TOLD_BY_TOKEN: &str = r#"
 [webhook]
 secret = "connection"
@@ -25,7 +30,7 @@ dedupe = ["/id"]
 "#;
 
 /// A connection that is told of things, and the path at which. Nobody has authorized it.
-async fn told(host: &Host) -> (Tenant<'_>, String) {
+pub(crate) async fn told(host: &Host) -> (Tenant<'_>, String) {
     told_by(host, TOLD_BY_TOKEN).await
 }
 
@@ -41,7 +46,7 @@ async fn told_by<'h>(host: &'h Host, webhook: &str) -> (Tenant<'h>, String) {
     (tenant, url[url.find("/hooks/").unwrap()..].to_owned())
 }
 
-async fn tell(host: &Host, path: &str, token: &str, body: &str) -> Reply {
+pub(crate) async fn tell(host: &Host, path: &str, token: &str, body: &str) -> Reply {
     Reply::of(Wire::to(host).request(Method::POST, path).header("x-token", token).body(body.to_owned())).await
 }
 

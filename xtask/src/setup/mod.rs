@@ -3,6 +3,7 @@
 
 pub(crate) mod c;
 pub(crate) mod js;
+mod oauth;
 pub(crate) mod rust;
 
 use crate::problem::Problem;
@@ -36,6 +37,16 @@ pub(crate) fn other_languages(workspace: &Workspace) {
         match outcome {
             Ok(tools) => say(&format!("{language} guests: {tools}")),
             Err(problem) => say(&format!("{language} guests: left out ({problem})")),
+        }
+    }
+}
+
+/// OAuth servers for the stories that authorize against them. Where they can't be had, says so in one line and goes on.
+pub(crate) fn oauth_servers(workspace: &Workspace) {
+    for (registry, outcome) in oauth::prepare(workspace) {
+        match outcome {
+            Ok(servers) => say(&format!("OAuth servers from {registry}: {servers}")),
+            Err(problem) => say(&format!("OAuth servers from {registry}: left out ({problem})")),
         }
     }
 }

@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod answers;
+mod budgets;
 mod effects;
+mod placements;
 mod sharing;
 mod upstream;
+mod walls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +26,9 @@ use super::*;
 use crate::config::DevUpstream;
 use crate::error::Denial;
 use crate::intents::{NoIntents, Refused};
-use crate::request::{AppPins, EffectPlan};
+use crate::ledger::Ledger;
+use crate::ledger::tests::Books;
+use crate::request::{AppPins, At, Audience, EffectPlan};
 use crate::resolve::tests::Script;
 
 const PUBLIC: &str = "93.184.215.14";
@@ -55,7 +60,8 @@ struct Scene {
     key: Secret,
     account: Value,
     budgets: Vec<RateRule>,
-    connector: &'static str,
+    publisher: &'static str,
+    ledger: Arc<dyn Ledger>,
 }
 
 impl Scene {
@@ -93,7 +99,8 @@ impl Scene {
             key: Secret::from_string("effects".into()),
             account: json!({}),
             budgets: Vec::new(),
-            connector: "connector_1",
+            publisher: "operator",
+            ledger: Arc::new(Books::default()),
         }
     }
 
@@ -106,13 +113,16 @@ impl Scene {
             rules: std::slice::from_ref(&self.rule),
             pins: &self.pins,
             credential: Some(&self.credential),
+            app_secrets: None,
             account: &self.account,
             settings: &Value::Null,
             owner,
             app: None,
-            connector: self.connector,
+            publisher: self.publisher,
             budgets: &self.budgets,
+            ledger: &*self.ledger,
             effect: EffectPlan { key: &self.key, root: "evt_1", name: None, ordinal: 0 },
+            clock: &At(1_440_938_160_000),
         };
         self.door.send(&pass, request, intents).await
     }
@@ -132,6 +142,7 @@ fn rule() -> EgressRule {
         headers: Default::default(),
         idempotency: Idempotency::Header { name: "Idempotency-Key".into(), max_length: 50, window_minutes: 1440 },
         capture: Vec::new(),
+        discovered: None,
     }
 }
 
@@ -326,12 +337,17 @@ async fn what_is_refused_early_opens_no_connection_and_writes_no_intent() {
     assert_eq!((scene.resolver.asked(), scene.upstream.connections()), (0, 0));
 }
 
+fn pinned(host: &str) -> AppPins {
+    let credential = Placement::Bearer { field: "access_token".into() };
+    AppPins::Audiences(vec![Audience { host: HostPattern::parse(host).unwrap(), credential }])
+}
+
 #[tokio::test]
 async fn a_credential_that_is_missing_or_pinned_elsewhere_opens_no_connection() {
     let mut scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
-    scene.pins = AppPins::Audiences(vec!["other.example.com".into()]);
+    scene.pins = pinned("other.example.com");
     assert!(matches!(scene.send(get()).await, Err(DoorError::Denied(Denial::OutsidePin { .. }))));
-    scene.pins = AppPins::Audiences(vec!["*.example.com".into()]);
+    scene.pins = pinned("*.example.com");
     scene.credential.remove("access_token");
     assert!(matches!(scene.send(get()).await, Err(DoorError::NoCredential { .. })));
     assert_eq!(scene.upstream.connections(), 0);

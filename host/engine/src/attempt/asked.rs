@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use bulkhead_egress::{AppPins, LARGEST_ANSWER_MIB};
-use bulkhead_manifest::RunId;
+use bulkhead_egress::{AppPins, CredentialFields, LARGEST_ANSWER_MIB};
+use bulkhead_manifest::{EgressRule, Placement, RunId};
 use bulkhead_runtime::{Delivery, Facts, Invocation, Limits, Operation, PullMode};
-use bulkhead_store::{Connection, Run, TenantRead};
-use bulkhead_vault::mac;
+use bulkhead_store::{Connection, Owner, Run, TenantRead};
+use bulkhead_vault::{Secret, mac};
 use serde_json::Value;
 
 use super::{Opened, Request};
 use crate::Engine;
-use crate::apps;
+use crate::credentials::{CLIENT_ID, CLIENT_SECRET};
 use crate::fault::{EngineFault, json, stored};
+use crate::pins::Pins;
 use crate::ports::Binding;
 
 impl Engine {
@@ -47,32 +48,58 @@ impl Engine {
         let (run, connection) = (&opened.run, &opened.connection);
         let grant = opened.known.granted(&opened.connection)?;
         let settings: Value = stored("a connection's settings", &connection.settings)?;
-        let account =
+        let account: Option<Value> =
             connection.account.as_deref().map(|account| stored("a connection's account", account)).transpose()?;
+        let account = account.unwrap_or(Value::Null);
+        let rules = grant.egress().iter().map(|rule| rule.with_settings(&settings));
+        // What only an account with a host of its own reaches is not reached before it is known.
+        let rules: Vec<EgressRule> = rules.filter_map(|rule| rule.with_account(&account)).collect();
+        let (pins, app_secrets) = self.of_app(connection, &rules, &settings).await?;
         Ok(Binding {
             tenant: run.tenant,
             connection: run.connection,
             lease: run.lease(),
             ordering_key: run.ordering_key.clone().unwrap_or_default(),
             root: run.root.clone(),
-            rules: grant.egress().iter().map(|rule| rule.with_settings(&settings)).collect(),
+            version: opened.known.row.id,
+            rules,
             budgets: opened.known.manifest.effective_rate(&connection.environment),
             app: connection.app,
-            connector: opened.known.row.connector,
-            pins: self.pins(connection).await?,
-            account: account.unwrap_or(Value::Null),
+            app_secrets,
+            publisher: opened.known.row.tenant,
+            pins,
+            account,
             settings: settings.clone(),
             largest_answer: limits(opened)?.response_bytes.try_into().unwrap_or(usize::MAX),
             candidate: None,
         })
     }
 
-    /// Where this connection's credential may go: what its app pinned; a secret of its own goes where its rules say.
-    async fn pins(&self, connection: &Connection) -> Result<AppPins, EngineFault> {
-        let Some(app) = connection.app else { return Ok(AppPins::Unpinned) };
+    /// Where this connection's credential may go: what its app pinned; a secret of its own goes where its rules say. And
+    /// what the app itself proves itself with, where a rule places that.
+    pub(crate) async fn of_app(
+        &self,
+        connection: &Connection,
+        rules: &[EgressRule],
+        settings: &Value,
+    ) -> Result<(AppPins, Option<CredentialFields>), EngineFault> {
+        let Some(app) = connection.app else { return Ok((AppPins::Unpinned, None)) };
         let app = self.inner.store.tenant_read(connection.tenant).await?.app(app).await?;
-        let pins: apps::Pins = stored("an app's pins", &app.pins)?;
-        Ok(AppPins::Audiences(pins.audiences.into_iter().collect()))
+        let pins = Pins::stored(&app)?.for_the_door(settings);
+        let places = |name: &str| {
+            let placements = rules.iter().filter_map(|rule| rule.credential.as_ref());
+            placements.flat_map(Placement::fields).any(|(_, field)| field == name)
+        };
+        let mut secrets = CredentialFields::new();
+        if let Some(id) = app.client_id.filter(|_| places(CLIENT_ID)) {
+            secrets.insert(CLIENT_ID, Secret::from_string(id));
+        }
+        if places(CLIENT_SECRET)
+            && let Some(secret) = self.secret(app.tenant, Owner::App(app.id), CLIENT_SECRET).await?
+        {
+            secrets.insert(CLIENT_SECRET, secret);
+        }
+        Ok((pins, Some(secrets).filter(|secrets| !secrets.is_empty())))
     }
 
     pub(super) async fn invocation(

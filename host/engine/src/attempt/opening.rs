@@ -24,8 +24,12 @@ impl Engine {
             return Ok(Err(Box::new(end)));
         }
         let connection = read.connection(run.connection).await?;
+        let newest = read.newest_version(connection.connector).await?;
+        // At its first attempt nothing is there yet.
+        let begun = if run.attempt > 1 { read.begun_by(run.id).await? } else { None };
         drop(read);
-        let known = self.version(connection.version).await?;
+        let connection = self.rolled_out(connection, newest).await?;
+        let known = self.version(begun.unwrap_or(connection.version)).await?;
         let run = match self.mapped(run).await? {
             Ok(run) => run,
             Err(failure) => return broke(failure),

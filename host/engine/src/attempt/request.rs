@@ -40,54 +40,36 @@ struct PullInput {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PushInput {
+struct PushInput<D = Value> {
     record: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sends: Option<Sends>,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    sends: Option<Sends<D>>,
 }
 
 /// What a push sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sends {
+pub(crate) struct Sends<D = Value> {
     /// What the record is at the provider.
     pub known: Option<External>,
-    pub op: SendsOp,
+    pub op: SendsOp<D>,
     /// Of that document; of the record where it is deleted. Hexadecimal.
     pub hash: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum SendsOp {
+pub(crate) enum SendsOp<D = Value> {
     /// The record, with the provider's ids in it.
-    Upsert(Value),
-    Delete,
-}
-
-/// As much of a push's input as tells whether there is a link. Its document may be long.
-#[derive(Deserialize)]
-struct PushGlance {
-    sends: Option<SendsGlance>,
-}
-
-#[derive(Deserialize)]
-struct SendsGlance {
-    known: Option<IgnoredAny>,
-    op: OpGlance,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum OpGlance {
-    Upsert(IgnoredAny),
+    Upsert(D),
     Delete,
 }
 
 /// Whether a run makes at the provider what nothing leads to but the id that it answers.
 pub(crate) fn pushes_unlinked(run: &Run) -> bool {
-    let glance = || serde_json::from_str::<PushGlance>(&run.input).ok()?.sends;
-    let makes = |sends: SendsGlance| sends.known.is_none() && matches!(sends.op, OpGlance::Upsert(_));
-    run.operation == "push" && glance().is_some_and(makes)
+    // Its document may be long, and is not looked at.
+    let sends = || serde_json::from_str::<PushInput<IgnoredAny>>(&run.input).ok()?.sends;
+    let makes = |sends: Sends<IgnoredAny>| sends.known.is_none() && matches!(sends.op, SendsOp::Upsert(_));
+    run.operation == "push" && sends().is_some_and(makes)
 }
 
 #[derive(Serialize, Deserialize)]

@@ -85,7 +85,8 @@ impl Engine {
         receipt: Receipt,
         refs: Vec<String>,
     ) -> Result<String, EngineFault> {
-        let summary = json!({ "events": receipt.events.len(), "pulls": receipt.pulls, "reply": receipt.reply.as_ref().map(|r| r.status) });
+        let reply = receipt.reply.map(|r| json!({ "status": r.status, "headers": r.headers, "body": r.body }));
+        let summary = json!({ "events": receipt.events.len(), "pulls": receipt.pulls, "reply": reply });
         if let Request::Receive { delivery } = &opened.request
             && receipt.events.is_empty()
             && receipt.pulls.is_empty()

@@ -93,16 +93,16 @@ impl Engine {
         }
         // Held here whatever is written: every unit that writes state holds it before all but its own run, so that no
         // two wait for each other.
-        let (mut before, mut added) = (tx.hold_state(run.connection).await?, 0);
+        let before = tx.hold_state(run.connection).await?;
         if writes.iter().all(|(_, value)| value.is_none()) {
             return Ok(0);
         }
         let lane = run.ordering_key.as_deref().unwrap_or_default();
-        for (key, value) in writes {
-            added += value.as_ref().map_or(0, |value| (key.len() + value.len()) as u64);
-            before = before.saturating_sub(tx.state_size(run.connection, lane, key).await?);
-        }
-        Ok(before.saturating_add(added))
+        let size = |(key, value): &(String, Option<String>)| value.as_ref().map_or(0, |value| key.len() + value.len());
+        let added: usize = writes.iter().map(size).sum();
+        let keys: Vec<&str> = writes.iter().map(|(key, _)| key.as_str()).collect();
+        let replaced = tx.state_size(run.connection, lane, &keys).await?;
+        Ok(before.saturating_sub(replaced).saturating_add(added as u64))
     }
 
     pub(super) async fn write_state(

@@ -2,77 +2,85 @@
 //!
 //! Invariant: what a redirect's query says is only a claim until a call that the host itself made has proved it.
 
-use bulkhead_manifest::AccountSource;
+use bulkhead_manifest::{AccountCall, AccountSource, HostPattern, OAuth2};
 use bulkhead_store::Connection;
 use serde_json::{Map, Value};
 
 use super::ConnectError;
 use crate::Engine;
-use crate::credentials::OwnedProvider;
+use crate::credentials::{OwnedProvider, base_url};
 use crate::oauth::Tokens;
 
 impl Engine {
-    /// What is known of the account for certain: `id`, and the callback parameters the manifest keeps.
+    /// What is known of the account: `id`, and what the manifest keeps of the redirect and of the account call. The base
+    /// URLs among it are ones that the manifest allows.
     pub(super) async fn account(
         &self,
         row: &Connection,
         provider: &OwnedProvider,
         tokens: &Tokens,
-        query: &[(String, String)],
+        brought: &Map<String, Value>,
     ) -> Result<Map<String, Value>, ConnectError> {
         let oauth = &provider.manifest;
-        let mut account = Map::new();
-        for name in &oauth.callback_params {
-            if let Some((_, value)) = query.iter().find(|(key, _)| key == name) {
-                if !worth_keeping(value) {
-                    return Err(ConnectError::UnconfirmedAccount(format!("the provider's {name:?} cannot be kept")));
-                }
-                account.insert(name.clone(), Value::String(value.clone()));
-            }
-        }
-        let id = match oauth.account_source() {
+        let mut account = brought.clone();
+        let mut id = match oauth.account_source() {
             None => None,
             Some(AccountSource::Token(pointer)) => {
                 pointer.lookup(&Value::Object(tokens.extra.clone())).and_then(Value::as_str).map(str::to_owned)
             }
+            // Proved by the call, or by nothing.
             Some(AccountSource::Callback(name)) => {
-                let unconfirmed = |why: &str| ConnectError::UnconfirmedAccount(why.to_owned());
-                let claimed = account
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .ok_or_else(|| unconfirmed("the provider did not name it"))?;
-                Some(self.confirmed(row, provider, tokens, &account, claimed).await?)
+                let claimed = brought.get(name).and_then(Value::as_str);
+                let claimed = claimed.ok_or_else(|| unconfirmed("the provider did not name it"))?;
+                if oauth.account_call.is_none() {
+                    return Err(unconfirmed("the connector declares no account_call"));
+                }
+                Some(claimed.to_owned())
             }
         };
+        if let Some(call) = &oauth.account_call {
+            let said = self.called(row, provider, tokens, call, brought).await?;
+            for (name, pointer) in &call.keep {
+                let value = pointer.lookup(&said).and_then(Value::as_str).filter(|value| worth_keeping(value));
+                let value = value.ok_or_else(|| unconfirmed(format!("nothing to keep stands at {pointer}")))?;
+                account.insert(name.clone(), Value::String(value.to_owned()));
+            }
+            if let Some(pointer) = &call.pointer {
+                let named = pointer.lookup(&said).and_then(text);
+                id = Some(named.ok_or_else(|| unconfirmed(format!("nothing stands at {pointer}")))?);
+            }
+        }
+        for (name, hosts) in &oauth.discovered {
+            let url = account.get(name).and_then(Value::as_str).unwrap_or_default();
+            if !base_url(url, hosts) {
+                let allowed: Vec<_> = hosts.iter().map(HostPattern::as_str).collect();
+                let allowed = allowed.join(", ");
+                return Err(unconfirmed(format!("its {name} is {url:?}, and not an https address of {allowed}")));
+            }
+        }
         if let Some(id) = id {
             account.insert("id".to_owned(), Value::String(id));
         }
         Ok(account)
     }
 
-    /// Proves a claimed account id by a call of the host's own, with the token that was just given.
-    async fn confirmed(
+    /// What a call of the host's own answers, with the token that was just given: of several accounts, the one meant.
+    async fn called(
         &self,
         row: &Connection,
         provider: &OwnedProvider,
         tokens: &Tokens,
-        account: &Map<String, Value>,
-        claimed: &str,
-    ) -> Result<String, ConnectError> {
-        let unconfirmed = |why: String| ConnectError::UnconfirmedAccount(why);
-        let call = provider
-            .manifest
-            .account_call
-            .as_ref()
-            .ok_or_else(|| unconfirmed("the connector declares no account_call".to_owned()))?;
+        call: &AccountCall,
+        brought: &Map<String, Value>,
+    ) -> Result<Value, ConnectError> {
         let lookup =
-            |name: &str| account.get(name).and_then(Value::as_str).filter(|value| plain(value)).map(str::to_owned);
+            |name: &str| brought.get(name).and_then(Value::as_str).filter(|value| plain(value)).map(str::to_owned);
         let url = call.url.bind(lookup).ok().and_then(|bound| bound.url());
-        let url = url.ok_or_else(|| unconfirmed(format!("{claimed:?} is no account id")))?;
+        let url = url.ok_or_else(|| unconfirmed("what the provider brought is no account id"))?;
         if !provider.may_see_tokens(&url) {
-            return Err(unconfirmed("the app does not let its tokens go to the account's address".to_owned()));
+            return Err(unconfirmed("the app does not let its tokens go to the account's address"));
         }
-        let token = tokens.access_token.expose_str().map_err(|_| unconfirmed("the token is not text".to_owned()))?;
+        let token = tokens.access_token.expose_str().map_err(|_| unconfirmed("the token is not text"))?;
         let request = http::Request::get(url.as_str())
             .header("authorization", format!("Bearer {token}"))
             .header("accept", "application/json")
@@ -81,15 +89,44 @@ impl Engine {
         let answer =
             self.host_call(&row.id.to_string(), request).await.map_err(|error| unconfirmed(error.to_string()))?;
         if !(200..300).contains(&answer.status) {
-            return Err(unconfirmed(format!("the provider answered {} for account {claimed:?}", answer.status)));
+            let asked = url.path();
+            return Err(unconfirmed(format!("the provider answered {} when it was asked at {asked}", answer.status)));
         }
-        let Some(pointer) = &call.pointer else { return Ok(claimed.to_owned()) };
-        let body: Value =
-            serde_json::from_slice(&answer.body).map_err(|_| unconfirmed("the answer is not JSON".to_owned()))?;
-        match pointer.lookup(&body).and_then(Value::as_str) {
-            Some(id) => Ok(id.to_owned()),
-            None => Err(unconfirmed(format!("nothing stands at {pointer}"))),
+        if call.pointer.is_none() && call.keep.is_empty() {
+            return Ok(Value::Null);
         }
+        let body: Value = serde_json::from_slice(&answer.body).map_err(|_| unconfirmed("the answer is not JSON"))?;
+        let Some(items) = &call.items else { return Ok(body) };
+        let items = items.lookup(&body).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let meant = items.iter().find(|item| call.when.as_ref().is_none_or(|when| when.holds(item)));
+        meant.cloned().ok_or_else(|| unconfirmed("the provider lists no account that is meant"))
+    }
+}
+
+/// What of a redirect's query is kept beside the account's id. It is a claim.
+pub(super) fn brought(oauth: &OAuth2, query: &[(String, String)]) -> Result<Map<String, Value>, ConnectError> {
+    let mut kept = Map::new();
+    for name in &oauth.callback_params {
+        if let Some((_, value)) = query.iter().find(|(key, _)| key == name) {
+            if !worth_keeping(value) {
+                return Err(unconfirmed(format!("the provider's {name:?} cannot be kept")));
+            }
+            kept.insert(name.clone(), Value::String(value.clone()));
+        }
+    }
+    Ok(kept)
+}
+
+fn unconfirmed(why: impl Into<String>) -> ConnectError {
+    ConnectError::UnconfirmedAccount(why.into())
+}
+
+/// An id, which some providers write as a number.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 

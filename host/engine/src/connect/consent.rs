@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
-use bulkhead_manifest::AppId;
+use bulkhead_manifest::{AppId, Auth, OAuth2};
 use bulkhead_store::{Begun, Connection, Session, StoreError};
-use bulkhead_vault::{Context, Sealed, Secret};
+use bulkhead_vault::{Context, CredentialFields, Sealed, Secret};
+use serde_json::Map;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::account::brought;
 use super::{ConnectError, Connected, NotConnected, hash, return_url};
 use crate::Engine;
 use crate::connections::{ConnectionError, Given, carried_through};
-use crate::credentials::{OwnedProvider, WEBHOOK_SECRET, single, tokens_as_fields};
+use crate::credentials::{OwnedProvider, WEBHOOK_SECRET, with_tokens};
 use crate::fault::EngineFault;
 use crate::oauth::{OAuthError, clipped};
 
@@ -30,8 +32,8 @@ impl Engine {
         webhook_secret: Option<Secret>,
     ) -> Result<Url, ConnectError> {
         let (session, row) = self.live_session(token).await?;
-        let provider = self.provider(session.tenant, &row).await.map_err(app_refused)?.ok_or_else(no_app)?;
-        let started = provider.borrow().start().map_err(refused)?;
+        let provider = self.provider(&row, &Map::new()).await.map_err(app_refused)?.ok_or_else(no_app)?;
+        let started = provider.borrow().start();
         let pkce = self.seal_for_later(&session, PKCE, started.verifier.as_ref())?;
         let webhook_secret = self.seal_for_later(&session, WEBHOOK_SECRET, webhook_secret.as_ref())?;
         let (state, browser) = (hash_secret(&started.state), hash(browser));
@@ -104,7 +106,10 @@ impl Engine {
         row: &Connection,
         query: &[(String, String)],
     ) -> Result<(), ConnectError> {
-        let provider = self.provider(session.tenant, row).await.map_err(app_refused)?.ok_or_else(no_app)?;
+        let auth = self.auth_of(row).await.map_err(app_refused)?;
+        let Auth::OAuth2(oauth) = &auth else { return Err(no_app()) };
+        let brought = brought(oauth, query)?;
+        let provider = self.provider(row, &brought).await.map_err(app_refused)?.ok_or_else(no_app)?;
         if let (Some(expected), Some(found)) = (&provider.manifest.issuer, param(query, "iss"))
             && expected != found
         {
@@ -118,11 +123,19 @@ impl Engine {
         let verifier = self.open_again(session, PKCE, session.pkce.as_deref())?;
         let webhook_secret = self.open_again(session, WEBHOOK_SECRET, session.webhook_secret.as_deref())?;
         let tokens = provider.borrow().exchange(self, code, verifier.as_ref()).await.map_err(refused)?;
-        let account = self.account(row, &provider, &tokens, query).await?;
-        let (fields, meta) = tokens_as_fields(tokens, self.now_ms());
-        let webhook_secret = webhook_secret.map(|secret| single(WEBHOOK_SECRET, secret));
+        let missing = withheld(oauth, tokens.scopes.as_deref());
+        let account = match self.account(row, &provider, &tokens, &brought).await {
+            // Without them the account could perhaps not be asked either: they are what the person can do something about.
+            Err(_) if !missing.is_empty() => Map::new(),
+            account => account?,
+        };
+        let (fields, meta) = with_tokens(CredentialFields::new(), tokens, &auth, None, self.now_ms());
         let given = Given { credential: Arc::new(fields), meta, account, webhook_secret };
-        let authorized = self.authorize(row, &given).await;
+        let authorized = if missing.is_empty() {
+            self.authorize(row, &given).await
+        } else {
+            Err(ConnectionError::NotAccepted(not_given(&missing)))
+        };
         if let Err(ConnectionError::NotAccepted(_)) = authorized
             && let Err(error) = self.give_back_tokens(row, &provider, &given).await
         {
@@ -168,6 +181,18 @@ impl Engine {
 
 fn kept_by<'a>(session: &Session, owner: &'a str, name: &'a str) -> Context<'a> {
     Context { tenant: Some(session.tenant), owner, name, version: 1 }
+}
+
+/// What a connection is not made without, and the person did not allow. A provider that does not say what it gave, gave
+/// what was asked for (RFC 6749, 5.1).
+fn withheld(oauth: &OAuth2, granted: Option<&[String]>) -> Vec<String> {
+    let Some(granted) = granted.filter(|_| oauth.compare_scopes) else { return Vec::new() };
+    oauth.scopes.iter().filter(|scope| !granted.contains(scope)).cloned().collect()
+}
+
+fn not_given(missing: &[String]) -> String {
+    let missing = missing.join(", ");
+    format!("the provider did not give all the access that is needed. Missing: {missing}. Allow all of it there")
 }
 
 fn param<'q>(query: &'q [(String, String)], name: &str) -> Option<&'q str> {

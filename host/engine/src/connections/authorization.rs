@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bulkhead_manifest::{Auth, AuthField, ConnectionId, RunId, TenantId};
+use bulkhead_manifest::{Auth, AuthField, AwsSigv4, ConnectionId, JwtSubject, RunId, TenantId};
 use bulkhead_runtime::Identity;
 use bulkhead_store::{Connection, ConnectionStatus, Owner};
 use bulkhead_vault::{CredentialFields, Secret};
@@ -18,8 +18,9 @@ use serde_json::{Map, Value};
 
 use super::{ConnectionError, ConnectionView, patiently};
 use crate::Engine;
-use crate::credentials::{AUTHORIZATION, Meta, WEBHOOK_SECRET, single};
+use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, with_tokens};
 use crate::fault::stored;
+use crate::oauth::OAuthError;
 use crate::schema::{InvalidField, Schema};
 
 /// Bytes of one field: more fits in no header, and each answer is searched for it.
@@ -33,7 +34,7 @@ pub(crate) struct Given {
     pub meta: Meta,
     /// What authorization itself said of the account; its `id` the host learned itself.
     pub account: Map<String, Value>,
-    pub webhook_secret: Option<CredentialFields>,
+    pub webhook_secret: Option<Secret>,
 }
 
 impl Engine {
@@ -54,10 +55,35 @@ impl Engine {
             return Err(ConnectionError::Invalid(invalid));
         }
         refuse_empty(webhook_secret.as_ref(), "/webhook_secret")?;
-        let credential = Arc::new(fields.into_iter().collect());
-        let webhook_secret = webhook_secret.map(|secret| single(WEBHOOK_SECRET, secret));
-        self.authorize(&row, &Given { credential, webhook_secret, ..Given::default() }).await?;
+        let fields: CredentialFields = fields.into_iter().collect();
+        let (credential, meta) = if known.manifest.auth.mints() {
+            self.with_first_token(&row, fields).await?
+        } else {
+            (fields, Meta::default())
+        };
+        let given = Given { credential: Arc::new(credential), meta, webhook_secret, ..Given::default() };
+        self.authorize(&row, &given).await?;
         self.connection(tenant, connection).await
+    }
+
+    /// What was filled in, and the first token that is got with it: where there is none, nothing is stored.
+    async fn with_first_token(
+        &self,
+        row: &Connection,
+        fields: CredentialFields,
+    ) -> Result<(CredentialFields, Meta), ConnectionError> {
+        let tokens = self.minted(row, &fields).await.map_err(|error| match error {
+            OAuthError::InvalidGrant(said) | OAuthError::Refused(said) => {
+                ConnectionError::NotAccepted(format!("the provider gives no token for it: {said}"))
+            }
+            OAuthError::BadApp(problem) => ConnectionError::NotAccepted(problem),
+            OAuthError::Fault(fault) => (*fault).into(),
+            OAuthError::Unreachable(_) | OAuthError::Answered(_) | OAuthError::Unreadable => {
+                ConnectionError::NotChecked(error.to_string())
+            }
+        })?;
+        let auth = self.auth_of(row).await?;
+        Ok(with_tokens(fields, tokens, &auth, None, self.now_ms()))
     }
 
     /// Asks the connector's `check` who it is connected as with what was given, and lets the connection work with it.
@@ -88,7 +114,8 @@ impl Engine {
             self.put_latest(&mut tx, owner, AUTHORIZATION, &given.credential, &given.meta).await?;
         }
         if let Some(secret) = &given.webhook_secret {
-            self.put_latest(&mut tx, owner, WEBHOOK_SECRET, secret, &Meta::default()).await?;
+            // Authorized anew, it may be another endpoint of the provider's: the secret of before is not this one's.
+            self.roll(&mut Shelf::Tenant(&mut tx), owner, WEBHOOK_SECRET, secret, 0).await?;
         }
         // The id for routing is the one that the host learned itself; a guest's word only labels.
         let key = given.account.get("id").and_then(Value::as_str);
@@ -173,7 +200,34 @@ pub(crate) fn fillable(auth: &Auth) -> Result<Vec<AuthField>, ConnectionError> {
         Auth::Basic { username_title, password_title } => {
             Ok(vec![field("username", username_title, false), field("password", password_title, true)])
         }
-        other => Err(ConnectionError::NotByFields { kind: other.kind() }),
+        Auth::TokenExchange(exchange) => Ok(exchange.fields.clone()),
+        // What the host needs is with the app.
+        Auth::OAuth2ClientCredentials(_) if auth.needs_app() => Ok(Vec::new()),
+        Auth::OAuth2ClientCredentials(_) => {
+            Ok(vec![field("client_id", "Client id", false), field("client_secret", "Client secret", true)])
+        }
+        Auth::OAuth2JwtBearer(grant) => {
+            let subject = AuthField {
+                optional: grant.subject == JwtSubject::Optional,
+                ..field("subject", &grant.subject_title, false)
+            };
+            let subject = (grant.subject != JwtSubject::Issuer).then_some(subject);
+            let help = "All of the file, from -----BEGIN to -----END.".to_owned();
+            let key = AuthField { help: Some(help), ..field("private_key", "Private key (PEM)", true) };
+            let key_id = AuthField { optional: true, ..field("key_id", "Key id", false) };
+            Ok([Some(field("issuer", &grant.issuer_title, false)), subject, Some(key), Some(key_id)]
+                .into_iter()
+                .flatten()
+                .collect())
+        }
+        Auth::AwsSigv4(AwsSigv4 { session_token }) => {
+            let token = AuthField { optional: true, ..field("session_token", "Session token", true) };
+            let key = field("secret_access_key", "Secret access key", true);
+            let fields =
+                [Some(field("access_key_id", "Access key id", false)), Some(key), session_token.then_some(token)];
+            Ok(fields.into_iter().flatten().collect())
+        }
+        Auth::OAuth2(_) => Err(ConnectionError::NotByFields { kind: auth.kind() }),
     }
 }
 

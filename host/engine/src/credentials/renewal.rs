@@ -11,9 +11,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_manifest::{ConnectionId, Refresh, TenantId};
+use bulkhead_manifest::{Auth, ConnectionId, Refresh, TenantId};
 use bulkhead_store::{Connection, ConnectionStatus, Credential, NewCredential, Owner, RefreshLease, StoreError};
 use bulkhead_vault::{CredentialFields, Secret};
+use serde_json::{Map, Value};
 
 use super::{AUTHORIZATION, Current, Meta};
 use crate::Engine;
@@ -33,15 +34,17 @@ const PAUSE_MS: u64 = 5_000;
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A connection's credential as it stands.
-struct Held {
-    connection: Connection,
-    row: Credential,
-    meta: Meta,
+pub(super) struct Held {
+    pub connection: Connection,
+    pub row: Credential,
+    pub meta: Meta,
     fields: Arc<CredentialFields>,
+    /// Whether what is held is enough to get another token.
+    mints: bool,
 }
 
 /// What became of a refresh.
-enum Renewed {
+pub(super) enum Renewed {
     /// There may be another generation by now.
     LookAgain,
     /// The provider takes back what it gave.
@@ -53,7 +56,8 @@ enum Renewed {
 impl Held {
     fn renewable(&self) -> bool {
         // What the provider took back is not asked for again; a person has to come.
-        self.fields.get(REFRESH_TOKEN).is_some() && self.connection.status != ConnectionStatus::NeedsReauthorization
+        (self.mints || self.fields.get(REFRESH_TOKEN).is_some())
+            && self.connection.status != ConnectionStatus::NeedsReauthorization
     }
 
     fn is_ending(&self, now_ms: u64) -> bool {
@@ -113,18 +117,19 @@ impl Engine {
         }
     }
 
-    async fn held(&self, tenant: TenantId, connection: ConnectionId) -> Result<Option<Held>, EngineFault> {
+    pub(super) async fn held(&self, tenant: TenantId, connection: ConnectionId) -> Result<Option<Held>, EngineFault> {
         let mut read = self.inner.store.tenant_read(tenant).await?;
         let Some(row) = read.credential(Owner::Connection(connection), AUTHORIZATION).await? else { return Ok(None) };
         let connection = read.connection(connection).await?;
         drop(read);
         let meta = stored("a credential's description", &row.meta)?;
         let fields = Arc::new(self.unsealed(Some(tenant), &row)?);
-        Ok(Some(Held { connection, row, meta, fields }))
+        let mints = self.version(connection.version).await?.manifest.auth.mints();
+        Ok(Some(Held { connection, row, meta, fields, mints }))
     }
 
     /// Asks the provider, unless somebody else does.
-    async fn renew(&self, held: &Held, good: bool) -> Result<Renewed, EngineFault> {
+    pub(super) async fn renew(&self, held: &Held, good: bool) -> Result<Renewed, EngineFault> {
         // A name for this one refresh: other runs of this node have to wait like those of any other.
         let holder = format!("{}/{}", self.inner.holder, bulkhead_vault::random_token("refresh_"));
         let (owner, tenant, now_ms) = (held.row.owner, held.connection.tenant, self.now_ms());
@@ -138,7 +143,7 @@ impl Engine {
         }
         let error = match self.ask_for_tokens(held).await {
             Ok(tokens) => {
-                self.keep_tokens(tenant, &self.sealed_tokens(held, tokens)?).await?;
+                self.keep_tokens(tenant, &self.sealed_tokens(held, tokens).await?).await?;
                 return Ok(Renewed::LookAgain);
             }
             Err(error) => error,
@@ -169,7 +174,11 @@ impl Engine {
     }
 
     async fn ask_for_tokens(&self, held: &Held) -> Result<Tokens, OAuthError> {
-        let provider = match self.provider(held.connection.tenant, &held.connection).await {
+        if held.mints {
+            return self.minted(&held.connection, &held.fields).await;
+        }
+        let account = account(&held.connection).map_err(|fault| OAuthError::Fault(Box::new(fault)))?;
+        let provider = match self.provider(&held.connection, &account).await {
             Ok(provider) => provider.ok_or_else(|| OAuthError::BadApp("the connection has no app".into()))?,
             Err(EngineFault::AppRefused { problem }) => return Err(OAuthError::BadApp(problem)),
             Err(fault) => return Err(OAuthError::Fault(Box::new(fault))),
@@ -202,30 +211,34 @@ impl Engine {
     }
 
     /// Tokens, sealed over what is held; what the provider did not say again stays.
-    fn sealed_tokens(&self, held: &Held, tokens: Tokens) -> Result<NewCredential, EngineFault> {
-        let (mut fields, meta) = tokens_as_fields(tokens, self.now_ms());
-        if fields.get(REFRESH_TOKEN).is_none()
-            && let Some(token) = held.fields.get(REFRESH_TOKEN)
-        {
-            fields.insert(REFRESH_TOKEN, Secret::new(token.expose().to_vec()));
-        }
+    async fn sealed_tokens(&self, held: &Held, tokens: Tokens) -> Result<NewCredential, EngineFault> {
+        let auth = self.auth_of(&held.connection).await?;
+        let kept = held.fields.iter().map(|(name, secret)| (name.to_owned(), Secret::new(secret.expose().to_vec())));
+        let (fields, meta) = with_tokens(kept.collect(), tokens, &auth, Some(&held.meta), self.now_ms());
         let (tenant, row) = (Some(held.connection.tenant), &held.row);
         self.sealed(tenant, row.owner, AUTHORIZATION, row.generation, &fields, &meta)
     }
 }
 
-/// Tokens as they are kept.
-pub(crate) fn tokens_as_fields(tokens: Tokens, now_ms: u64) -> (CredentialFields, Meta) {
-    let after = |seconds: u64| now_ms.saturating_add(seconds.saturating_mul(1_000));
-    let meta = Meta {
-        expires_ms: tokens.expires_in_s.map(after),
-        refresh_expires_ms: tokens.refresh_expires_in_s.map(after),
-        scopes: tokens.scopes,
-    };
-    let mut fields = CredentialFields::new();
-    fields.insert(ACCESS_TOKEN, tokens.access_token);
+/// What is known of a connection's account.
+pub(crate) fn account(connection: &Connection) -> Result<Map<String, Value>, EngineFault> {
+    let account = connection.account.as_deref();
+    Ok(account.map(|account| stored("a connection's account", account)).transpose()?.unwrap_or_default())
+}
+
+/// `kept` with fresh tokens: an absent refresh token leaves the one that is there.
+pub(crate) fn with_tokens(
+    mut kept: CredentialFields,
+    tokens: Tokens,
+    auth: &Auth,
+    earlier: Option<&Meta>,
+    now_ms: u64,
+) -> (CredentialFields, Meta) {
+    let refreshes = tokens.refresh_token.is_some() || kept.get(REFRESH_TOKEN).is_some();
+    let meta = Meta::of(&tokens, auth, earlier, refreshes, now_ms);
+    kept.insert(ACCESS_TOKEN, tokens.access_token);
     if let Some(token) = tokens.refresh_token {
-        fields.insert(REFRESH_TOKEN, token);
+        kept.insert(REFRESH_TOKEN, token);
     }
-    (fields, meta)
+    (kept, meta)
 }

@@ -3,7 +3,8 @@
 //! Invariant: once the end of the attempt has begun, no intent is let out. The flag here says so at once; the run's row,
 //! which the end locks and the intent has to find running, says so for certain.
 
-use bulkhead_egress::{DoorError, Intent, Intents, Large, Refused, Sent as Passed};
+use bulkhead_egress::{Answer, Captured, DoorError, Intent, Intents, Large, Refused, Sent as Passed};
+use bulkhead_manifest::mask;
 use bulkhead_runtime::{Call, Halt, HaltReason, HttpRequest, HttpResponse};
 use bulkhead_store::{NewAnswer, NewEntry, NewIntent, StoreError};
 use futures::FutureExt;
@@ -20,13 +21,14 @@ impl Bound {
         &self,
         call: &Call,
         answered: Answered,
+        captured: Vec<Captured>,
         is_effect: bool,
     ) -> Result<Option<Answered>, EngineFault> {
         let place = (call.seq, call.sub);
         let mut kept = answered;
         if is_effect {
             let answer = self.answer(place, &kept).await?;
-            let outcome = self.engine.inner.store.answer(&self.to.lease, &answer).await?;
+            let outcome = self.keep_answer(&answer, &captured).await?;
             if let Some((earlier, _)) = outcome.earlier {
                 kept = self.engine.open_answer(self.to.lease, place, earlier).await?;
             }
@@ -43,9 +45,16 @@ impl Bound {
         let intent = self.intent(call, false, None, false, kept.at_ms);
         let NewAnswer { answer, answer_ms, shown, retryable, refused, .. } = self.answer(place, &kept).await?;
         let entry = NewEntry { intent, answer, answer_ms, shown, retryable, refused };
+        // Outside a run there is nothing to keep it with; what only reads can be asked again.
+        let at_once = !captured.is_empty() && self.to.candidate.is_none();
+        if at_once && !self.keep_entry(&entry, &captured).await? {
+            return Ok(None);
+        }
         self.progress(|progress| {
             progress.journal.entries.insert(place, known(call, &entry.intent, Some(kept.clone())));
-            progress.unflushed.push(entry);
+            if !at_once {
+                progress.unflushed.push(entry);
+            }
         });
         Ok(Some(kept))
     }
@@ -64,7 +73,7 @@ impl Bound {
         if !self.progress(|progress| progress.journal.entries.get(&place).is_some_and(is_effect)) {
             return;
         }
-        let answered = Answered { result: Ok(response(refused)), at_ms: self.engine.now_ms() };
+        let answered = Answered { result: Ok(response(refused.answer)), at_ms: self.engine.now_ms() };
         let store = &self.engine.inner.store;
         match store.withdraw(&self.to.lease, place, answered.at_ms, &answered.shown()).await {
             Ok(()) => drop(self.progress(|progress| progress.journal.entries.remove(&place))),
@@ -85,9 +94,9 @@ impl Bound {
         let request = &call.request;
         let shown = json!({
             "method": cut(&request.method),
-            "url": cut(&request.url),
+            "url": mask::text(cut(&request.url)),
             "body_bytes": request.body.len(),
-            "effect": request.effect.as_deref().map(cut),
+            "effect": request.effect.as_deref().map(|effect| mask::text(cut(effect))),
         });
         NewIntent {
             seq: call.seq,
@@ -97,6 +106,7 @@ impl Bound {
             effect_key,
             keyed,
             unsafe_request,
+            version: self.to.version,
             now_ms,
         }
     }
@@ -105,8 +115,8 @@ impl Bound {
     pub(super) fn ambiguous(&self, place: Place, request: &HttpRequest, said: String) -> Halt {
         let keyed = self.progress(|progress| progress.journal.entries.get(&place).is_some_and(|entry| entry.keyed));
         if keyed {
-            let message = format!("{} {}: {said}. It is sent again under the same key.", request.method, request.url);
-            return HaltReason::RetryLater { message, retry_after_ms: None }.into();
+            let message = format!("{} {}: {said}. It is sent again as it is.", request.method, request.url);
+            return HaltReason::RetryLater { message, retry_after_ms: self.held_back_ms() }.into();
         }
         let message = format!(
             "{} {}: {said}, and the provider has no way to recognise a repeated request.",
@@ -170,8 +180,7 @@ impl Intents for Intending<'_> {
 }
 
 /// An answer as the guest sees it.
-pub(super) fn response(passed: Passed) -> HttpResponse {
-    let answer = passed.answer;
+pub(super) fn response(answer: Answer) -> HttpResponse {
     HttpResponse { status: answer.status, headers: answer.headers, body: answer.body }
 }
 
@@ -180,7 +189,9 @@ pub(super) fn response(passed: Passed) -> HttpResponse {
 pub(super) fn settles(error: &DoorError, sent_before: bool) -> bool {
     match error {
         // The provider did answer, and its status says as much as that of an answer that was small enough.
-        DoorError::TooLarge { what: Large::Answer { status }, .. } => !leaves_open(*status, sent_before),
+        DoorError::TooLarge { what: Large::Answer { status }, .. } | DoorError::Withheld { status, .. } => {
+            !leaves_open(*status, sent_before)
+        }
         error => !sent_before && !error.ambiguous(),
     }
 }

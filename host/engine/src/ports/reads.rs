@@ -62,6 +62,7 @@ impl Bound {
             effect_key: None,
             keyed: false,
             unsafe_request: false,
+            version: self.to.version,
             now_ms,
         };
         let shown = "null".to_owned();

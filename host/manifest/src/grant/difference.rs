@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::Permissions;
 use super::egress::{alike, allows, within};
-use crate::model::{Auth, EgressRule, OAuth2, OAuth2ClientCredentials, OAuth2JwtBearer, Placement, Webhook};
+use crate::model::{
+    Auth, EgressRule, OAuth2, OAuth2ClientCredentials, OAuth2JwtBearer, Placement, TokenExchange, Webhook,
+};
 
 /// Everything that is asked for and was not approved. Empty: nobody has to be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -79,6 +81,11 @@ pub enum Change {
         /// The host.
         host: String,
     },
+    /// Another choice of the hosts that an account has.
+    Discovered {
+        /// The hosts.
+        host: String,
+    },
     /// Other secrets out of the provider's answers.
     Capture {
         /// The host.
@@ -138,6 +145,7 @@ impl fmt::Display for Change {
             }
             Self::Headers { host } => write!(f, "have the host send other headers to `{host}`"),
             Self::Idempotency { host } => write!(f, "protect requests to `{host}` from repetition in another way"),
+            Self::Discovered { host } => write!(f, "choose in another way which host of `{host}` it reaches"),
             Self::Capture { host } => write!(f, "have other secrets taken out of what `{host}` answers"),
             Self::Webhooks => f.write_str("receive webhooks"),
             Self::WebhookVerification => f.write_str("verify webhooks in another way"),
@@ -200,6 +208,7 @@ fn places(auth: &Auth) -> [(&'static str, String); 4] {
             (String::new(), grant.token_url.to_string(), String::new(), String::new())
         }
         Auth::OAuth2JwtBearer(grant) => (String::new(), grant.token_url.to_string(), String::new(), String::new()),
+        Auth::TokenExchange(exchange) => (String::new(), exchange.url.to_string(), String::new(), String::new()),
         Auth::None | Auth::ApiKey { .. } | Auth::Basic { .. } | Auth::AwsSigv4(_) => Default::default(),
     };
     [("authorize_url", authorize), ("token_url", token), ("revoke_url", revoke), ("account_call", account)]
@@ -217,6 +226,9 @@ fn with_places_of(asked: &Auth, approved: &Auth) -> Auth {
         }
         (Auth::OAuth2JwtBearer(asked), Auth::OAuth2JwtBearer(approved)) => {
             Auth::OAuth2JwtBearer(OAuth2JwtBearer { token_url: approved.token_url, ..asked })
+        }
+        (Auth::TokenExchange(asked), Auth::TokenExchange(approved)) => {
+            Auth::TokenExchange(Box::new(TokenExchange { url: approved.url, ..*asked }))
         }
         (asked, _) => asked,
     }
@@ -260,6 +272,9 @@ fn treatment(rule: &EgressRule, approved: &EgressRule, changes: &mut Vec<Change>
     if rule.idempotency != approved.idempotency {
         changes.push(Change::Idempotency { host: host() });
     }
+    if rule.discovered != approved.discovered {
+        changes.push(Change::Discovered { host: host() });
+    }
     if rule.capture != approved.capture {
         changes.push(Change::Capture { host: host() });
     }
@@ -276,9 +291,12 @@ fn placement(placement: Option<&Placement>) -> String {
         },
         Some(Placement::Query { name, field }) => format!("`{field}` in the query parameter `{name}`"),
         Some(Placement::Sigv4 { service, region }) => format!("an AWS signature for `{service}` in `{region}`"),
-        Some(Placement::HmacTemplate { name, key_field, signed, .. }) => {
-            format!("a MAC of `{signed}` with `{key_field}` in the header `{name}`")
-        }
+        Some(Placement::HmacTemplate(signing)) => format!(
+            "a MAC of `{}` with `{}` in the header `{}`",
+            signing.signed.as_str().escape_debug(),
+            signing.key_field,
+            signing.name
+        ),
     }
 }
 
@@ -287,7 +305,7 @@ fn verification(asked: &Webhook, approved: Option<&Webhook>, changes: &mut Vec<C
         changes.push(Change::Webhooks);
         return;
     };
-    if asked.scheme != approved.scheme || asked.secret != approved.secret {
+    if asked.scheme != approved.scheme || asked.also != approved.also || asked.secret != approved.secret {
         changes.push(Change::WebhookVerification);
     }
     if asked.handshake != approved.handshake {

@@ -18,7 +18,11 @@ pub(super) fn intersect(asked: &[EgressRule], approved: &[EgressRule]) -> Vec<Eg
 
 /// Whether requests under both rules are treated alike: what is added, kept and relied on.
 pub(super) fn alike(a: &EgressRule, b: &EgressRule) -> bool {
-    a.credential == b.credential && a.headers == b.headers && a.idempotency == b.idempotency && a.capture == b.capture
+    a.credential == b.credential
+        && a.headers == b.headers
+        && a.idempotency == b.idempotency
+        && a.capture == b.capture
+        && a.discovered == b.discovered
 }
 
 /// Whether this rule allows such requests.

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use difference::{Change, Difference};
 
-use crate::model::{Auth, EgressRule, Limits, Manifest, Reply, SecretOwner, Split, Webhook};
+use crate::model::{Auth, AuthField, EgressRule, Limits, Manifest, Reply, SecretOwner, Split, Webhook};
+
+const HTTP: &str = "bulkhead:connector/http@0.1.0";
 
 /// Everything about a connector that somebody has to agree to, in one environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,7 +65,7 @@ impl Ask {
             egress: manifest.effective_egress(environment),
             webhook: manifest.webhook.as_ref().map(verification),
             limits: manifest.limits.or(Limits::default()),
-            imports: imports.into_iter().collect(),
+            imports: imports.into_iter().map(capability).collect(),
         })
     }
 
@@ -136,17 +138,27 @@ impl Grant {
     }
 }
 
+/// What an import lets a component do. By `wasi:http` it does what it does by our own `http`, under the same rules.
+fn capability(import: String) -> String {
+    if import.starts_with("wasi:http/") { HTTP.to_owned() } else { import }
+}
+
 /// What matters about an `[auth]`, and its scopes beside it. What a form says may change without anybody's consent.
 fn without_words(mut auth: Auth) -> (Auth, BTreeSet<String>) {
+    let unworded = |fields: &mut Vec<AuthField>| {
+        for field in fields {
+            field.title.clear();
+            field.help = None;
+            field.pattern = None;
+        }
+        Vec::new()
+    };
     let scopes = match &mut auth {
         Auth::None | Auth::AwsSigv4(_) => Vec::new(),
-        Auth::ApiKey { fields } => {
-            for field in fields {
-                field.title.clear();
-                field.help = None;
-                field.pattern = None;
-            }
-            Vec::new()
+        Auth::ApiKey { fields } => unworded(fields),
+        Auth::TokenExchange(exchange) => {
+            exchange.expires_default_s = None;
+            unworded(&mut exchange.fields)
         }
         Auth::Basic { username_title, password_title } => {
             username_title.clear();
@@ -156,13 +168,19 @@ fn without_words(mut auth: Auth) -> (Auth, BTreeSet<String>) {
         Auth::OAuth2(oauth) => {
             oauth.expires_default_s = None;
             oauth.refresh_expires_field = None;
-            std::mem::take(&mut oauth.scopes)
+            oauth.refresh_idle_days = None;
+            oauth.refresh_days = None;
+            let mut scopes = std::mem::take(&mut oauth.scopes);
+            scopes.append(&mut oauth.optional_scopes);
+            scopes
         }
         Auth::OAuth2ClientCredentials(grant) => {
             grant.expires_default_s = None;
             std::mem::take(&mut grant.scopes)
         }
         Auth::OAuth2JwtBearer(grant) => {
+            grant.issuer_title.clear();
+            grant.subject_title.clear();
             grant.expires_default_s = None;
             std::mem::take(&mut grant.scopes)
         }
@@ -174,18 +192,23 @@ fn without_words(mut auth: Auth) -> (Auth, BTreeSet<String>) {
 fn verification(webhook: &Webhook) -> Webhook {
     let routing = |split: &Split| Split {
         when: split.when.clone(),
+        body: split.body.clone(),
         items: split.items.clone(),
         route_by: split.route_by.clone(),
+        route_inside: split.route_inside.clone(),
         ..Split::default()
     };
     // At an address of its own a connection is the only one that an item can belong to.
     let routed = webhook.secret == SecretOwner::App;
     Webhook {
         scheme: webhook.scheme.clone(),
+        also: webhook.also.clone(),
         secret: webhook.secret,
         handshake: webhook.handshake.clone(),
         split: webhook.split.iter().filter(|_| routed).map(routing).collect(),
+        ignore: Vec::new(),
         refusal_status: 401,
+        refuse_bare: false,
         reply: Reply::Ack,
     }
 }

@@ -34,7 +34,7 @@ read_only_posts = ["/v1/search"]
 credential = { place = "bearer", field = "access_token" }
 headers = { X-Account = "{account.id}" }
 idempotency = { kind = "header", name = "Idempotency-Key", max_length = 64, window_minutes = 60 }
-capture = [{ path = "/v1/hooks", pointer = "/secret", name = "webhook_secret" }]
+capture = [{ path = "/v1/hooks", pointer = "/secret", name = "hook_secret" }]
 
 [webhook]
 scheme = { kind = "hmac", header = "X-Sign", encoding = "hex" }
@@ -106,6 +106,28 @@ fn words_and_bookkeeping_ask_nobody() {
     }
 }
 
+/// Mutations: host/manifest/src/grant/egress.rs, `alike`, without `discovered`; difference.rs, `treatment`, without it.
+#[test]
+fn another_choice_of_the_account_s_host_is_named() {
+    let declared = "callback_params = [\"base\"]\ndiscovered = { base = [\"{api}\"] }\nscopes =";
+    let wide = MANIFEST.replace("scopes =", declared);
+    let narrow = wide.replace("host = \"{api}\"\n", "host = \"{api}\"\ndiscovered = \"base\"\n");
+    for (asked, approved) in [(&wide, &narrow), (&narrow, &wide)] {
+        let (ask, approved) = (ask_of(asked), ask_of(approved).approve());
+        let words = "- choose in another way which host of `api.example.com` it reaches\n";
+        assert_eq!(ask.beyond(&approved).to_string(), words);
+        assert_eq!(Grant::of(&ask, &approved).egress(), []);
+    }
+}
+
+/// Mutation: host/manifest/src/grant/mod.rs, `without_words`, without the optional ones.
+#[test]
+fn a_scope_that_may_be_left_out_is_asked_for_all_the_same() {
+    let more = "optional_scopes = [\"admin\"]\nscopes =";
+    assert_eq!(beyond("scopes =", more), ["use the scope `admin`"]);
+    assert_eq!(beyond("scopes =", "refresh_idle_days = 60\nrefresh_days = 100\nscopes ="), [""; 0]);
+}
+
 #[test]
 fn more_of_the_account_or_the_machine_is_named() {
     assert_eq!(beyond("\"write\"", "\"write\", \"admin\""), ["use the scope `admin`"]);
@@ -114,6 +136,37 @@ fn more_of_the_account_or_the_machine_is_named() {
     let more = ["http", "state", "blobs"].map(str::to_owned);
     let ask = Ask::of(&Manifest::parse(MANIFEST).unwrap(), "production", more);
     assert_eq!(ask.beyond(&ask_of(MANIFEST).approve()).to_string(), "- use the host interface `blobs`\n");
+}
+
+/// Mutation: `capability`, every import as it is.
+#[test]
+fn an_ordinary_http_client_asks_for_the_same_as_a_connectors_own_requests() {
+    let ask = |imports: &[&str]| {
+        let imports = imports.iter().map(|name| (*name).to_owned());
+        Ask::of(&Manifest::parse(MANIFEST).unwrap(), "production", imports)
+    };
+    let client = ask(&["wasi:http/types@0.2.4", "wasi:http/outgoing-handler@0.2.4"]);
+    assert!(client.beyond(&ask(&["bulkhead:connector/http@0.1.0"]).approve()).is_empty());
+    let before = ask(&[]).approve();
+    assert_eq!(client.beyond(&before).to_string(), "- use the host interface `bulkhead:connector/http@0.1.0`\n");
+    assert_eq!(Grant::of(&client, &before).permissions().imports, [].into());
+}
+
+/// Mutation: `alike`, without `idempotency`.
+#[test]
+fn that_a_put_may_be_sent_again_is_agreed_to() {
+    let with = |more: &str| {
+        let rule = format!("[[egress]]\nhost = \"a.example\"\nmethods = [\"PUT\"]\npaths = [\"/*\"]\n{more}\n");
+        ask_of(&format!("[connector]\nname = \"test\"\nversion = \"1.0.0\"\ntitle = \"T\"\ncontract = \"0.1\"\n{rule}"))
+    };
+    let method = |minutes: u32| with(&format!("idempotency = {{ kind = \"method\", window_minutes = {minutes} }}"));
+    let said = "- protect requests to `a.example` from repetition in another way\n";
+    for (asked, approved) in [(method(60), with("")), (with(""), method(60)), (method(60), method(30))] {
+        let approved = approved.approve();
+        assert_eq!(asked.beyond(&approved).to_string(), said);
+        assert!(Grant::of(&asked, &approved).egress().is_empty());
+    }
+    assert!(method(60).beyond(&method(60).approve()).is_empty());
 }
 
 #[test]
@@ -257,6 +310,7 @@ fn any_rule() -> impl Strategy<Value = EgressRule> {
         headers: Default::default(),
         idempotency: Idempotency::None,
         capture: Vec::new(),
+        discovered: None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostPattern, MacAlgorithm, PathPattern, SignatureEncoding, SignedTemplate};
+use super::{HmacTemplate, HostPattern, PathPattern};
 use crate::{JsonPointer, Template};
 
 /// One place a connector may send requests to. Always https on port 443.
@@ -13,6 +13,8 @@ use crate::{JsonPointer, Template};
 pub struct EgressRule {
     /// Whom.
     pub host: HostPattern,
+    /// One of `[auth]`'s `discovered`: of the hosts that fall under `host`, only the one that authorization told.
+    pub discovered: Option<String>,
     /// With which methods, in upper case.
     pub methods: Vec<String>,
     /// To which paths.
@@ -35,7 +37,7 @@ pub struct EgressRule {
 
 /// Where in a request the credential goes, told apart by its `place`.
 ///
-/// `field` is a name out of [`Auth::credential_fields`](super::Auth::credential_fields).
+/// `field` is a name out of [`Manifest::credential_fields`](super::Manifest::credential_fields).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Placement {
@@ -73,22 +75,50 @@ pub enum Placement {
         region: Template,
     },
     /// A MAC over parts of the request, in a header.
-    HmacTemplate {
-        /// The header's name.
-        name: String,
-        /// Which secret is the key.
-        key_field: String,
-        /// What is signed.
-        signed: SignedTemplate,
-        /// With what.
-        #[serde(default)]
-        algorithm: MacAlgorithm,
-        /// Written how.
-        encoding: SignatureEncoding,
-    },
+    HmacTemplate(HmacTemplate),
 }
 
-/// How the provider recognises that a request was sent before, told apart by its `kind`.
+/// What an AWS signature needs besides `Authorization`.
+const OF_SIGV4: [&str; 4] = ["authorization", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"];
+
+impl Placement {
+    /// The secrets that it uses, each with the key that names it.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Bearer { field } | Self::Query { field, .. } => vec![("field", field)],
+            Self::Header { template, .. } => template.placeholders().map(|field| ("template", field)).collect(),
+            Self::Basic { username_field, password_field } => {
+                let password = password_field.iter().map(|field| ("password_field", field.as_str()));
+                std::iter::once(("username_field", username_field.as_str())).chain(password).collect()
+            }
+            Self::Sigv4 { .. } => Vec::new(),
+            Self::HmacTemplate(signing) => {
+                let in_value = |name: &&str| !HmacTemplate::IN_VALUE.contains(name);
+                let shown = signing.value.placeholders().filter(in_value).map(|field| ("value", field));
+                let signed = signing.signed.parts().into_iter().filter_map(|part| match part {
+                    super::RequestPart::Field(field) => Some(("signed", field)),
+                    _ => None,
+                });
+                std::iter::once(("key_field", signing.key_field.as_str())).chain(shown).chain(signed).collect()
+            }
+        }
+    }
+
+    /// The headers that the host writes for it: nobody else's copy of one is sent.
+    #[must_use]
+    pub fn headers(&self) -> Vec<&str> {
+        match self {
+            Self::Bearer { .. } | Self::Basic { .. } => vec!["authorization"],
+            Self::Header { name, .. } => vec![name],
+            Self::Query { .. } => Vec::new(),
+            Self::Sigv4 { .. } => OF_SIGV4.to_vec(),
+            Self::HmacTemplate(signing) => signing.headers().collect(),
+        }
+    }
+}
+
+/// What makes a request that was sent before harmless to send again, told apart by its `kind`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Idempotency {
@@ -122,6 +152,12 @@ pub enum Idempotency {
         /// How long the provider remembers it, minutes.
         window_minutes: u32,
     },
+    /// By its method, without a key: the same PUT or DELETE again has the same effect. By the standard it does; not every
+    /// provider keeps to that.
+    Method {
+        /// How long that is so, minutes: later somebody may have changed what it would overwrite.
+        window_minutes: u32,
+    },
 }
 
 impl Idempotency {
@@ -129,21 +165,22 @@ impl Idempotency {
     #[must_use]
     pub fn max_length(&self) -> Option<u32> {
         match self {
-            Self::None => None,
+            Self::None | Self::Method { .. } => None,
             Self::Header { max_length, .. } | Self::Query { max_length, .. } | Self::Json { max_length, .. } => {
                 Some(*max_length)
             }
         }
     }
 
-    /// How long the provider remembers a key, in milliseconds; `None` where it takes none.
+    /// How long a request may be sent again, in milliseconds; `None` where it may not.
     #[must_use]
     pub fn window_ms(&self) -> Option<u64> {
         match self {
             Self::None => None,
             Self::Header { window_minutes, .. }
             | Self::Query { window_minutes, .. }
-            | Self::Json { window_minutes, .. } => Some(u64::from(*window_minutes) * 60_000),
+            | Self::Json { window_minutes, .. }
+            | Self::Method { window_minutes } => Some(u64::from(*window_minutes) * 60_000),
         }
     }
 }
@@ -156,8 +193,14 @@ pub struct Capture {
     pub path: PathPattern,
     /// Where in the JSON body it stands.
     pub pointer: JsonPointer,
-    /// What the credential is called from then on.
+    /// What the secret is called from then on: `webhook_secret`, which verifies the connection's webhooks, or a field of the
+    /// connection's credential, for placements to use.
     pub name: String,
+}
+
+impl Capture {
+    /// The name of a secret that verifies webhooks.
+    pub const WEBHOOK_SECRET: &str = "webhook_secret";
 }
 
 /// One budget.
@@ -175,24 +218,46 @@ pub struct RateRule {
     pub requests: u32,
     /// … in how many seconds.
     pub per_seconds: u32,
-    /// How many of `requests` may come at once; without one all of them.
+    /// How many of `requests` may come at once; without one all of them. What is not used adds up to that: a while may see
+    /// both together.
     pub burst: Option<u32>,
-    /// How many may be under way at the same time.
+    /// How many may be under way at the same time, on each node.
     pub concurrency: Option<u32>,
     /// Response header that tells how many requests are left.
     pub remaining_header: Option<String>,
-    /// Response header that tells how many seconds to wait, besides `Retry-After`.
+    /// Response header that tells how long to wait, in seconds or as a date, besides `Retry-After`.
     pub wait_header: Option<String>,
+    /// Response header that tells when there will be some again, where none are left.
+    pub reset_header: Option<String>,
+    /// How that is written; without one a date, seconds, a Unix time or one in milliseconds, told apart by its size.
+    pub reset_format: Option<ResetFormat>,
 }
 
-/// Who shares a budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How an answer says when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetFormat {
+    /// From now.
+    Seconds,
+    /// From now.
+    Milliseconds,
+    /// Since 1970.
+    UnixSeconds,
+    /// Since 1970.
+    UnixMilliseconds,
+    /// `Sat, 21 Nov 2026 20:00:00 GMT`.
+    HttpDate,
+}
+
+/// Who shares a budget; narrower scopes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RateScope {
     /// Each connection has its own.
     Connection,
     /// All connections of an app.
     App,
-    /// All connections of the connector on this installation, whoever's they are.
+    /// All connections, whoever's they are, of all connectors of one publisher (the operator, or one tenant) that declare
+    /// the same budget.
     Host,
 }

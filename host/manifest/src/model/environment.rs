@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Auth, EgressRule, Manifest, OAuth2, Placement, RateRule, UrlTemplate};
+use url::Url;
+
+use super::{Auth, EgressRule, HostPattern, Manifest, OAuth2, OAuth2JwtBearer, Placement, RateRule, UrlTemplate};
 
 type Variables = BTreeMap<String, String>;
 
@@ -55,6 +57,16 @@ impl EgressRule {
         Some(rule)
     }
 
+    /// The rule for one account: where it is narrowed to a discovered host, that host alone. `None` where nothing, or
+    /// something that does not fall under the rule, was discovered.
+    #[must_use]
+    pub fn with_account(&self, account: &serde_json::Value) -> Option<Self> {
+        let Some(name) = &self.discovered else { return Some(self.clone()) };
+        let url = Url::parse(account.get(name)?.as_str()?).ok()?;
+        let host = HostPattern::parse(url.host_str()?).ok().filter(|host| self.host.matches(host.as_str()))?;
+        Some(Self { host, ..self.clone() })
+    }
+
     /// The rule for one connection: `{settings.name}` in its host replaced by what the tenant chose. A setting that
     /// is missing, or is not one label of a host name, leaves a rule that matches nothing.
     #[must_use]
@@ -83,6 +95,17 @@ impl Auth {
         for url in auth.urls_mut() {
             *url = url.bind(|name| variables.get(name).cloned()).ok()?;
         }
+        match &mut auth {
+            Self::OAuth2(oauth) => {
+                for host in oauth.discovered.values_mut().flatten() {
+                    *host = host.bind(|name| variables.get(name).cloned()).ok()?;
+                }
+            }
+            Self::OAuth2JwtBearer(OAuth2JwtBearer { audience: Some(audience), .. }) => {
+                *audience = audience.bind(|name| variables.get(name).cloned()).ok()?;
+            }
+            _ => {}
+        }
         Some(auth)
     }
 
@@ -95,6 +118,7 @@ impl Auth {
             }
             Self::OAuth2ClientCredentials(grant) => vec![&mut grant.token_url],
             Self::OAuth2JwtBearer(grant) => vec![&mut grant.token_url],
+            Self::TokenExchange(exchange) => vec![&mut exchange.url],
             Self::None | Self::ApiKey { .. } | Self::Basic { .. } | Self::AwsSigv4(_) => Vec::new(),
         }
     }

@@ -10,9 +10,11 @@
 mod auth;
 mod egress;
 mod environment;
+mod hmac_template;
 mod host;
 mod limits;
 mod path;
+mod request_template;
 mod signed_template;
 mod url_template;
 mod webhook;
@@ -22,18 +24,21 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use auth::{
-    AccountCall, AccountSource, Auth, AuthField, AwsSigv4, ClientAuth, OAuth2, OAuth2ClientCredentials,
-    OAuth2JwtBearer, Refresh, RevokeStyle,
+    AccountCall, AccountSource, Auth, AuthField, AwsSigv4, BasicFields, ClientAuth, JwtAlgorithm, JwtSubject, OAuth2,
+    OAuth2ClientCredentials, OAuth2JwtBearer, Refresh, RevokeStyle, TokenExchange,
 };
-pub use egress::{Capture, EgressRule, Idempotency, Placement, RateRule, RateScope};
+pub use egress::{Capture, EgressRule, Idempotency, Placement, RateRule, RateScope, ResetFormat};
+pub use hmac_template::{HmacTemplate, TimestampUnit};
 pub use host::{HostPattern, HostPatternError};
 pub use limits::{Limits, LimitsAsked};
 pub use path::{PathPattern, PathPatternError};
+pub use request_template::{RequestPart, RequestTemplate, RequestTemplateError};
 pub use signed_template::{SignedPart, SignedTemplate, SignedTemplateError};
 pub use url_template::{UrlTemplate, UrlTemplateError};
 pub use webhook::{
-    Condition, Handshake, HmacScheme, KeyDecoding, MacAlgorithm, Reply, Scheme, SecretOwner, SignatureEncoding,
-    SignatureSyntax, Split, TokenPlace, TokenValue, Webhook,
+    BodySyntax, Condition, Handshake, HandshakeMethod, HeaderIs, HmacScheme, JwtScheme, KeyDecoding, MacAlgorithm,
+    PostbackScheme, PublicKey, PublicKeyScheme, Reply, Scheme, SecretOwner, SignatureEncoding, SignatureSyntax, Split,
+    TimestampFormat, TokenPlace, TokenValue, Webhook,
 };
 
 /// A whole `connector.toml`.
@@ -61,6 +66,16 @@ pub struct Manifest {
     /// What it needs of the machine.
     #[serde(default)]
     pub limits: LimitsAsked,
+}
+
+impl Manifest {
+    /// Names of the secrets that a placement may use: what authorization brings, and what answers bring.
+    #[must_use]
+    pub fn credential_fields(&self) -> Vec<&str> {
+        let captured = self.egress.iter().flat_map(|rule| &rule.capture).map(|capture| capture.name.as_str());
+        let fields = self.auth.credential_fields();
+        fields.into_iter().chain(captured.filter(|name| *name != Capture::WEBHOOK_SECRET)).collect()
+    }
 }
 
 /// Who a connector is.

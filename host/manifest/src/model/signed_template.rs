@@ -79,6 +79,12 @@ impl SignedTemplate {
         self.parts().contains(&part)
     }
 
+    /// The template that it is.
+    #[must_use]
+    pub fn template(&self) -> &Template {
+        &self.0
+    }
+
     /// The template as it is written.
     #[must_use]
     pub fn as_str(&self) -> &str {

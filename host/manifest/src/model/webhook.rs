@@ -1,9 +1,14 @@
 //! `[webhook]`: how a provider's requests to us are verified, split and answered, before any guest sees them.
 
+mod scheme;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::SignedTemplate;
+pub use self::scheme::{
+    HmacScheme, JwtScheme, KeyDecoding, MacAlgorithm, PostbackScheme, PublicKey, PublicKeyScheme, Scheme,
+    SignatureEncoding, SignatureSyntax, TimestampFormat, TokenPlace, TokenValue,
+};
 use crate::JsonPointer;
 
 /// The whole section.
@@ -12,12 +17,18 @@ use crate::JsonPointer;
 pub struct Webhook {
     /// How a request proves that the provider sent it.
     pub scheme: Scheme,
+    /// Other proofs that are as good: a request that gives any of them is believed.
+    #[serde(default)]
+    pub also: Vec<Scheme>,
     /// Whose secret verifies: the app's, or one of each connection.
     #[serde(default)]
     pub secret: SecretOwner,
     /// What the provider wants echoed.
     #[serde(default)]
     pub handshake: Handshake,
+    /// Requests that verify and are no news, as a provider's first one may be: answered, and not kept.
+    #[serde(default)]
+    pub ignore: Vec<HeaderIs>,
     /// How a body becomes items, each an event of one connection: alternatives, and the first that applies decides.
     /// With none at all the body is one item. A body that no alternative applies to is one item that belongs to
     /// nobody: kept, counted, answered 2xx.
@@ -26,168 +37,23 @@ pub struct Webhook {
     /// Status for a request that does not verify.
     #[serde(default = "unauthorized")]
     pub refusal_status: u16,
+    /// A refusal has no body, for providers that take one for a mistake.
+    #[serde(default)]
+    pub refuse_bare: bool,
     /// Who answers one that does.
     #[serde(default)]
     pub reply: Reply,
 }
 
-fn unauthorized() -> u16 {
-    401
-}
-
-/// How a request proves that the provider sent it, told apart by its `kind`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Scheme {
-    /// A MAC over the raw bytes.
-    Hmac(HmacScheme),
-    /// It repeats something that only the provider knows.
-    Token {
-        /// Where.
-        at: TokenPlace,
-        /// What.
-        #[serde(default)]
-        expects: TokenValue,
-    },
-    /// It does not: the endpoint's own unguessable address is all there is.
-    None,
-}
-
-/// A MAC over the raw bytes, in a header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HmacScheme {
-    /// Of what kind.
-    #[serde(default)]
-    pub algorithm: MacAlgorithm,
-    /// How the signature is written.
-    pub encoding: SignatureEncoding,
-    /// Header with the signature. `X-DocuSign-Signature-*` stands for the headers that end in `1`, `2` …; any of
-    /// them may verify.
-    pub header: String,
-    /// How the header's value is read.
-    #[serde(default)]
-    pub parse: SignatureSyntax,
-    /// What is signed.
-    #[serde(default)]
-    pub signed: SignedTemplate,
-    /// How far the timestamp may be from now, either way. Needs `{timestamp}` in `signed`.
-    pub tolerance_seconds: Option<u32>,
-    /// How the secret's text becomes a key.
-    #[serde(default)]
-    pub key_decoding: KeyDecoding,
-    /// Header that `{id}` stands for.
-    pub id_header: Option<String>,
-    /// Header that `{timestamp}` stands for, unless the signature header holds it. Unix seconds.
-    pub timestamp_header: Option<String>,
-}
-
-/// Hash below a MAC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MacAlgorithm {
-    /// HMAC-SHA-256.
-    #[default]
-    Sha256,
-    /// HMAC-SHA-1, for providers that offer nothing better.
-    Sha1,
-    /// HMAC-SHA-512.
-    Sha512,
-}
-
-/// How a signature is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SignatureEncoding {
-    /// Hexadecimal.
-    Hex,
-    /// Base64, standard alphabet.
-    Base64,
-}
-
-/// How a signature header's value is read, told apart by its `kind`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum SignatureSyntax {
-    /// The signature alone, after a fixed prefix: `sha256=…`.
-    Plain {
-        /// What stands before it.
-        #[serde(default)]
-        prefix: String,
-    },
-    /// `t=1700000000,v1=…,v1=…`: comma-separated pairs; any signature may verify, other keys are ignored.
-    Kv {
-        /// Key of the timestamp.
-        timestamp: Option<String>,
-        /// Key of a signature.
-        signature: String,
-    },
-    /// `v1,… v1,…`: entries of which those with the prefix are signatures; any may verify.
-    List {
-        /// Between entries.
-        #[serde(default = "space")]
-        separator: String,
-        /// What a signature of this scheme starts with.
-        #[serde(default)]
-        prefix: String,
-    },
-}
-
-impl Default for SignatureSyntax {
-    fn default() -> Self {
-        Self::Plain { prefix: String::new() }
+impl Webhook {
+    /// All that may prove that a request is the provider's.
+    pub fn schemes(&self) -> impl Iterator<Item = &Scheme> {
+        std::iter::once(&self.scheme).chain(&self.also)
     }
 }
 
-fn space() -> String {
-    " ".to_owned()
-}
-
-/// How the secret's text becomes a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyDecoding {
-    /// Its bytes as they are, whatever the text looks like.
-    #[default]
-    Text,
-    /// Base64.
-    Base64,
-    /// Base64 after `whsec_`, as Standard Webhooks has it.
-    Whsec,
-}
-
-/// Where a request repeats a token, told apart by its `kind`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum TokenPlace {
-    /// In a header.
-    Header {
-        /// The header's name.
-        name: String,
-    },
-    /// In a query parameter.
-    Query {
-        /// The parameter's name.
-        name: String,
-    },
-    /// In the JSON body.
-    Json {
-        /// Where it stands: in the body, or in every item of `each`.
-        pointer: JsonPointer,
-        /// The array whose items all have to repeat it.
-        each: Option<JsonPointer>,
-    },
-}
-
-/// What a repeated token is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenValue {
-    /// The webhook secret.
-    #[default]
-    Secret,
-    /// The app's client id, which is no secret: worth little more than the address itself.
-    ClientId,
+fn unauthorized() -> u16 {
+    401
 }
 
 /// Whose secret verifies.
@@ -208,23 +74,59 @@ pub enum Handshake {
     /// Nothing.
     #[default]
     None,
-    /// A query parameter, as plain text; any request that has it is the handshake.
+    /// A query parameter, as plain text; any request by that method that has it is the handshake.
     EchoQuery {
         /// The parameter's name.
         param: String,
+        /// By which method.
+        #[serde(default)]
+        method: HandshakeMethod,
     },
-    /// A field of the JSON body, as plain text.
+    /// A field of the JSON body.
     EchoJson {
         /// Where it stands.
         pointer: JsonPointer,
         /// What makes a request the handshake; without it, that the field is there.
         when: Option<Condition>,
+        /// As this field of a JSON object; without it, as plain text.
+        as_field: Option<String>,
     },
-    /// A header, on every answer to a request that has it.
+    /// A header, on every answer to a request that has it and verifies; a GET that does is the handshake, and nothing else.
     EchoHeader {
         /// The header's name.
         name: String,
+        /// As this field of a JSON object, too.
+        as_field: Option<String>,
     },
+}
+
+/// The method of a handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandshakeMethod {
+    /// GET.
+    #[default]
+    Get,
+    /// POST.
+    Post,
+}
+
+impl Handshake {
+    /// Whether a GET may be one.
+    #[must_use]
+    pub fn takes_get(&self) -> bool {
+        matches!(self, Self::EchoQuery { method: HandshakeMethod::Get, .. } | Self::EchoHeader { .. })
+    }
+}
+
+/// Something that holds of a request: this header has this value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderIs {
+    /// The header's name.
+    pub header: String,
+    /// Its value.
+    pub equals: String,
 }
 
 /// Something that holds of a JSON document: at `pointer` stands this text.
@@ -256,12 +158,17 @@ impl Condition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
+    /// How the body is read. What is signed is its bytes, whatever this says.
+    #[serde(default)]
+    pub body: BodySyntax,
     /// What has to hold of the body.
     pub when: Option<Condition>,
     /// The array whose items are separate events; `""`: the body is the array.
     pub items: Option<JsonPointer>,
     /// Where the account's id stands, when one address serves all connections.
     pub route_by: Option<JsonPointer>,
+    /// Where in that, if what stands at `route_by` is a JSON document in base64.
+    pub route_inside: Option<JsonPointer>,
     /// What makes an event unique: where its id stands, or `""` for all its bytes; the first that is present decides.
     /// Where nothing does, the same bytes are news again.
     #[serde(default)]
@@ -270,6 +177,24 @@ pub struct Split {
     pub dedupe_header: Option<String>,
     /// Where the key stands whose items stay in order; without one the connection is one lane.
     pub order_by: Option<JsonPointer>,
+}
+
+/// How a body is read, told apart by its `kind`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BodySyntax {
+    /// It is JSON.
+    #[default]
+    Json,
+    /// It is a form, of which pointers see an object of texts. The guest gets it as it came.
+    Form,
+    /// It is a form with JSON in a field. That document is what pointers see and what the guest gets.
+    FormJson {
+        /// The field's name.
+        field: String,
+    },
+    /// It is not read, and may be empty.
+    Opaque,
 }
 
 /// Who answers a request that verifies: `"ack"`, `"run"`, or a table with `kind = "run"`.

@@ -19,13 +19,12 @@ use futures::stream;
 use crate::bindings::bulkhead::connector::http::{DeliveryMode, Error, ErrorKind, Host, Payload, Request, Response};
 use crate::guest::{GuestState, Halted};
 use crate::limiter::Exceeded;
-use crate::ports::{Call, Decision, HttpError, HttpErrorKind, HttpResponse, Ports, Sent, fingerprint};
+use crate::ports::{Call, Decision, HttpError, HttpErrorKind, HttpRequest, HttpResponse, Ports, Sent, fingerprint};
 use crate::stop::{Halt, LimitKind};
 
 /// How many requests of a `send-all` are under way at a time: as many as the door lets one connection send.
 const AT_ONCE: usize = 8;
 
-type Answer = Result<Response, Error>;
 /// What the ports answered, and when.
 type Answered = (Result<HttpResponse, HttpError>, u64);
 
@@ -37,45 +36,61 @@ enum Ended {
 }
 
 impl Host for GuestState {
-    async fn send(&mut self, request: Request) -> wasmtime::Result<Answer> {
+    async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
         let mut answers = self.exchange(vec![request]).await?;
         // One request, one answer: there is always one to take.
-        Ok(answers.pop().unwrap_or_else(|| Err(refusal(ErrorKind::Other("no-answer".into()), "there was no answer"))))
+        Ok(answers.pop().unwrap_or_else(|| Err(guest_error(no_answer()))))
     }
 
-    async fn send_all(&mut self, requests: Vec<Request>) -> wasmtime::Result<Vec<Answer>> {
+    async fn send_all(&mut self, requests: Vec<Request>) -> wasmtime::Result<Vec<Result<Response, Error>>> {
         self.exchange(requests).await
     }
 }
 
 impl GuestState {
-    async fn exchange(&mut self, requests: Vec<Request>) -> wasmtime::Result<Vec<Answer>> {
+    async fn exchange(&mut self, requests: Vec<Request>) -> wasmtime::Result<Vec<Result<Response, Error>>> {
         self.called();
         let mut answers = Vec::with_capacity(requests.len().min(1_024));
-        let mut calls = Vec::new();
+        let (mut modes, mut accepted) = (Vec::new(), Vec::new());
         for (sub, request) in (0_u32..).zip(requests) {
             self.count_request()?;
             match self.outgoing(request) {
                 Ok((request, mode)) => {
-                    let fingerprint = fingerprint(&request);
-                    calls.push((mode, Call { seq: 0, sub, fingerprint, largest_answer: 0, request }));
+                    modes.push(mode);
+                    accepted.push((sub, request));
                     answers.push(None);
                 }
                 Err(refused) => answers.push(Some(Err(refused))),
             }
         }
-        if !calls.is_empty() {
-            self.calls += 1;
-        }
-        let (modes, mut calls): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
-        calls.iter_mut().for_each(|call| call.seq = self.calls);
-        let answered = if calls.is_empty() { Vec::new() } else { self.ask(calls).await? };
-        let mut arrived = modes.into_iter().zip(answered).map(|(mode, answer)| self.deliver(mode, answer));
-        let missing = || Err(refusal(ErrorKind::Other("no-answer".into()), "there was no answer"));
-        Ok(answers.into_iter().map(|known| known.or_else(|| arrived.next()).unwrap_or_else(missing)).collect())
+        let answered = self.carry_out(accepted).await?;
+        let mut arrived = modes.into_iter().zip(answered).map(|(mode, answer)| deliver(mode, answer?));
+        let answers = answers.into_iter().map(|known| {
+            let answer = known.or_else(|| arrived.next()).unwrap_or_else(|| Err(no_answer()));
+            answer.map_err(guest_error)
+        });
+        Ok(answers.collect())
     }
 
-    fn count_request(&mut self) -> wasmtime::Result<()> {
+    /// Sends requests at once, each with its number among them, and gives their answers in that order.
+    pub(in crate::capabilities) async fn carry_out(
+        &mut self,
+        requests: Vec<(u32, HttpRequest)>,
+    ) -> wasmtime::Result<Vec<Result<HttpResponse, HttpError>>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.calls += 1;
+        let call = |(sub, request)| {
+            let fingerprint = fingerprint(&request);
+            Call { seq: self.calls, sub, fingerprint, largest_answer: 0, request }
+        };
+        let calls = requests.into_iter().map(call).collect();
+        let answered = self.ask(calls).await?;
+        Ok(answered.into_iter().map(|(result, _)| self.fitting(result?)).collect())
+    }
+
+    pub(in crate::capabilities) fn count_request(&mut self) -> wasmtime::Result<()> {
         if self.requests >= self.limits.requests {
             let allowed = u64::from(self.limits.requests);
             return Err(wasmtime::Error::new(Exceeded { kind: LimitKind::Requests, allowed }));
@@ -103,24 +118,29 @@ impl GuestState {
         Ok(answered)
     }
 
-    fn deliver(&self, mode: DeliveryMode, (result, _): Answered) -> Answer {
-        let response = result.map_err(guest_error)?;
+    /// An answer within the limit for one.
+    fn fitting(&self, response: HttpResponse) -> Result<HttpResponse, HttpError> {
         if response.body.len() as u64 > self.limits.response_bytes {
             let message = format!("the answer's body is larger than {} bytes", self.limits.response_bytes);
-            return Err(Error { request_sent: true, ..refusal(ErrorKind::TooLarge, &message) });
+            return Err(HttpError { request_sent: true, ..refusal(HttpErrorKind::TooLarge, &message) });
         }
-        let body = match mode {
-            DeliveryMode::Text => match String::from_utf8(response.body.into()) {
-                Ok(text) => Payload::Text(text),
-                Err(_) => {
-                    let kind = ErrorKind::Other("not-text".into());
-                    return Err(Error { request_sent: true, ..refusal(kind, "the answer's body is not UTF-8") });
-                }
-            },
-            DeliveryMode::Bytes | DeliveryMode::Blob => Payload::Bytes(response.body.into()),
-        };
-        Ok(Response { status: response.status, headers: response.headers, body })
+        Ok(response)
     }
+}
+
+/// An answer as our own interface hands it over.
+fn deliver(mode: DeliveryMode, response: HttpResponse) -> Result<Response, HttpError> {
+    let body = match mode {
+        DeliveryMode::Text => match String::from_utf8(response.body.into()) {
+            Ok(text) => Payload::Text(text),
+            Err(_) => {
+                let kind = HttpErrorKind::Other("not-text".into());
+                return Err(HttpError { request_sent: true, ..refusal(kind, "the answer's body is not UTF-8") });
+            }
+        },
+        DeliveryMode::Bytes | DeliveryMode::Blob => Payload::Bytes(response.body.into()),
+    };
+    Ok(Response { status: response.status, headers: response.headers, body })
 }
 
 /// What the bodies of further answers may take, and of one of them. Bytes.
@@ -215,6 +235,10 @@ fn guest_error(error: HttpError) -> Error {
 }
 
 /// An answer of the runtime's own: nothing was sent, and trying again does not help.
-fn refusal(kind: ErrorKind, message: &str) -> Error {
-    Error { kind, message: message.to_owned(), request_sent: false, retryable: false }
+pub(in crate::capabilities) fn refusal(kind: HttpErrorKind, message: &str) -> HttpError {
+    HttpError { kind, message: message.to_owned(), request_sent: false, retryable: false }
+}
+
+fn no_answer() -> HttpError {
+    refusal(HttpErrorKind::Other("no-answer".into()), "there was no answer")
 }

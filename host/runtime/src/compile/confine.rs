@@ -8,6 +8,9 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 
+/// Behind everybody who waits for an answer, guests included.
+const NICENESS: i32 = 15;
+
 /// Memory and CPU time of this process; no core dumps, no files, few descriptors.
 pub(super) fn limits(memory_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
     let at_most = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
@@ -20,7 +23,7 @@ pub(super) fn limits(memory_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
     setrlimit(Resource::Nofile, at_most(32))?;
     // Politeness is no condition. (The parent kills this process when it loses interest; a signal on the parent's death
     // would come when the *thread* that started it ends, which in an async runtime means nothing.)
-    let _ = setpriority_process(None, 10);
+    let _ = setpriority_process(None, NICENESS);
     Ok(())
 }
 

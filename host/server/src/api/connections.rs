@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use bulkhead_engine::{ConnectError, ConnectionView, NewConnection};
+use bulkhead_engine::{ConnectError, ConnectionView, NewConnection, Upgrade};
 use bulkhead_manifest::AppId;
 use bulkhead_vault::Secret;
 use http::StatusCode;
@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::Desk;
 use crate::api::operations::run_answer;
-use crate::api::{List, Paging, created};
+use crate::api::{LONGEST_OVERLAP, List, Paging, created, overlap_ms, too_long, usual_overlap};
 use crate::auth::{Access, Tenant};
 use crate::body::{Json, Path, id};
 use crate::problem::{Answer, Problem};
@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Router<Desk> {
         .route("/connections/{connection}/webhook-secret", put(set_webhook_secret))
         .route("/connections/{connection}/sessions", post(open_session))
         .route("/connections/{connection}/check", post(check))
+        .route("/connections/{connection}/upgrade", get(look_at_upgrade).post(upgrade))
 }
 
 /// As text, bytes: lists show them.
@@ -61,16 +62,22 @@ struct New {
 async fn create(tenant: Tenant, State(desk): State<Desk>, body: Json<New>) -> Answer<Response> {
     let tenant = tenant.may("connections", Access::Write)?;
     let New { connector, version, app, environment, name, settings } = body.read().await?;
-    Fields::default()
+    let fields = Fields::default()
         .key("/connector", &connector)
         .key("/version", version.as_deref().unwrap_or("newest"))
         .key("/environment", &environment)
-        .name("/name", &name)
-        .require(settings.is_object(), "/settings", "settings are an object")
-        .require(settings.to_string().len() <= LARGEST_SETTINGS, "/settings", "settings have at most 64 KiB")
-        .done()?;
+        .name("/name", &name);
+    settings_fit(fields, &settings).done()?;
     let new = NewConnection { connector, version, app, environment, name, settings };
     Ok(created(desk.engine.connect(tenant, new).await?))
+}
+
+fn settings_fit(fields: Fields, settings: &Value) -> Fields {
+    fields.require(settings.is_object(), "/settings", "settings are an object").require(
+        settings.to_string().len() <= LARGEST_SETTINGS,
+        "/settings",
+        "settings have at most 64 KiB",
+    )
 }
 
 async fn list(tenant: Tenant<Paging>, State(desk): State<Desk>) -> Answer<List<ConnectionView>> {
@@ -121,6 +128,9 @@ async fn authorize(
 #[serde(deny_unknown_fields)]
 struct WebhookSecret {
     secret: String,
+    /// How long the one that was there works on.
+    #[serde(default = "usual_overlap")]
+    overlap_hours: u32,
 }
 
 async fn set_webhook_secret(
@@ -132,7 +142,9 @@ async fn set_webhook_secret(
     let tenant = tenant.may("connections", Access::Write)?;
     let given = body.read().await?;
     let secret = Secret::from_string(given.secret);
-    desk.engine.set_webhook_secret(tenant, id(&connection, "connection")?, secret).await?;
+    Fields::default().require(given.overlap_hours <= LONGEST_OVERLAP, "/overlap_hours", too_long()).done()?;
+    let (connection, overlap_ms) = (id(&connection, "connection")?, overlap_ms(given.overlap_hours));
+    desk.engine.set_webhook_secret(tenant, connection, secret, overlap_ms).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -175,4 +187,48 @@ async fn open_session(
 async fn check(tenant: Tenant, State(desk): State<Desk>, Path(connection): Path<String>) -> Answer<Response> {
     let tenant = tenant.may("connections", Access::Write)?;
     Ok(run_answer(desk.engine.check(tenant, id(&connection, "connection")?).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfVersion {
+    /// The newest where none is named.
+    version: Option<String>,
+}
+
+async fn look_at_upgrade(
+    tenant: Tenant<OfVersion>,
+    State(desk): State<Desk>,
+    Path(connection): Path<String>,
+) -> Answer<axum::Json<Upgrade>> {
+    let (tenant, of) = tenant.asks("connections", Access::Read)?;
+    let connection = id(&connection, "connection")?;
+    Ok(axum::Json(desk.engine.look_at_upgrade(tenant, connection, of.version.as_deref()).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GoOn {
+    /// It stays on the one that is named; without one it goes on by the newest, and follows.
+    version: Option<String>,
+    /// In the place of those that it has.
+    settings: Option<Value>,
+}
+
+async fn upgrade(
+    tenant: Tenant,
+    State(desk): State<Desk>,
+    Path(connection): Path<String>,
+    body: Json<GoOn>,
+) -> Answer<axum::Json<ConnectionView>> {
+    let tenant = tenant.may("connections", Access::Write)?;
+    let GoOn { version, settings } = body.read().await?;
+    let given = Fields::default().key("/version", version.as_deref().unwrap_or("newest"));
+    match &settings {
+        Some(settings) => settings_fit(given, settings),
+        None => given,
+    }
+    .done()?;
+    let connection = id(&connection, "connection")?;
+    Ok(axum::Json(desk.engine.upgrade(tenant, connection, version.as_deref(), settings).await?))
 }

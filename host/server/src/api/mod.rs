@@ -11,9 +11,11 @@ mod records;
 mod routes;
 mod runs;
 mod tenants;
+mod wrapping_keys;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
+use bulkhead_engine::USUAL_OVERLAP_MS;
 use bulkhead_manifest::{ConnectionId, TenantId};
 use bulkhead_store::{After, Page, Part};
 use http::StatusCode;
@@ -42,6 +44,7 @@ pub(crate) fn waiting() -> Router<Desk> {
         .merge(operations::routes())
         .merge(records::routes())
         .merge(self::routes::routes())
+        .merge(wrapping_keys::routes())
 }
 
 /// Paths that take more than JSON may hold.
@@ -127,6 +130,23 @@ impl Forward {
         }
         Ok(After { after: self.after, limit: self.limit.unwrap_or(USUAL_LIMIT).clamp(1, LARGEST_LIMIT) })
     }
+}
+
+/// The longest that something that was replaced works on, hours.
+pub(crate) const LONGEST_OVERLAP: u32 = 24 * 30;
+
+pub(crate) fn usual_overlap() -> u32 {
+    u32::try_from(USUAL_OVERLAP_MS / HOUR_MS).unwrap_or(LONGEST_OVERLAP)
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+pub(crate) fn overlap_ms(hours: u32) -> u64 {
+    u64::from(hours) * HOUR_MS
+}
+
+pub(crate) fn too_long() -> String {
+    format!("what was replaced works on for at most {LONGEST_OVERLAP} hours")
 }
 
 pub(crate) fn created<T: Serialize>(value: T) -> Response {

@@ -94,7 +94,7 @@ on_both! {
         tx.put_states(connection, "", &values, NOW).await.unwrap();
         tx.put_state(connection, "lane", "a", Some("22"), NOW).await.unwrap();
         assert_eq!(tx.hold_state(connection).await.unwrap(), 2 + 3);
-        assert_eq!(tx.state_size(connection, "lane", "a").await.unwrap(), 3);
+        assert_eq!(tx.state_size(connection, "lane", &["a", "b"]).await.unwrap(), 3);
         tx.put_state(connection, "", "a", None, NOW).await.unwrap();
         tx.put_state(connection, "lane", "a", None, NOW).await.unwrap();
         assert_eq!(tx.hold_state(connection).await.unwrap(), 0);

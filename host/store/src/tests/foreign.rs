@@ -1,6 +1,6 @@
 //! Every statement carries its tenant: what is one tenant's is not there for another, by whatever id it is asked for.
 
-use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, EventId, RouteId, RunId, TenantId};
+use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, EventId, RouteId, RunId, TenantId, VersionId};
 
 use super::deliveries::came;
 use super::{NOW, World, new_run, on_both, success};
@@ -61,6 +61,7 @@ async fn a_run_with_an_effect(world: &World, tenant: TenantId, connection: Conne
         effect_key: None,
         keyed: false,
         unsafe_request: true,
+        version: VersionId::new(NOW),
         now_ms: NOW,
     };
     let id = delivery.id;

@@ -1,3 +1,5 @@
+use bulkhead_manifest::VersionId;
+
 use super::{NOW, World, attempt_end, new_run, on_both, ordered, success};
 use crate::catalogue::Sql;
 use crate::*;
@@ -11,6 +13,7 @@ fn intent(seq: u32, sub: u32) -> NewIntent {
         effect_key: Some("key".into()),
         keyed: true,
         unsafe_request: true,
+        version: VersionId::from_bytes([9; 16]),
         now_ms: NOW,
     }
 }
@@ -335,6 +338,21 @@ on_both! {
             states.push(world.run(tenant, run).await.state);
         }
         assert_eq!(states, [RunState::Uncertain, RunState::Cancelled, RunState::Cancelled]);
+    }
+
+    /// Mutation: `BEGUN_BY`, also what is out of force, or the newest in the place of the first.
+    async fn a_run_is_of_the_version_that_made_its_journal(world) {
+        let run = claimed(world).await;
+        let begun = async || world.store.tenant_read(run.tenant).await.unwrap().begun_by(run.id).await.unwrap();
+        assert_eq!(begun().await, None);
+        world.store.intend(&run.lease(), &[safe(1)], &intent(2, 0)).await.unwrap();
+        let other = NewIntent { version: VersionId::from_bytes([8; 16]), ..intent(3, 0) };
+        world.store.intend(&run.lease(), &[], &other).await.unwrap();
+        assert_eq!(begun().await, Some(VersionId::from_bytes([9; 16])));
+        let mut tx = world.store.tenant(run.tenant).await.unwrap();
+        tx.ask_anew(&run.lease(), &Anew { after: Some(0), places: Vec::new() }).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(begun().await, None);
     }
 
     async fn reopening_can_put_the_journal_out_of_force(world) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stderr)]
 
 mod attempts;
+mod budgets;
 mod catalogue;
 mod claims;
 mod deliveries;
@@ -14,6 +15,7 @@ mod nouns;
 mod opening;
 mod queue;
 mod schema;
+mod sealed;
 mod state;
 mod writer;
 
@@ -189,6 +191,7 @@ impl World {
             id,
             connector: self.version.connector,
             version: self.version.version,
+            follows: true,
             app: None,
             environment: "production".into(),
             name: "a connection".into(),

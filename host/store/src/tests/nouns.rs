@@ -146,7 +146,7 @@ on_both! {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         let owner = Owner::Connection(connection);
         let new = |expected, byte: u8| NewCredential {
-            owner, name: "oauth".into(), expected, sealed: vec![byte], meta: "{}".into(), now_ms: NOW,
+            owner, name: "oauth".into(), expected, sealed: vec![byte], meta: "{}".into(), look_at_ms: None, now_ms: NOW,
         };
         let mut tx = world.store.tenant(tenant).await.unwrap();
         let missing = tx.take_refresh_lease(owner, "oauth", "me", NOW, NOW + 10).await.unwrap();
@@ -167,11 +167,45 @@ on_both! {
         tx.commit().await.unwrap();
     }
 
+    /// Mutations: host/store/src/credentials.rs, `CLAIM_LOOKS`, without its SET; `SET_LOOK`, without the generation.
+    async fn what_is_due_is_looked_after_by_one(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let owner = Owner::Connection(connection);
+        let new = |name: &str, expected, look_at_ms| NewCredential {
+            owner, name: name.into(), expected, sealed: vec![1], meta: "{}".into(), look_at_ms, now_ms: NOW,
+        };
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        for (name, at) in [("late", Some(NOW + 2)), ("early", Some(NOW + 1)), ("later", Some(NOW + 9)), ("never", None)] {
+            tx.put_credential(&new(name, 0, at)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let claim = async |now_ms, most| {
+            let mut tx = world.store.system().await.unwrap();
+            let claimed = tx.claim_looks(now_ms, NOW + 100, most).await.unwrap();
+            tx.commit().await.unwrap();
+            claimed.into_iter().map(|row| row.name).collect::<Vec<_>>()
+        };
+        assert_eq!(claim(NOW + 2, 1).await, ["early"]);
+        assert_eq!(claim(NOW + 2, 9).await, ["late"]);
+        assert_eq!(claim(NOW + 2, 9).await, [""; 0], "somebody looks after them");
+        let mut tx = world.store.system().await.unwrap();
+        tx.set_look(Some(tenant), owner, "late", 1, Some(NOW + 3)).await.unwrap();
+        tx.set_look(Some(tenant), owner, "early", 2, Some(NOW + 3)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(claim(NOW + 3, 9).await, ["late"], "of what was written since, nothing is said");
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.put_credential(&new("early", 1, None)).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut claimed = claim(NOW + 1_000, 9).await;
+        claimed.sort();
+        assert_eq!(claimed, ["late", "later"]);
+    }
+
     async fn a_refusal_of_what_was_renewed_since_changes_nothing(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         let owner = Owner::Connection(connection);
         let new = |expected| NewCredential {
-            owner, name: "oauth".into(), expected, sealed: vec![1], meta: "{}".into(), now_ms: NOW,
+            owner, name: "oauth".into(), expected, sealed: vec![1], meta: "{}".into(), look_at_ms: None, now_ms: NOW,
         };
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.put_credential(&new(0)).await.unwrap();
@@ -192,7 +226,7 @@ on_both! {
     async fn a_secret_of_the_operators_is_not_a_tenants(world) {
         let (tenant, _) = world.tenant_with_connection(10).await;
         let owner = Owner::App(AppId::new(NOW));
-        let new = NewCredential { owner, name: "client".into(), expected: 0, sealed: vec![1], meta: "{}".into(), now_ms: NOW };
+        let new = NewCredential { owner, name: "client".into(), expected: 0, sealed: vec![1], meta: "{}".into(), look_at_ms: None, now_ms: NOW };
         let mut tx = world.store.system().await.unwrap();
         tx.put_credential(None, &new).await.unwrap();
         tx.commit().await.unwrap();

@@ -108,7 +108,7 @@ async fn those_who_shared_a_lost_transaction_are_told() {
     let mut first = world.store.system().await.unwrap();
     first.create_tenant(&tenant("first")).await.unwrap();
     // The second unit is in line before the first one ends, so that they share a transaction.
-    let mut turn = Box::pin(writer.turn());
+    let mut turn = Box::pin(writer.turn(None));
     assert!(futures::poll!(&mut turn).is_pending());
     let told = tokio::spawn(async move { first.commit().await });
     let mut turn = turn.await.unwrap();
@@ -131,6 +131,37 @@ async fn a_write_inside_a_write_is_refused_after_a_while() {
     create(&store, &tenant("later")).await.unwrap();
 }
 
+/// A hundred units of one tenant wait; of another's one, which came last.
+///
+/// Mutation: writer.rs, `turn`, without the line: it comes after the hundred.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_units_wait_for_each_other_and_not_before_another_tenants() {
+    let world = World::on_sqlite().await;
+    let (busy, other) = (world.tenant().await, world.tenant().await);
+    let Pools::Lite { writer, .. } = &world.store.inner.pools else { panic!("this is SQLite") };
+    let first = writer.turn(Some(busy)).await.unwrap();
+    let mut hundred: Vec<_> = (0..100).map(|_| Box::pin(writer.turn(Some(busy)))).collect();
+    let mut nobody_of_them = async || {
+        for turn in &mut hundred {
+            assert!(futures::poll!(turn).is_pending(), "it is there before the other's");
+        }
+    };
+    nobody_of_them().await;
+    let mut last = Box::pin(writer.turn(Some(other)));
+    assert!(futures::poll!(&mut last).is_pending());
+    // The commits come when nobody is before them in the line for the seat.
+    let mut told = vec![tokio::spawn(first.commit())];
+    let last = last.await.unwrap();
+    nobody_of_them().await;
+    told.push(tokio::spawn(last.commit()));
+    for turn in hundred {
+        told.push(tokio::spawn(turn.await.unwrap().commit()));
+    }
+    for commit in told {
+        commit.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_do_not_wait_for_the_writer() {
     let world = World::on_sqlite().await;
@@ -149,7 +180,7 @@ async fn what_is_committed_outlives_a_loss_of_power() {
     const FULL: i64 = 2;
     let world = World::on_sqlite().await;
     let Pools::Lite { writer, .. } = &world.store.inner.pools else { panic!("this is SQLite") };
-    let mut turn = writer.turn().await.unwrap();
+    let mut turn = writer.turn(None).await.unwrap();
     let connection = turn.connection().unwrap();
     let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.unwrap();
     let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(connection).await.unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Ring, id_of};
 use crate::aead::KEY_LENGTH;
 use crate::error::VaultError;
 use crate::random::random;
+use crate::ring::{Ring, id_of};
 use crate::secret::Secret;
 
 pub(super) const FORMAT: &str = "bulkhead-keyring-1";
@@ -91,13 +91,59 @@ fn parse_key(id: &str, encoded: &str) -> Result<Secret, &'static str> {
     Ok(key)
 }
 
+/// Changes the keyring that is there, where `how` says that it did. Gives what there is then.
+///
+/// Of processes that do this at once one waits for the other; what came into the file otherwise is not written over.
+pub(super) fn change(path: &Path, how: impl FnOnce(&mut Ring) -> bool) -> Result<Ring, VaultError> {
+    let failed = |source| VaultError::KeyFileAccess { path: path.to_owned(), doing: "written", source };
+    let before = lock(path)?;
+    let mut ring = read(path)?;
+    if !how(&mut ring) {
+        return Ok(ring);
+    }
+    let draft = draft_of(path);
+    let written = write_draft(&draft, &ring).map_err(failed).and_then(|()| {
+        if !is_still(&before, path).map_err(failed)? {
+            return Err(VaultError::KeyFileChanged { path: path.to_owned() });
+        }
+        std::fs::rename(&draft, path).map_err(failed)
+    });
+    // After a success there is nothing to remove.
+    let _ = std::fs::remove_file(&draft);
+    written.and_then(|()| sync_folder(path).map_err(failed))?;
+    Ok(ring)
+}
+
+/// Locks the file that is there. Whoever waited for the lock has that of a file that is gone, and tries again.
+fn lock(path: &Path) -> Result<File, VaultError> {
+    const TRIES: u32 = 100;
+    let failed = |source| VaultError::KeyFileAccess { path: path.to_owned(), doing: "locked", source };
+    for _ in 0..TRIES {
+        let file = File::open(path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        if is_still(&file, path).map_err(failed)? {
+            return Ok(file);
+        }
+    }
+    Err(VaultError::KeyFileChanged { path: path.to_owned() })
+}
+
+fn is_still(locked: &File, path: &Path) -> std::io::Result<bool> {
+    let (locked, there) = (locked.metadata()?, std::fs::metadata(path)?);
+    Ok((locked.dev(), locked.ino()) == (there.dev(), there.ino()))
+}
+
+fn draft_of(path: &Path) -> PathBuf {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}.draft", hex::encode(random::<8>())));
+    PathBuf::from(draft)
+}
+
 /// Writes the keyring beside the path and then gives it that name, so that nobody ever sees a part of it. One that
 /// another process made meanwhile stays.
 pub(super) fn write_new(path: &Path, ring: &Ring) -> Result<(), VaultError> {
     let failed = |source| VaultError::KeyFileAccess { path: path.to_owned(), doing: "written", source };
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}.draft", hex::encode(random::<8>())));
-    let draft = PathBuf::from(draft);
+    let draft = draft_of(path);
     // Unlike a rename, a link does not replace a file.
     let written = write_draft(&draft, ring).and_then(|()| match std::fs::hard_link(&draft, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),

@@ -36,6 +36,7 @@ fn endpoints() -> Vec<(Method, &'static str, &'static str)> {
         (GET, "/v1/keys", "keys"),
         (POST, "/v1/keys", "keys"),
         (DELETE, "/v1/keys/key_0", "keys"),
+        (POST, "/v1/keys/key_0/roll", "keys"),
         (GET, "/v1/connections/conn_0/records/x", "records"),
         (GET, "/v1/connections/conn_0/records/x/y", "records"),
         (PUT, "/v1/connections/conn_0/records/x/y", "records"),

@@ -3,11 +3,18 @@
 mod accounts;
 mod callbacks;
 mod credentials;
+mod discovered;
 mod ending;
+mod foreign;
+mod minted;
 mod pages;
 mod pinned;
+mod races;
 mod renewing;
+mod scopes;
 mod secrets;
+mod stage;
+mod tending;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -26,7 +33,7 @@ pub(crate) const OTHER_REALM: &str = "4620816365000000002";
 const TOKENS: &str = "/oauth2/v1/tokens/bearer";
 
 /// A person's browser, with its cookies.
-struct Browser {
+pub(crate) struct Browser {
     client: Client,
     cookies: BTreeMap<String, String>,
 }
@@ -35,7 +42,7 @@ struct Browser {
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) status: u16,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Page {
@@ -56,7 +63,7 @@ impl Page {
 }
 
 impl Browser {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
         Self { client, cookies: BTreeMap::new() }
     }
@@ -70,7 +77,7 @@ impl Browser {
         if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) }
     }
 
-    async fn get(&self, url: &str) -> Page {
+    pub(crate) async fn get(&self, url: &str) -> Page {
         Page::of(self.request(url).send().await.unwrap()).await
     }
 
@@ -157,7 +164,7 @@ async fn shop_with(config: QuickBooksConfig) -> Shop {
     Shop::open_with(Host::builder(), QuickBooksConfig { realms, ..config }, &mut Silence).await
 }
 
-async fn link(tenant: &Tenant<'_>, connection: &str) -> String {
+pub(crate) async fn link(tenant: &Tenant<'_>, connection: &str) -> String {
     tenant.post(&format!("/v1/connections/{connection}/sessions"), json!({})).await.text("url")
 }
 
@@ -203,6 +210,16 @@ pub(crate) async fn change(host: &Host, statement: &str) {
     let mut database = SqliteConnection::connect_with(&options).await.unwrap();
     database.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
     database.close().await.unwrap();
+}
+
+/// Whether the database has such a row.
+async fn found(host: &Host, query: &str) -> bool {
+    let file = host.folder().join("bulkhead.db");
+    let options = SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(PATIENCE);
+    let mut database = SqliteConnection::connect_with(&options).await.unwrap();
+    let row = sqlx::query(sqlx::AssertSqlSafe(query.to_owned())).fetch_optional(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    row.is_some()
 }
 
 fn with(url: &str, name: &str, value: &str) -> String {

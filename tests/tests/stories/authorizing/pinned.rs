@@ -111,7 +111,7 @@ async fn a_newer_version_cannot_send_people_or_codes_elsewhere() {
     for (version, authorize, token) in [("1.0.1", ELSEWHERE, LOGIN), ("1.0.2", LOGIN, ELSEWHERE)] {
         stage.host.upload(connector(version, [authorize, token, API, LOGIN])).await.ok();
         let refused = Browser::new().fill(&stage.link().await, &[("", "")]).await;
-        refused.says(400, "and does not go there; register another");
+        refused.says(400, "and does not go there; pin it to this version");
     }
     assert_eq!(stage.asked(), Vec::<String>::new());
 }

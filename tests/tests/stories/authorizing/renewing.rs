@@ -126,7 +126,8 @@ async fn an_ended_token_and_a_token_endpoint_that_is_down_are_named_and_tried_ag
 async fn a_wrong_client_secret_names_the_app_and_is_not_tried_again() {
     let shop = shop().await;
     let secrets = format!("/v1/apps/{}/secrets", shop.app);
-    shop.host.operator(Method::PUT, &secrets, Some(json!({ "client_secret": "mistyped" }))).await.ok();
+    let mistyped = json!({ "client_secret": "mistyped", "overlap_hours": 0 });
+    shop.host.operator(Method::PUT, &secrets, Some(mistyped)).await.ok();
     token_ends_in(&shop.host, -1).await;
     let run = read_books(&shop).await;
     let message = run["failure"]["message"].as_str().unwrap_or_default();
@@ -139,6 +140,17 @@ async fn a_wrong_client_secret_names_the_app_and_is_not_tried_again() {
         "the person has done no wrong"
     );
     shop.host.operator(Method::PUT, &secrets, Some(json!({ "client_secret": "simulated-secret" }))).await.ok();
+    succeeded(&read_books(&shop).await);
+}
+
+/// Mutation: host/engine/src/oauth.rs, `refresh`, with the newest secret alone.
+#[tokio::test]
+async fn a_client_secret_that_the_provider_does_not_know_yet_leaves_the_one_before_at_work() {
+    let shop = shop().await;
+    let secrets = format!("/v1/apps/{}/secrets", shop.app);
+    let staged = json!({ "client_secret": "in-force-from-tomorrow-on" });
+    shop.host.operator(Method::PUT, &secrets, Some(staged)).await.ok();
+    token_ends_in(&shop.host, -1).await;
     succeeded(&read_books(&shop).await);
 }
 

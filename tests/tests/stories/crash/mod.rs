@@ -6,6 +6,7 @@
 
 mod again;
 mod books;
+mod client;
 mod ledger;
 mod returning;
 

@@ -5,16 +5,24 @@
 
 mod answers;
 mod clocks;
+mod contained;
 mod crashes;
 mod destinations;
 mod events;
+mod gzip;
+mod inventory;
 mod limits;
 mod neighbours;
 mod pins;
+mod raw;
 mod requests;
 mod resends;
+mod scene;
 mod state;
 mod surroundings;
+mod uploads;
+mod upstream;
+mod walls;
 mod work;
 
 use bulkhead_tests::{Host, HostBuilder, Tenant, component};

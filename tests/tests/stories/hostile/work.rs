@@ -5,10 +5,9 @@ use axum::response::Response;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Actor, Stage, assert_failed};
+use super::{Actor, Stage, assert_failed, uploads};
 use crate::postgres::Database;
 use crate::provider::Provider;
-use crate::tiny;
 use crate::wait::has_ended;
 use crate::wire::{Reply, Wire};
 
@@ -117,20 +116,7 @@ async fn a_receipt_that_names_streams_without_end_is_bad_output() {
 #[tokio::test]
 async fn hoarding_handles_ends_at_the_handle_limit() {
     let stage = Stage::set().await;
-    let hoarding = tiny::component(
-        r#"(type $own (resource (rep i32)))
-           (core func $new (canon resource.new $own))
-           (core module $code (import "" "new" (func $new (param i32) (result i32)))
-             (memory (export "memory") 1)
-             (func (export "describe") (result i32)
-               (loop $l (drop (call $new (i32.const 1))) (br $l)) (unreachable)))
-           (core instance $guest (instantiate $code (with "" (instance (export "new" (func $new))))))
-           (func $describe (result string) (canon lift (core func $guest "describe") (memory $guest "memory")))
-           (instance $descriptor (export "describe" (func $describe)))
-           (export "bulkhead:connector/descriptor@0.1.0" (instance $descriptor))"#,
-    );
-    let wasm = tiny::with_manifest(&hoarding, &tiny::manifest("hoarder", "0.1.0", ""));
-    let refused = stage.host.upload(wasm).await;
+    let refused = stage.host.upload(uploads::leaking_handles(0)).await;
     assert_eq!((refused.status, &refused.body["code"]), (422, &json!("describe-handles-limit")), "{refused:?}");
     stage.still_serves().await;
 }

@@ -54,7 +54,7 @@ async fn another_world_is_refused_with_what_was_found_and_expected() {
 async fn an_import_that_is_not_offered_is_refused_by_name() {
     let host = Host::spawn().await;
     let importing = |name: &str| tiny::component(&format!(r#"(import "{name}" (instance)) {DESCRIPTOR}"#));
-    for name in ["wasi:http/outgoing-handler@0.2.6", "wasi:keyvalue/store@0.2.0", "evil:machine/shell@1.0.0", "env"] {
+    for name in ["wasi:http/incoming-handler@0.2.6", "wasi:keyvalue/store@0.2.0", "evil:machine/shell@1.0.0", "env"] {
         let words = [format!("imports `{name}`, which is not offered here"), "take out what needs it".to_owned()];
         refused(&host, importing(name), 422, "unknown-import", &words.each_ref().map(String::as_str)).await;
     }

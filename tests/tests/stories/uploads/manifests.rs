@@ -100,28 +100,6 @@ async fn a_manifest_cannot_ask_for_methods_that_tunnel() {
     }
 }
 
-/// Mutation: host/engine/src/publish.rs, leave out `supported`: the first tenant who tries it finds out.
-#[tokio::test]
-async fn an_authorization_that_is_not_supported_yet_is_refused_with_another() {
-    let host = Host::spawn().await;
-    let manifest = tiny::manifest("tiny", "1.0.0", "[auth]\nkind = \"aws_sigv4\"\n");
-    refused_manifest(&host, &manifest, "unsupported", &["aws_sigv4", "use oauth2, api_key, basic or none"]).await;
-}
-
-/// A capture that is accepted and not carried out would hand the guest the secret.
-///
-/// Mutation: host/engine/src/publish.rs, leave out `supported`.
-#[tokio::test]
-async fn what_would_be_ignored_is_refused() {
-    let host = Host::spawn().await;
-    let rule = "[[egress]]\nhost = \"api.example.com\"\nmethods = [\"POST\"]\npaths = [\"/*\"]\n";
-    let capture = format!("{rule}[[egress.capture]]\npath = \"/hooks\"\npointer = \"/secret\"\nname = \"hook\"\n");
-    let manifest = tiny::manifest("tiny", "1.0.0", &capture);
-    refused_manifest(&host, &manifest, "unsupported", &["[[egress.capture]]", "leave the capture out"]).await;
-    let manifest = tiny::manifest("tiny", "1.0.0", &format!("{WEBHOOK}reply = \"run\"\n{SIGNED}"));
-    refused_manifest(&host, &manifest, "unsupported", &["reply = \"run\"", "use \"ack\""]).await;
-}
-
 /// Nothing recurses before the nesting is counted.
 ///
 /// Mutation: host/manifest/src/parse/depth.rs, `check`, allow any depth: the process ends by a stack overflow.

@@ -126,7 +126,7 @@ impl Scene {
     }
 }
 
-/// Mutation: `Budget::shared_by`, for `RateScope::Host` the URL's own host beside the connector: a label more for each
+/// Mutation: `budget::shared_by`, for `RateScope::Host` the URL's own host beside the publisher: a label more for each
 /// request, and nothing is ever counted.
 #[tokio::test]
 async fn a_budget_for_a_host_is_one_for_all_names_under_its_pattern() {
@@ -138,13 +138,13 @@ async fn a_budget_for_a_host_is_one_for_all_names_under_its_pattern() {
     assert!(matches!(scene.anywhere("conn_3", names[2], "x").await, Err(DoorError::RateLimited { .. })));
 }
 
-/// Mutation: `Budget::shared_by`, for `RateScope::Host` the rule's host in the place of the connector.
+/// Mutation: `budget::shared_by`, for `RateScope::Host` the rule's host in the place of the publisher.
 #[tokio::test]
-async fn a_connector_that_declares_the_same_budget_for_a_host_does_not_spend_it() {
+async fn a_strangers_connector_that_declares_the_same_budget_for_a_host_does_not_spend_it() {
     let shared = r#"{"scope":"host","requests":1,"per_seconds":60,"concurrency":1,"host":"a.example.com"}"#;
     let mut scene = Scene::playing(&["a.example.com"], &[shared], |_| Reaction::Answer(OK.to_vec())).await;
-    for connector in ["strangers", "ours"] {
-        scene.connector = connector;
+    for publisher in ["a stranger", "operator"] {
+        scene.publisher = publisher;
         scene.anywhere("conn_1", "a.example.com", "x").await.unwrap();
         assert!(matches!(scene.anywhere("conn_1", "a.example.com", "x").await, Err(DoorError::RateLimited { .. })));
     }

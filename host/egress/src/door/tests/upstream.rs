@@ -173,8 +173,13 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> {
 
 /// A certificate for the name that signs itself, and a server that has it.
 pub(super) fn certificate_for(name: &str) -> (Vec<u8>, Arc<ServerConfig>) {
+    certificate_for_all(&[name])
+}
+
+pub(super) fn certificate_for_all(names: &[&str]) -> (Vec<u8>, Arc<ServerConfig>) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

@@ -1,5 +1,8 @@
 //! `[auth]`.
 
+mod discovery;
+mod exchange;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::environments::known;
@@ -12,6 +15,8 @@ use crate::text::is_readable;
 /// Query parameters of an authorize URL that the host alone writes.
 const OURS: &[&str] =
     &["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
+/// Fields of a token request that the host alone writes.
+const OURS_AT_THE_TOKEN_URL: &[&str] = &["assertion", "client_id", "client_secret", "grant_type", "scope"];
 const MAX_PATTERN: usize = 256;
 /// Characters beside a field, and below it.
 const LONGEST_TITLE: usize = 80;
@@ -21,14 +26,27 @@ const MAX_FIELDS: usize = 32;
 /// Most scopes: a grant compares them, and a person is asked for them all.
 const MAX_SCOPES: usize = 200;
 
+/// Twenty years.
+const MAX_DAYS: u32 = 7_300;
+
 pub(super) fn check_bounds(auth: &Auth, report: &mut Report<'_>) {
     let lists = match auth {
         Auth::ApiKey { fields } => vec![("fields", fields.len(), MAX_FIELDS)],
+        Auth::TokenExchange(exchange) => vec![
+            ("fields", exchange.fields.len(), MAX_FIELDS),
+            ("headers", exchange.headers.len(), MAX_FIELDS),
+            ("form", exchange.form.len(), MAX_FIELDS),
+            ("json", exchange.json.len(), MAX_FIELDS),
+        ],
         Auth::OAuth2(oauth) => vec![
             ("callback_params", oauth.callback_params.len(), MAX_FIELDS),
             ("extra_params", oauth.extra_params.len(), MAX_FIELDS),
             ("token_headers", oauth.token_headers.len(), MAX_FIELDS),
+            ("discovered", oauth.discovered.len(), MAX_FIELDS),
+            ("discovered", oauth.discovered.values().map(Vec::len).sum(), MAX_FIELDS),
+            ("account_call", oauth.account_call.iter().map(|call| call.keep.len()).sum(), MAX_FIELDS),
             ("scopes", oauth.scopes.len(), MAX_SCOPES),
+            ("optional_scopes", oauth.optional_scopes.len(), MAX_SCOPES),
         ],
         Auth::OAuth2ClientCredentials(grant) => {
             vec![("extra_params", grant.extra_params.len(), MAX_FIELDS), ("scopes", grant.scopes.len(), MAX_SCOPES)]
@@ -39,10 +57,18 @@ pub(super) fn check_bounds(auth: &Auth, report: &mut Report<'_>) {
     for (key, _, most) in lists.into_iter().filter(|(_, count, most)| count > most) {
         report.say(at!["auth", key], "nobody looks through that many", format!("at most {most}"));
     }
-    let Auth::ApiKey { fields } = auth else { return };
-    for (index, field) in fields.iter().enumerate().filter(|(_, field)| !is_identifier(&field.name)) {
+    for (index, field) in fields_of(auth).iter().enumerate().filter(|(_, field)| !is_identifier(&field.name)) {
         let message = format!("`{}` cannot be the name of a field", field.name);
         report.say(at!["auth", "fields", index, "name"], message, IDENTIFIER_HINT);
+    }
+}
+
+/// What the manifest itself says of the fields to fill in.
+fn fields_of(auth: &Auth) -> &[AuthField] {
+    match auth {
+        Auth::ApiKey { fields } => fields,
+        Auth::TokenExchange(exchange) => &exchange.fields,
+        _ => &[],
     }
 }
 
@@ -51,13 +77,27 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
     match &manifest.auth {
         Auth::ApiKey { fields } => check_fields(fields, report),
         Auth::OAuth2(oauth) => {
-            check_scopes(&oauth.scopes, report);
-            check_params(&oauth.extra_params, report);
+            check_scopes(&oauth.scopes, &oauth.optional_scopes, report);
+            check_params(&oauth.extra_params, OURS, report);
             check_oauth2(oauth, report);
+            check_lifetimes(oauth, report);
             check_account(manifest, oauth, report);
+            discovery::check(manifest, oauth, report);
         }
-        Auth::OAuth2ClientCredentials(grant) => check_scopes(&grant.scopes, report),
-        Auth::OAuth2JwtBearer(grant) => check_scopes(&grant.scopes, report),
+        Auth::OAuth2ClientCredentials(grant) => {
+            check_scopes(&grant.scopes, &[], report);
+            check_params(&grant.extra_params, OURS_AT_THE_TOKEN_URL, report);
+        }
+        Auth::OAuth2JwtBearer(grant) => {
+            check_scopes(&grant.scopes, &[], report);
+            for name in grant.audience.iter().flat_map(|audience| audience.placeholders()) {
+                known(manifest, name, at!["auth", "audience"], report);
+            }
+        }
+        Auth::TokenExchange(exchange) => {
+            check_fields(&exchange.fields, report);
+            exchange::check(exchange, report);
+        }
         Auth::None | Auth::Basic { .. } | Auth::AwsSigv4(_) => {}
     }
 }
@@ -69,14 +109,16 @@ fn check_labels(auth: &Auth, report: &mut Report<'_>) {
             report.say(place, "people cannot read this", format!("one line of at most {most} characters"));
         }
     };
+    for (index, field) in fields_of(auth).iter().enumerate() {
+        label(at!["auth", "fields", index, "title"], &field.title, LONGEST_TITLE);
+        if let Some(help) = &field.help {
+            label(at!["auth", "fields", index, "help"], help, LONGEST_HELP);
+        }
+    }
     match auth {
-        Auth::ApiKey { fields } => {
-            for (index, field) in fields.iter().enumerate() {
-                label(at!["auth", "fields", index, "title"], &field.title, LONGEST_TITLE);
-                if let Some(help) = &field.help {
-                    label(at!["auth", "fields", index, "help"], help, LONGEST_HELP);
-                }
-            }
+        Auth::OAuth2JwtBearer(grant) => {
+            label(at!["auth", "issuer_title"], &grant.issuer_title, LONGEST_TITLE);
+            label(at!["auth", "subject_title"], &grant.subject_title, LONGEST_TITLE);
         }
         Auth::Basic { username_title, password_title } => {
             label(at!["auth", "username_title"], username_title, LONGEST_TITLE);
@@ -110,10 +152,12 @@ fn check_fields(fields: &[AuthField], report: &mut Report<'_>) {
     }
 }
 
-fn check_scopes(scopes: &[String], report: &mut Report<'_>) {
+fn check_scopes(scopes: &[String], optional: &[String], report: &mut Report<'_>) {
     let mut seen = BTreeSet::new();
-    for (index, scope) in scopes.iter().enumerate() {
-        let place = at!["auth", "scopes", index];
+    let optional = optional.iter().enumerate().map(|(index, scope)| ("optional_scopes", index, scope));
+    for (key, index, scope) in scopes.iter().enumerate().map(|(index, scope)| ("scopes", index, scope)).chain(optional)
+    {
+        let place = at!["auth", key, index];
         if scope.is_empty() || !scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
             report.say(place, format!("`{scope}` is not a scope"), "one scope for each entry, without spaces");
         }
@@ -123,8 +167,8 @@ fn check_scopes(scopes: &[String], report: &mut Report<'_>) {
     }
 }
 
-fn check_params(params: &BTreeMap<String, String>, report: &mut Report<'_>) {
-    for name in params.keys().filter(|name| OURS.contains(&name.as_str())) {
+fn check_params(params: &BTreeMap<String, String>, ours: &[&str], report: &mut Report<'_>) {
+    for name in params.keys().filter(|name| ours.contains(&name.as_str())) {
         report.say(
             at!["auth", "extra_params", name],
             format!("`{name}` is written by the host"),
@@ -134,6 +178,9 @@ fn check_params(params: &BTreeMap<String, String>, report: &mut Report<'_>) {
 }
 
 fn check_oauth2(oauth: &OAuth2, report: &mut Report<'_>) {
+    if oauth.scope_separator.is_empty() {
+        report.say(at!["auth", "scope_separator"], "scopes would run into each other", "a space, or a comma");
+    }
     if oauth.revoke_url.is_none() && report.says(at!["auth", "revoke_style"]) {
         report.say(at!["auth", "revoke_style"], "there is nothing to revoke at", "add `revoke_url`");
     }
@@ -163,6 +210,17 @@ fn check_oauth2(oauth: &OAuth2, report: &mut Report<'_>) {
     }
 }
 
+fn check_lifetimes(oauth: &OAuth2, report: &mut Report<'_>) {
+    for (key, days) in [("refresh_idle_days", oauth.refresh_idle_days), ("refresh_days", oauth.refresh_days)] {
+        if oauth.refresh == Refresh::None && days.is_some() {
+            let hint = "leave it out, or say `refresh = \"rotates\"`";
+            report.say(at!["auth", key], "there is no refresh token that could expire", hint);
+        } else if days.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
+            report.say(at!["auth", key], "no provider says that", format!("1 to {MAX_DAYS} days"));
+        }
+    }
+}
+
 /// An account's id decides whose webhooks somebody gets: it comes from what the host itself asked the provider.
 fn check_account(manifest: &Manifest, oauth: &OAuth2, report: &mut Report<'_>) {
     let from_callback = match oauth.account_source() {
@@ -176,6 +234,10 @@ fn check_account(manifest: &Manifest, oauth: &OAuth2, report: &mut Report<'_>) {
             "one of `callback_params`, a field of the token response, or a JSON pointer into it",
         );
     }
+    if let Some(name) = oauth.account_call.iter().flat_map(|call| call.keep.keys()).find(|name| !is_identifier(name)) {
+        let message = format!("`{name}` cannot be the name of account data");
+        report.say(at!["auth", "account_call", "keep", name], message, IDENTIFIER_HINT);
+    }
     let Some(call) = &oauth.account_call else {
         if let Some(name) = from_callback {
             report.say(
@@ -186,7 +248,9 @@ fn check_account(manifest: &Manifest, oauth: &OAuth2, report: &mut Report<'_>) {
         }
         return;
     };
-    let proves = call.pointer.is_some() || from_callback.is_some_and(|id| call.url.placeholders().any(|p| p == id));
+    let proves = call.pointer.is_some()
+        || !call.keep.is_empty()
+        || from_callback.is_some_and(|id| call.url.placeholders().any(|p| p == id));
     if !proves {
         report.say(
             at!["auth", "account_call"],
@@ -278,6 +342,27 @@ mod tests {
                 "10:11: `a b` is not a scope (one scope for each entry, without spaces)",
                 "10:23: the scope `c` stands here twice (once is enough)",
             ]
+        );
+    }
+
+    /// Mutations: `check_scopes`, without the optional ones; `check_oauth2`, without the separator; `check_lifetimes`.
+    #[test]
+    fn what_is_asked_for_besides_and_how_long_it_lives_is_checked_too() {
+        assert_eq!(
+            oauth2("scopes = [\"a\"]\noptional_scopes = [\"b c\", \"a\"]"),
+            [
+                "11:20: `b c` is not a scope (one scope for each entry, without spaces)",
+                "11:27: the scope `a` stands here twice (once is enough)",
+            ]
+        );
+        assert_eq!(oauth2("scope_separator = \"\""), ["10:19: scopes would run into each other (a space, or a comma)"]);
+        assert_eq!(
+            oauth2("refresh_idle_days = 0\nrefresh_days = 7301"),
+            ["10:21: no provider says that (1 to 7300 days)", "11:16: no provider says that (1 to 7300 days)",]
+        );
+        assert_eq!(
+            oauth2("refresh = \"none\"\nrefresh_days = 30"),
+            ["11:16: there is no refresh token that could expire (leave it out, or say `refresh = \"rotates\"`)"]
         );
     }
 

@@ -1,10 +1,12 @@
-//! `[[egress]]`, all but who is asking: that is [`super::placement`].
+//! `[[egress]]`, all but who is asking and what is taken out of answers: that is [`super::placement`] and
+//! [`super::captures`].
 
 use std::collections::BTreeSet;
 
 use super::environments::known;
-use super::names::{HEADER_HINT, IDENTIFIER_HINT, is_header, is_identifier, is_reserved_header};
-use super::{Report, at, placement};
+use super::names::{HEADER_HINT, is_header, is_reserved_header};
+use super::{Report, Step, at, captures, placement};
+use crate::Template;
 use crate::model::{EgressRule, Idempotency, Manifest, PathPattern, Placement};
 use crate::template::TemplateError;
 
@@ -13,7 +15,7 @@ const METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DE
 /// Shortest key that two effects cannot share: 128 bits in hexadecimal.
 const MIN_KEY: u32 = 32;
 /// Deepest place in a body for a key: the body is read once for each level above it.
-const MAX_LEVELS: usize = 4;
+pub(super) const MAX_LEVELS: usize = 4;
 /// Most rules of a manifest, and most paths of all its rules, captures' included: a grant compares each with each.
 const MAX_RULES: usize = 64;
 const MAX_PATHS: usize = 256;
@@ -49,9 +51,10 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
         check_methods(index, rule, report);
         check_paths(manifest, index, rule, report);
         check_settings_in_host(manifest, index, rule, report);
+        check_discovered(manifest, index, rule, report);
         check_headers(manifest, index, rule, report);
         check_idempotency(index, rule, report);
-        check_captures(index, rule, &mut captured, report);
+        captures::check(manifest, index, rule, &mut captured, report);
         placement::check(manifest, index, rule, report);
     }
 }
@@ -94,7 +97,7 @@ fn check_paths(manifest: &Manifest, index: usize, rule: &EgressRule, report: &mu
     }
 }
 
-fn within(path: &PathPattern, paths: &[PathPattern]) -> bool {
+pub(super) fn within(path: &PathPattern, paths: &[PathPattern]) -> bool {
     paths.iter().any(|allowed| allowed.contains(path))
 }
 
@@ -107,6 +110,17 @@ fn check_settings_in_host(manifest: &Manifest, index: usize, rule: &EgressRule, 
                 format!("declare `[settings.properties.{name}]`"),
             );
         }
+    }
+}
+
+fn check_discovered(manifest: &Manifest, index: usize, rule: &EgressRule, report: &mut Report<'_>) {
+    let Some(name) = &rule.discovered else { return };
+    if !manifest.auth.discovers(name) {
+        report.say(
+            at!["egress", index, "discovered"],
+            format!("authorization tells no `{name}`"),
+            format!("declare `[auth.discovered]` with `{name} = [\"{}\"]`", rule.host),
+        );
     }
 }
 
@@ -125,31 +139,36 @@ fn check_headers(manifest: &Manifest, index: usize, rule: &EgressRule, report: &
         } else if name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie") {
             report.say(place, format!("`{name}` carries a credential"), "declare it as `credential`");
         }
-        for placeholder in value.placeholders() {
-            match placeholder.split_once('.') {
-                Some(("account", _)) => {}
-                Some(("settings", setting)) => {
-                    let first = setting.split('.').next().unwrap_or_default();
-                    if !has_setting(manifest, first) {
-                        let hint = format!("declare `[settings.properties.{first}]`");
-                        report.say(place, format!("there is no setting `{first}`"), hint);
-                    }
+        check_facts(manifest, place, value, report);
+    }
+}
+
+/// What is known of a connection without its secrets: the environment's variables, the account, the settings.
+pub(super) fn check_facts(manifest: &Manifest, place: &[Step<'_>], value: &Template, report: &mut Report<'_>) {
+    for placeholder in value.placeholders() {
+        match placeholder.split_once('.') {
+            Some(("account", _)) => {}
+            Some(("settings", setting)) => {
+                let first = setting.split('.').next().unwrap_or_default();
+                if !has_setting(manifest, first) {
+                    let hint = format!("declare `[settings.properties.{first}]`");
+                    report.say(place, format!("there is no setting `{first}`"), hint);
                 }
-                Some(_) => report.say(
-                    place,
-                    format!("`{{{placeholder}}}` is not known here"),
-                    "a variable of the environment, `{account.…}` or `{settings.…}`",
-                ),
-                None => {
-                    known(manifest, placeholder, place, report);
-                }
+            }
+            Some(_) => report.say(
+                place,
+                format!("`{{{placeholder}}}` is not known here"),
+                "a variable of the environment, `{account.…}` or `{settings.…}`",
+            ),
+            None => {
+                known(manifest, placeholder, place, report);
             }
         }
-        for (env, variables) in &manifest.environments {
-            if value.bind(|name| variables.get(name).cloned()) == Err(TemplateError::TooLong) {
-                let message = format!("in the environment `{env}` this is too long");
-                report.say(place, message, "use the variable fewer times");
-            }
+    }
+    for (env, variables) in &manifest.environments {
+        if value.bind(|name| variables.get(name).cloned()) == Err(TemplateError::TooLong) {
+            let message = format!("in the environment `{env}` this is too long");
+            report.say(place, message, "use the variable fewer times");
         }
     }
 }
@@ -170,8 +189,8 @@ fn check_idempotency(index: usize, rule: &EgressRule, report: &mut Report<'_>) {
     if rule.idempotency.window_ms() == Some(0) {
         report.say(
             at!["egress", index, "idempotency", "window_minutes"],
-            "the provider forgets the key at once",
-            "say how many minutes it remembers, or `kind = \"none\"`",
+            "nothing may be sent again at once",
+            "say for how many minutes it may, or `kind = \"none\"`",
         );
     }
     match &rule.idempotency {
@@ -192,6 +211,13 @@ fn check_idempotency(index: usize, rule: &EgressRule, report: &mut Report<'_>) {
             let message = "no provider looks for a key that deep";
             report.say(at!["egress", index, "idempotency", "pointer"], message, format!("at most {MAX_LEVELS} levels"));
         }
+        Idempotency::Method { .. } => {
+            let repeatable = |method: &str| matches!(method, "PUT" | "DELETE" | "GET" | "HEAD" | "OPTIONS");
+            for method in rule.methods.iter().filter(|method| !repeatable(method)) {
+                let message = format!("{method} again does something again, whatever is said of it");
+                report.say(place, message, "`PUT` and `DELETE` only; another rule for the rest");
+            }
+        }
         _ => {}
     }
 }
@@ -200,36 +226,12 @@ fn check_idempotency(index: usize, rule: &EgressRule, report: &mut Report<'_>) {
 fn is_overwritten(rule: &EgressRule) -> bool {
     match (&rule.idempotency, &rule.credential) {
         (Idempotency::Header { name, .. }, credential) => {
-            let placed = match credential {
-                Some(Placement::Header { name, .. } | Placement::HmacTemplate { name, .. }) => Some(name),
-                _ => None,
-            };
-            let others = rule.headers.keys().chain(placed).map(String::as_str);
+            let placed = credential.iter().flat_map(Placement::headers);
+            let others = rule.headers.keys().map(String::as_str).chain(placed);
             others.chain(["authorization"]).any(|other| other.eq_ignore_ascii_case(name))
         }
         (Idempotency::Query { name, .. }, Some(Placement::Query { name: placed, .. })) => name == placed,
         _ => false,
-    }
-}
-
-fn check_captures<'m>(index: usize, rule: &'m EgressRule, captured: &mut BTreeSet<&'m str>, report: &mut Report<'_>) {
-    for (nth, capture) in rule.capture.iter().enumerate() {
-        let place = |key| at!["egress", index, "capture", nth, key].to_owned();
-        if !within(&capture.path, &rule.paths) {
-            let message = format!("`{}` is not one of the rule's paths", capture.path);
-            report.say(&place("path"), message, "add it to `paths`");
-        }
-        if capture.pointer.is_root() {
-            report.say(&place("pointer"), "a whole answer is no secret", "point at the field: `/secret`");
-        }
-        if !is_identifier(&capture.name) {
-            let message = format!("`{}` cannot be the name of a secret", capture.name);
-            report.say(&place("name"), message, IDENTIFIER_HINT);
-        }
-        if !captured.insert(&capture.name) {
-            let message = format!("`{}` is captured twice", capture.name);
-            report.say(&place("name"), message, "give one of them another name");
-        }
     }
 }
 

@@ -57,6 +57,13 @@ fn check_hosts(manifest: &Manifest, report: &mut Report<'_>) {
     for (index, rule) in manifest.egress.iter().enumerate() {
         check_host(manifest, &rule.host, at!["egress", index, "host"], report);
     }
+    if let Auth::OAuth2(oauth) = &manifest.auth {
+        for (name, hosts) in &oauth.discovered {
+            for (index, host) in hosts.iter().enumerate() {
+                check_host(manifest, host, at!["auth", "discovered", name, index], report);
+            }
+        }
+    }
     for (index, rule) in manifest.rate.iter().enumerate() {
         if let Some(host) = &rule.host {
             check_host(manifest, host, at!["rate", index, "host"], report);
@@ -97,15 +104,19 @@ fn check_urls(manifest: &Manifest, report: &mut Report<'_>) {
         }
         Auth::OAuth2ClientCredentials(grant) => vec![("token_url", &grant.token_url)],
         Auth::OAuth2JwtBearer(grant) => vec![("token_url", &grant.token_url)],
+        Auth::TokenExchange(exchange) => vec![("url", &exchange.url)],
         Auth::None | Auth::ApiKey { .. } | Auth::Basic { .. } | Auth::AwsSigv4(_) => Vec::new(),
     };
     for (key, url) in urls {
         let at = at!["auth", key];
-        if !url.placeholders().all(|name| known(manifest, name, at, report)) {
+        // What a discovered URL may be is checked when it is discovered.
+        let discovered = |name: &str| key != "authorize_url" && manifest.auth.discovers(name);
+        if !url.placeholders().filter(|name| !discovered(name)).all(|name| known(manifest, name, at, report)) {
             continue;
         }
         for (env, variables) in &manifest.environments {
-            let bound = url.bind(|name| variables.get(name).cloned());
+            let stands_in = |name: &str| discovered(name).then(|| "https://discovered.example/".to_owned());
+            let bound = url.bind(|name| stands_in(name).or_else(|| variables.get(name).cloned()));
             if !bound.is_ok_and(|bound| bound.url().is_some()) {
                 report.say(
                     at,

@@ -3,6 +3,7 @@
 //! A check says what is wrong in one sentence and what to do in another, at the value to change. It never repairs.
 
 mod auth;
+mod captures;
 mod connector;
 mod egress;
 mod environments;
@@ -26,6 +27,7 @@ pub(super) fn check(manifest: &Manifest, tree: &Tree<'_>) -> (Vec<Problem>, usiz
     environments::check_names(manifest, &mut report);
     auth::check_bounds(&manifest.auth, &mut report);
     egress::check_bounds(&manifest.egress, &mut report);
+    captures::check_bounds(&manifest.egress, &mut report);
     rate::check_bounds(&manifest.rate, &mut report);
     if let Some(webhook) = &manifest.webhook {
         webhook::check_bounds(webhook, &mut report);
@@ -43,7 +45,7 @@ fn check_sections(manifest: &Manifest, report: &mut Report<'_>) {
     egress::check(manifest, report);
     rate::check(manifest, report);
     if let Some(webhook) = &manifest.webhook {
-        webhook::check(webhook, report);
+        webhook::check(webhook, manifest, report);
     }
     settings::check(manifest, report);
 }
@@ -145,7 +147,7 @@ mod tests {
         let headers = |count| format!("{rule}headers = {{ {} }}\n", repeated(count, |nth| format!("A{nth} = \"\"")));
         let captures = |count| {
             let capture = |nth| format!("{{ path = \"/\", pointer = \"/a\", name = \"a{nth}\" }}");
-            format!("{rule}capture = [{}]\n", repeated(count - 1, capture))
+            format!("{rule}capture = [{}]\n", repeated(count, capture))
         };
         let methods = |count| rule.replace("\"GET\"", &repeated(count, |_| "\"GET\"".to_owned()));
         let oauth2 = |more: &str| {
@@ -177,7 +179,7 @@ mod tests {
             (&fields, 32),
             (&kept, 32),
             (&headers, 32),
-            (&captures, 256),
+            (&captures, 8),
             (&reading, 256),
             (&methods, 7),
             (&scopes, 200),

@@ -45,12 +45,19 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report<'_>) {
                 format!("at most {}, which is `requests`", rule.requests),
             );
         }
-        let headers = [("remaining_header", &rule.remaining_header), ("wait_header", &rule.wait_header)];
+        let headers = [
+            ("remaining_header", &rule.remaining_header),
+            ("wait_header", &rule.wait_header),
+            ("reset_header", &rule.reset_header),
+        ];
         for (key, name) in headers.iter().filter_map(|(key, name)| Some((*key, name.as_deref()?))) {
             if !is_header(name) {
                 let message = format!("`{name}` cannot be the name of a header");
                 report.say(at!["rate", index, key], message, HEADER_HINT);
             }
+        }
+        if rule.reset_format.is_some() && rule.reset_header.is_none() {
+            report.say(at!["rate", index, "reset_format"], "nothing is written so", "name the header: `reset_header`");
         }
     }
 }
@@ -98,6 +105,25 @@ mod tests {
                 "10:9: more at once than there are at all (at most 10, which is `requests`)",
                 "11:15: `a b` cannot be the name of a header (letters, digits and `-`, without a colon)",
             ]
+        );
+    }
+
+    /// Mutation: `check`, without the third header, or without what `reset_format` needs.
+    #[test]
+    fn a_reset_is_in_a_header_and_written_in_a_way_that_is_known() {
+        let rule = |keys: &str| format!("[[rate]]\nscope = \"app\"\nrequests = 10\nper_seconds = 1\n{keys}\n");
+        assert_eq!(problems(&rule("reset_header = \"X-Reset\"\nreset_format = \"unix_milliseconds\"")), [""; 0]);
+        assert_eq!(
+            problems(&rule("reset_header = \"a:b\"")),
+            ["10:16: `a:b` cannot be the name of a header (letters, digits and `-`, without a colon)"]
+        );
+        assert_eq!(
+            problems(&rule("reset_format = \"seconds\"")),
+            ["10:16: nothing is written so (name the header: `reset_header`)"]
+        );
+        assert_eq!(
+            problems(&rule("reset_header = \"X-Reset\"\nreset_format = \"second\"")),
+            ["11:16: `second` is not known here (did you mean `seconds`?)"]
         );
     }
 

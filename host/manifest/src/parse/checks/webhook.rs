@@ -1,36 +1,28 @@
 //! `[webhook]`.
 
+mod schemes;
+
 use super::names::{HEADER_HINT, is_header};
 use super::{Report, Step, at};
-use crate::model::{
-    Handshake, HmacScheme, Reply, Scheme, SecretOwner, SignatureSyntax, SignedPart, Split, TokenPlace, TokenValue,
-    Webhook,
-};
+use crate::model::{BodySyntax, Handshake, Manifest, Reply, SecretOwner, Split, Webhook};
 
 /// Alternatives, and places of a dedupe key.
 const MAX_SPLITS: usize = 16;
 const MAX_DEDUPE: usize = 8;
-/// Longest tolerance, seconds: beyond it a timestamp protects nothing.
-const MAX_TOLERANCE: u32 = 24 * 60 * 60;
+/// Conditions on headers under which a request is no news.
+const MAX_IGNORED: usize = 16;
+/// Longest body of an answer that does not wait for the run, bytes.
+const MAX_FALLBACK: usize = 8 << 10;
 /// Longest wait for a reply, milliseconds: no provider waits longer.
 const MAX_DEADLINE_MS: u32 = 30_000;
 
-pub(super) fn check(webhook: &Webhook, report: &mut Report<'_>) {
-    match &webhook.scheme {
-        Scheme::Hmac(hmac) => check_hmac(hmac, report),
-        Scheme::Token { at, expects } => check_token(webhook, at, *expects, report),
-        Scheme::None if webhook.secret == SecretOwner::App => report.say(
-            at!["webhook", "scheme"],
-            "one address for everybody, and anybody may post to it",
-            "verify with the app's secret, or say `secret = \"connection\"`",
-        ),
-        Scheme::None => {}
-    }
+pub(super) fn check(webhook: &Webhook, manifest: &Manifest, report: &mut Report<'_>) {
+    schemes::check(webhook, manifest, report);
     match &webhook.handshake {
-        Handshake::EchoQuery { param } if param.is_empty() => {
+        Handshake::EchoQuery { param, .. } if param.is_empty() => {
             report.say(at!["webhook", "handshake"], "the parameter has no name", "say which one is echoed");
         }
-        Handshake::EchoHeader { name } => check_echo(name, report),
+        Handshake::EchoHeader { name, .. } => check_echo(name, report),
         Handshake::EchoJson { pointer, .. } if pointer.is_root() => {
             report.say(at!["webhook", "handshake"], "a whole body is no challenge", "point at it: `/challenge`");
         }
@@ -42,6 +34,9 @@ pub(super) fn check(webhook: &Webhook, report: &mut Report<'_>) {
             format!("{} does not refuse", webhook.refusal_status),
             "a status from 400 to 499; 401 where the provider does not care",
         );
+    }
+    for (index, ignored) in webhook.ignore.iter().enumerate() {
+        check_header(at!["webhook", "ignore", index, "header"], &ignored.header, report);
     }
     check_splits(webhook, report);
     check_reply(webhook, report);
@@ -63,76 +58,13 @@ fn check_echo(name: &str, report: &mut Report<'_>) {
     }
 }
 
-fn check_hmac(hmac: &HmacScheme, report: &mut Report<'_>) {
-    let place = |key| [Step::Key("webhook"), Step::Key("scheme"), Step::Key(key)];
-    let stem = hmac.header.strip_suffix('*').unwrap_or(&hmac.header);
-    if !is_header(stem) || stem.contains('*') {
-        report.say(&place("header"), format!("`{}` cannot be the name of a header", hmac.header), HEADER_HINT);
-    }
-    for (key, name) in [("id_header", &hmac.id_header), ("timestamp_header", &hmac.timestamp_header)] {
-        if let Some(name) = name {
-            check_header(&place(key), name, report);
-        }
-    }
-    let timestamp_in_header = matches!(&hmac.parse, SignatureSyntax::Kv { timestamp: Some(_), .. });
-    let timestamp = hmac.signed.uses(SignedPart::Timestamp);
-    if timestamp && !timestamp_in_header && hmac.timestamp_header.is_none() {
-        report.say(
-            &place("signed"),
-            "nothing says where `{timestamp}` comes from",
-            "add `timestamp_header`, or `timestamp` to a `kv` header",
-        );
-    }
-    if hmac.signed.uses(SignedPart::Id) && hmac.id_header.is_none() {
-        report.say(&place("signed"), "nothing says where `{id}` comes from", "add `id_header`");
-    }
-    match hmac.tolerance_seconds {
-        Some(_) if !timestamp => report.say(
-            &place("tolerance_seconds"),
-            "a timestamp that is not signed can be anything",
-            "put `{timestamp}` in `signed`, or leave the tolerance out",
-        ),
-        Some(seconds) if !(1..=MAX_TOLERANCE).contains(&seconds) => report.say(
-            &place("tolerance_seconds"),
-            "a tolerance like this protects nothing",
-            format!("from 1 to {MAX_TOLERANCE}; providers say 300"),
-        ),
-        _ => {}
-    }
-    match &hmac.parse {
-        SignatureSyntax::Kv { signature, .. } if signature.is_empty() => {
-            report.say(&place("parse"), "the signature has no key", "say which: `signature = \"v1\"`");
-        }
-        SignatureSyntax::List { separator, .. } if separator.is_empty() => {
-            report.say(&place("parse"), "nothing stands between signatures", "say what: `separator = \" \"`");
-        }
-        SignatureSyntax::Plain { .. } | SignatureSyntax::Kv { .. } | SignatureSyntax::List { .. } => {}
-    }
-}
-
-fn check_token(webhook: &Webhook, at: &TokenPlace, expects: TokenValue, report: &mut Report<'_>) {
-    let place = at!["webhook", "scheme", "at"];
-    match at {
-        TokenPlace::Header { name } => check_header(at!["webhook", "scheme", "at", "name"], name, report),
-        TokenPlace::Query { name } if name.is_empty() => {
-            report.say(place, "the parameter has no name", "say which query parameter carries the token");
-        }
-        TokenPlace::Json { pointer, each } if pointer.is_root() && each.is_none() => {
-            report.say(place, "a whole body is no token", "point at it: `/token`");
-        }
-        TokenPlace::Query { .. } | TokenPlace::Json { .. } => {}
-    }
-    if expects == TokenValue::ClientId && webhook.secret == SecretOwner::Connection {
-        report.say(
-            at!["webhook", "scheme", "expects"],
-            "a client id belongs to an app, not to a connection",
-            "say `secret = \"app\"`",
-        );
-    }
-}
-
 /// Each is looked for in every body, or in every item of it.
 pub(super) fn check_bounds(webhook: &Webhook, report: &mut Report<'_>) {
+    schemes::check_bounds(webhook, report);
+    if webhook.ignore.len() > MAX_IGNORED {
+        let hint = format!("at most {MAX_IGNORED}");
+        report.say(at!["webhook", "ignore"], "no provider sends that much that is no news", hint);
+    }
     if webhook.split.len() > MAX_SPLITS {
         let hint = format!("at most {MAX_SPLITS} alternatives");
         report.say(at!["webhook", "split"], "no provider sends that many kinds of bodies", hint);
@@ -171,6 +103,12 @@ fn check_splits(webhook: &Webhook, report: &mut Report<'_>) {
                 "leave it out, or say `secret = \"app\"`",
             );
         }
+        if split.route_inside.is_some() && split.route_by.is_none() {
+            report.say(at!["webhook", "split", index, "route_inside"], "inside of what?", "say `route_by`, too");
+        }
+        if split.body == BodySyntax::Opaque && looks_inside(split) {
+            report.say(place, "a body that is not read has no places", "leave them out, or say how the body is read");
+        }
         if let Some(header) = &split.dedupe_header {
             check_header(at!["webhook", "split", index, "dedupe_header"], header, report);
         }
@@ -180,12 +118,21 @@ fn check_splits(webhook: &Webhook, report: &mut Report<'_>) {
     }
 }
 
+fn looks_inside(split: &Split) -> bool {
+    let Split { when, items, route_by, order_by, dedupe, .. } = split;
+    when.is_some() || items.is_some() || route_by.is_some() || order_by.is_some() || !dedupe.is_empty()
+}
+
 fn applies_always(split: &Split) -> bool {
     split.when.is_none() && split.items.is_none()
 }
 
 fn check_reply(webhook: &Webhook, report: &mut Report<'_>) {
-    let Reply::Run { deadline_ms, .. } = &webhook.reply else { return };
+    let Reply::Run { deadline_ms, fallback } = &webhook.reply else { return };
+    if fallback.len() > MAX_FALLBACK {
+        let hint = format!("at most {MAX_FALLBACK} bytes");
+        report.say(at!["webhook", "reply", "fallback"], "an answer in the meantime is short", hint);
+    }
     if !(1..=MAX_DEADLINE_MS).contains(deadline_ms) {
         report.say(
             at!["webhook", "reply", "deadline_ms"],
@@ -376,5 +323,38 @@ mod tests {
             ]
         );
         assert_eq!(webhook("scheme = \"none\"\nreply = \"run\""), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_read_has_no_places_and_what_is_inside_is_inside_of_something() {
+        assert_eq!(
+            webhook(
+                "scheme = \"none\"\n[[webhook.split]]\nbody = \"opaque\"\ndedupe = [\"/id\"]\nroute_inside = \"/a\""
+            ),
+            [
+                "8:1: a body that is not read has no places (leave them out, or say how the body is read)",
+                "11:16: inside of what? (say `route_by`, too)",
+            ]
+        );
+        assert_eq!(
+            webhook("scheme = \"none\"\n[[webhook.split]]\nbody = \"opaque\"\ndedupe_header = \"X-Id\""),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn what_is_no_news_and_what_is_said_meanwhile_has_bounds() {
+        let ignoring = |count: usize, name: &str| {
+            let conditions = vec![format!("{{ header = \"{name}\", equals = \"ping\" }}"); count].join(", ");
+            webhook(&format!("scheme = \"none\"\nignore = [{conditions}]"))
+        };
+        assert_eq!(ignoring(16, "X-Event"), [""; 0]);
+        assert_eq!(ignoring(17, "X-Event"), ["8:10: no provider sends that much that is no news (at most 16)"]);
+        assert_eq!(ignoring(1, "a b").len(), 1);
+        let fallback = |bytes: usize| {
+            let text = "x".repeat(bytes);
+            webhook(&format!("scheme = \"none\"\nreply = {{ kind = \"run\", fallback = \"{text}\" }}")).len()
+        };
+        assert_eq!((fallback(8 << 10), fallback((8 << 10) + 1)), (0, 1));
     }
 }

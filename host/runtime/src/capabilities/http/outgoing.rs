@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 
 use super::refusal;
-use crate::bindings::bulkhead::connector::http::{DeliveryMode, Error, ErrorKind, Request};
+use crate::bindings::bulkhead::connector::http::{DeliveryMode, Request};
 use crate::bindings::bulkhead::connector::types::Chunk;
 use crate::guest::GuestState;
-use crate::ports::{Deliver, HttpRequest};
+use crate::ports::{Deliver, HttpError, HttpErrorKind, HttpRequest};
 
 const MAX_METHOD: usize = 20;
 const MAX_URL: usize = 8 * 1024;
@@ -15,20 +15,26 @@ const NO_BLOBS: &str = "no-blobs";
 
 impl GuestState {
     /// The request as the ports see it, or what the guest is told instead.
-    pub(super) fn outgoing(&self, request: Request) -> Result<(HttpRequest, DeliveryMode), Error> {
+    pub(super) fn outgoing(&self, request: Request) -> Result<(HttpRequest, DeliveryMode), HttpError> {
         let deliver = match request.deliver {
             DeliveryMode::Text => Deliver::Text,
             DeliveryMode::Bytes => Deliver::Bytes,
             DeliveryMode::Blob => return Err(no_blobs()),
         };
-        well_formed(&request)?;
-        self.headers_fit(&request.headers)?;
         let (mode, body) = (request.deliver, join(request.body)?);
         let Request { method, url, headers, effect, timeout_ms, .. } = request;
-        Ok((HttpRequest { method, url, headers, body, deliver, effect, timeout_ms }, mode))
+        let request = HttpRequest { method, url, headers, body, deliver, effect, timeout_ms };
+        self.presentable(&request)?;
+        Ok((request, mode))
     }
 
-    fn headers_fit(&self, headers: &[(String, String)]) -> Result<(), Error> {
+    /// Whether the ports may see it.
+    pub(in crate::capabilities) fn presentable(&self, request: &HttpRequest) -> Result<(), HttpError> {
+        well_formed(request)?;
+        self.headers_fit(&request.headers)
+    }
+
+    fn headers_fit(&self, headers: &[(String, String)]) -> Result<(), HttpError> {
         let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         if headers.len() > self.limits.headers as usize || bytes > self.limits.header_bytes as usize {
             let (most, most_bytes) = (self.limits.headers, self.limits.header_bytes);
@@ -36,23 +42,23 @@ impl GuestState {
                 "the request has {} headers of {bytes} bytes; at most {most} of {most_bytes} bytes are allowed",
                 headers.len()
             );
-            return Err(refusal(ErrorKind::TooLarge, &message));
+            return Err(refusal(HttpErrorKind::TooLarge, &message));
         }
         Ok(())
     }
 }
 
-fn no_blobs() -> Error {
-    refusal(ErrorKind::Other(NO_BLOBS.into()), "this host keeps no blobs: hand the body over as text or bytes")
+fn no_blobs() -> HttpError {
+    refusal(HttpErrorKind::Other(NO_BLOBS.into()), "this host keeps no blobs: hand the body over as text or bytes")
 }
 
-fn well_formed(request: &Request) -> Result<(), Error> {
-    let invalid = |message: &str| Err(refusal(ErrorKind::InvalidRequest, message));
+fn well_formed(request: &HttpRequest) -> Result<(), HttpError> {
+    let invalid = |message: &str| Err(refusal(HttpErrorKind::InvalidRequest, message));
     if !is_token(&request.method) || request.method.len() > MAX_METHOD {
         return invalid("the method is not a method");
     }
     if request.url.len() > MAX_URL {
-        return Err(refusal(ErrorKind::TooLarge, "the URL is longer than 8,192 bytes"));
+        return Err(refusal(HttpErrorKind::TooLarge, "the URL is longer than 8,192 bytes"));
     }
     if request.url.chars().any(|found| found.is_control() || found.is_whitespace()) {
         return invalid("the URL holds spaces or control characters: percent-encode them");
@@ -77,7 +83,7 @@ fn is_token(text: &str) -> bool {
 }
 
 /// All chunks as one body. Their size is bounded already: they came over in one host call.
-fn join(chunks: Vec<Chunk>) -> Result<Bytes, Error> {
+fn join(chunks: Vec<Chunk>) -> Result<Bytes, HttpError> {
     let mut pieces = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         pieces.push(match chunk {
@@ -99,13 +105,13 @@ fn join(chunks: Vec<Chunk>) -> Result<Bytes, Error> {
 mod tests {
     use super::*;
 
-    fn request() -> Request {
-        Request {
+    fn request() -> HttpRequest {
+        HttpRequest {
             method: "GET".into(),
             url: "https://api.example.com/v1".into(),
             headers: vec![("accept".into(), "text/plain; q=1".into())],
-            body: Vec::new(),
-            deliver: DeliveryMode::Text,
+            body: Bytes::new(),
+            deliver: Deliver::Text,
             effect: None,
             timeout_ms: None,
         }
@@ -114,18 +120,18 @@ mod tests {
     #[test]
     fn a_request_that_could_smuggle_another_is_invalid() {
         let bad = [
-            Request { method: String::new(), ..request() },
-            Request { method: "GET / HTTP/1.1\r\nX: y".into(), ..request() },
-            Request { method: "X".repeat(21), ..request() },
-            Request { url: "https://a/ b".into(), ..request() },
-            Request { url: "https://a/\r\nb".into(), ..request() },
-            Request { headers: vec![("a b".into(), "c".into())], ..request() },
-            Request { headers: vec![("a".into(), "c\r\nd: e".into())], ..request() },
-            Request { effect: Some(String::new()), ..request() },
+            HttpRequest { method: String::new(), ..request() },
+            HttpRequest { method: "GET / HTTP/1.1\r\nX: y".into(), ..request() },
+            HttpRequest { method: "X".repeat(21), ..request() },
+            HttpRequest { url: "https://a/ b".into(), ..request() },
+            HttpRequest { url: "https://a/\r\nb".into(), ..request() },
+            HttpRequest { headers: vec![("a b".into(), "c".into())], ..request() },
+            HttpRequest { headers: vec![("a".into(), "c\r\nd: e".into())], ..request() },
+            HttpRequest { effect: Some(String::new()), ..request() },
         ];
         assert!(well_formed(&request()).is_ok());
         for bad in bad {
-            assert!(matches!(well_formed(&bad), Err(Error { kind: ErrorKind::InvalidRequest, .. })), "{bad:?}");
+            assert!(matches!(well_formed(&bad), Err(HttpError { kind: HttpErrorKind::InvalidRequest, .. })), "{bad:?}");
         }
     }
 
@@ -135,7 +141,7 @@ mod tests {
         assert_eq!(joined.ok(), Some(Bytes::from_static(b"a\xffb")));
         let slice = crate::bindings::bulkhead::connector::types::Slice { blob: "b".into(), offset: 0, length: None };
         assert!(
-            matches!(join(vec![Chunk::Blob(slice)]), Err(Error { kind: ErrorKind::Other(name), .. }) if name == NO_BLOBS)
+            matches!(join(vec![Chunk::Blob(slice)]), Err(HttpError { kind: HttpErrorKind::Other(name), .. }) if name == NO_BLOBS)
         );
     }
 }

@@ -1,13 +1,15 @@
 //! `wasi:clocks` over the run's virtual clock, and `wasi:io/poll`, which is where a guest waits for it.
 //!
-//! Invariant: which pollables are ready depends on virtual time alone. Streams are always ready; a timer is ready once the
-//! clock has reached its deadline. A guest that waits while nothing is ready really waits until the earliest deadline (a
-//! replay's ports may skip that), then the clock stands exactly there, however late the host's own timer was.
+//! Invariant: which pollables are ready depends on virtual time and on answers alone. Streams are always ready; a timer is
+//! ready once the clock has reached its deadline. A guest that waits while nothing is ready has its requests sent
+//! (`wasi:http`), which moves the clock. If there are none, it really waits until the earliest deadline (a replay's ports
+//! may skip that), then the clock stands exactly there, however late the host's own timer was.
 
 use std::sync::Arc;
 use std::task::Poll;
 
 use futures::future::{poll_fn, poll_immediate};
+use tokio::task::unconstrained;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
@@ -77,17 +79,20 @@ impl poll::Host for GuestState {
         loop {
             self.outside.clock.forget_wishes();
             let again = pollables.iter().map(|pollable| Resource::new_borrow(pollable.rep())).collect();
-            if let Some(ready) = poll_immediate(poll::Host::poll(&mut self.table, again)).await {
+            // Nothing may look as if it were not ready only because this task has had its turn.
+            if let Some(ready) = poll_immediate(unconstrained(poll::Host::poll(&mut self.table, again))).await {
                 return ready;
             }
-            self.wait_for_earliest_timer().await?;
+            if !self.send_taken().await? {
+                self.wait_for_earliest_timer().await?;
+            }
         }
     }
 }
 
 impl poll::HostPollable for GuestState {
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
-        poll::HostPollable::ready(&mut self.table, pollable).await
+        unconstrained(poll::HostPollable::ready(&mut self.table, pollable)).await
     }
 
     async fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
@@ -101,10 +106,14 @@ impl poll::HostPollable for GuestState {
 
 impl GuestState {
     async fn wait_for_earliest_timer(&mut self) -> wasmtime::Result<()> {
-        // Nothing it waits for can ever happen, or not in this run: no use in holding a slot until then.
         let Some((deadline_ns, wait_ms)) = self.outside.clock.earliest_wish() else {
+            if self.give_up_open()? {
+                return Ok(());
+            }
+            // Nothing it waits for can ever happen: no use in holding a slot until then.
             return Err(wasmtime::Error::new(self.exceeded_wall()));
         };
+        // Nor what cannot happen in this run.
         if u128::from(wait_ms) > self.time_left().as_millis() {
             return Err(wasmtime::Error::new(self.exceeded_wall()));
         }

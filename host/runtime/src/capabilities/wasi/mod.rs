@@ -4,4 +4,5 @@
 
 mod cli;
 mod clocks;
+pub(crate) mod http;
 mod random;

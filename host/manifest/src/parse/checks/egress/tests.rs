@@ -131,8 +131,8 @@ fn an_idempotency_key_is_long_enough_and_remembered() {
             "10:41: `A b` cannot be the name of a header (letters, digits and `-`, without a colon)",
             "10:61: a key this short could be that of another request \
              (at least 32; if the provider takes fewer, say `kind = \"none\"`)",
-            "10:82: the provider forgets the key at once \
-             (say how many minutes it remembers, or `kind = \"none\"`)",
+            "10:82: nothing may be sent again at once \
+             (say for how many minutes it may, or `kind = \"none\"`)",
         ]
     );
     assert_eq!(
@@ -143,6 +143,24 @@ fn an_idempotency_key_is_long_enough_and_remembered() {
         rule("idempotency = { kind = \"json\", pointer = \"\", max_length = 50, window_minutes = 6 }"),
         ["10:15: the key cannot replace the whole body (point at a field: `/idempotency_key`)"]
     );
+}
+
+/// Mutation: `check_idempotency`, without its case of `Method`.
+#[test]
+fn only_put_and_delete_are_repeatable_by_their_method() {
+    let rule = |methods: &str, minutes: u32| {
+        let method = format!("idempotency = {{ kind = \"method\", window_minutes = {minutes} }}");
+        problems(&format!("[[egress]]\nhost = \"a.example\"\nmethods = [{methods}]\npaths = [\"/v1/*\"]\n{method}\n"))
+    };
+    assert_eq!(rule("\"GET\", \"PUT\", \"DELETE\"", 60), [""; 0]);
+    assert_eq!(
+        rule("\"PUT\", \"POST\", \"PATCH\"", 60),
+        ["POST", "PATCH"].map(|method| format!(
+            "10:15: {method} again does something again, whatever is said of it \
+             (`PUT` and `DELETE` only; another rule for the rest)"
+        ))
+    );
+    assert_eq!(rule("\"PUT\"", 0).len(), 1);
 }
 
 /// Mutation: `check_idempotency`, without `MAX_LEVELS`: 256 of them, and a body is parsed and copied as often.
@@ -189,23 +207,5 @@ fn a_header_fits_in_every_environment() {
     assert_eq!(
         problems(&text),
         ["14:17: in the environment `sandbox` this is too long (use the variable fewer times)"]
-    );
-}
-
-#[test]
-fn a_captured_secret_is_a_field_of_an_answer_of_the_rule() {
-    assert_eq!(
-        rule("capture = [{ path = \"/v2/hooks\", pointer = \"\", name = \"A\" }]"),
-        [
-            "10:21: `/v2/hooks` is not one of the rule's paths (add it to `paths`)",
-            "10:44: a whole answer is no secret (point at the field: `/secret`)",
-            "10:55: `A` cannot be the name of a secret \
-             (a lower-case letter, then lower-case letters, digits and `_`)",
-        ]
-    );
-    let one = "{ path = \"/v1/hooks\", pointer = \"/s\", name = \"s\" }";
-    assert_eq!(
-        rule(&format!("capture = [{one}, {one}]")),
-        ["10:109: `s` is captured twice (give one of them another name)"]
     );
 }

@@ -1,0 +1,48 @@
+//! Single steps of the door, for whoever tries them with inputs that nobody thought of. Nothing leaves by them.
+
+use bulkhead_manifest::EgressRule;
+use http::HeaderMap;
+use url::Url;
+
+use crate::config::DoorConfig;
+use crate::error::DoorError;
+use crate::exchange::target;
+use crate::normalise::normalise;
+use crate::route::route;
+use crate::strip::strip;
+
+/// A URL that may be asked for.
+#[derive(Debug)]
+pub struct Allowed<'a> {
+    /// The rule that allows it.
+    pub rule: &'a EgressRule,
+    /// The name that is resolved, shown to TLS, and stands in `Host`.
+    pub name: String,
+    /// The URL itself.
+    pub url: Url,
+    /// What stands in the request line.
+    pub target: String,
+}
+
+/// Steps 1 and 2.
+///
+/// # Errors
+/// As [`crate::Door::send`].
+pub fn url<'a>(
+    config: &DoorConfig,
+    rules: &'a [EgressRule],
+    method: &str,
+    text: &str,
+) -> Result<Allowed<'a>, DoorError> {
+    let url = normalise(text)?;
+    let route = route(config, rules, method, &url)?;
+    Ok(Allowed { rule: route.rule, name: route.destination.name, target: target(&url), url })
+}
+
+/// Step 4.
+///
+/// # Errors
+/// As [`crate::Door::send`].
+pub fn headers(headers: &[(String, String)], rule: &EgressRule, config: &DoorConfig) -> Result<HeaderMap, DoorError> {
+    strip(headers, rule, config)
+}

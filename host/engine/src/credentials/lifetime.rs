@@ -1,0 +1,197 @@
+//! How long an authorization lives, and when it has to be looked at before it ends. Pure.
+//!
+//! Invariant: a refresh token is used at the latest after [`LONGEST_IDLE_MS`] or half of what its provider lets it rest,
+//! whichever is sooner; where only a person can go on, that stands to be read [`WARN_MS`] before.
+
+use bulkhead_manifest::{Auth, OAuth2};
+use serde::{Deserialize, Serialize};
+
+use crate::oauth::Tokens;
+use crate::warnings::{DAY_MS, Warning};
+
+/// No refresh token rests longer than this.
+const LONGEST_IDLE_MS: u64 = 60 * DAY_MS;
+/// How long before the end a person is told, and told again.
+const WARN_MS: [u64; 2] = [14 * DAY_MS, 3 * DAY_MS];
+/// After a refresh that failed, how long nobody tries again: at least and at most.
+const RETRY_MS: (u64, u64) = (10 * 60_000, 12 * 3_600_000);
+
+/// What is known of a credential without opening it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Meta {
+    /// When the access token ends.
+    pub expires_ms: Option<u64>,
+    /// Whether there is a refresh token, and until when it is accepted if nobody uses it.
+    pub refreshes: bool,
+    pub refresh_expires_ms: Option<u64>,
+    /// When a person gave it, and when only a person can go on.
+    pub authorized_ms: Option<u64>,
+    pub ends_ms: Option<u64>,
+    /// What the provider says it gave.
+    pub scopes: Option<Vec<String>>,
+}
+
+impl Meta {
+    /// Of tokens that a provider gave just now, in the place of those that `earlier` is about. `refreshes`: whether
+    /// there is a refresh token, be it the one from before.
+    pub(crate) fn of(tokens: &Tokens, auth: &Auth, earlier: Option<&Self>, refreshes: bool, now_ms: u64) -> Self {
+        let after = |seconds: u64| now_ms.saturating_add(seconds.saturating_mul(1_000));
+        let in_days = |days: u32| u64::from(days) * DAY_MS;
+        let expires_ms = tokens.expires_in_s.map(after);
+        let authorized_ms = earlier.map_or(Some(now_ms), |earlier| earlier.authorized_ms);
+        let oauth = match auth {
+            Auth::OAuth2(oauth) => Some(oauth.as_ref()),
+            _ => None,
+        };
+        let declared = |days: fn(&OAuth2) -> Option<u32>| oauth.and_then(days).map(in_days);
+        let told = tokens.refresh_expires_in_s.map(after);
+        let idle = declared(|oauth| oauth.refresh_idle_days).map(|idle| now_ms.saturating_add(idle));
+        let known = told.into_iter().chain(idle).min();
+        let refresh_expires_ms = known.or(earlier.and_then(|earlier| earlier.refresh_expires_ms));
+        let ends_ms = match oauth {
+            None => None,
+            Some(_) if !refreshes => expires_ms,
+            Some(_) => declared(|oauth| oauth.refresh_days).zip(authorized_ms).map(|(life, since)| since + life),
+        };
+        let scopes = tokens.scopes.clone().or_else(|| earlier?.scopes.clone());
+        let refresh_expires_ms = refresh_expires_ms.filter(|_| refreshes);
+        Self { expires_ms, refreshes, refresh_expires_ms, authorized_ms, ends_ms, scopes }
+    }
+
+    /// When the refresh token, which was written then, has to be used.
+    fn exercise_ms(&self, written_ms: u64) -> Option<u64> {
+        let idle = self.refresh_expires_ms.map_or(u64::MAX, |end| end.saturating_sub(written_ms) / 2);
+        self.refreshes.then(|| written_ms.saturating_add(idle.min(LONGEST_IDLE_MS)))
+    }
+
+    /// Whether that is now, or soon enough.
+    pub(crate) fn is_to_be_exercised(&self, written_ms: u64, now_ms: u64) -> bool {
+        self.exercise_ms(written_ms).is_some_and(|at| at.saturating_sub(at.saturating_sub(written_ms) / 10) <= now_ms)
+    }
+
+    /// When it has to be looked at next, up to a tenth earlier by `dice`, so that many that were authorized together do
+    /// not come back together. `None`: never.
+    pub(crate) fn next_look_ms(&self, written_ms: u64, now_ms: u64, dice: u16) -> Option<u64> {
+        let exercise = self.exercise_ms(written_ms).map(|at| {
+            let tenth = at.saturating_sub(written_ms) / 10;
+            at - tenth * u64::from(dice) / u64::from(u16::MAX)
+        });
+        let marks = self.ends_ms.into_iter().flat_map(|end| WARN_MS.map(|ahead| end.saturating_sub(ahead)));
+        exercise.into_iter().chain(marks.filter(|mark| *mark > now_ms)).min()
+    }
+
+    /// When to try again what failed: the longer it is overdue, the longer it rests.
+    pub(crate) fn retry_ms(&self, written_ms: u64, now_ms: u64, dice: u16) -> u64 {
+        let overdue = now_ms.saturating_sub(self.exercise_ms(written_ms).unwrap_or(now_ms));
+        let wait = overdue.clamp(RETRY_MS.0, RETRY_MS.1);
+        now_ms + wait + wait / 4 * u64::from(dice) / u64::from(u16::MAX)
+    }
+
+    /// What a person has to do before it ends.
+    pub(crate) fn warning(&self, now_ms: u64) -> Option<Warning> {
+        let end = self.ends_ms?;
+        let mark = WARN_MS.into_iter().rev().map(|ahead| end.saturating_sub(ahead)).find(|mark| *mark <= now_ms)?;
+        let since_ms = mark.max(self.authorized_ms.unwrap_or_default());
+        if end <= now_ms {
+            let message = "Its authorization has ended, and only a person can give a new one. Authorize it again.";
+            return Some(Warning { code: "authorization-ended", since_ms: end, message: message.to_owned() });
+        }
+        let left = (end - now_ms).div_ceil(DAY_MS);
+        let days = if left == 1 { "1 day".to_owned() } else { format!("{left} days") };
+        let message = format!(
+            "Its authorization ends within {days}, and only a person can give a new one. Authorize it again before that."
+        );
+        Some(Warning { code: "authorization-ends", since_ms, message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bulkhead_manifest::Manifest;
+    use bulkhead_vault::Secret;
+    use serde_json::Map;
+
+    use super::*;
+
+    fn oauth2(more: &str) -> Auth {
+        let connector = "[connector]\nname = \"test\"\nversion = \"1.0.0\"\ntitle = \"Test\"\ncontract = \"0.1\"\n";
+        let urls = "authorize_url = \"https://a.example/a\"\ntoken_url = \"https://a.example/t\"";
+        Manifest::parse(&format!("{connector}[auth]\nkind = \"oauth2\"\n{urls}\n{more}\n")).unwrap().auth
+    }
+
+    fn tokens(refresh_expires_in_s: Option<u64>) -> Tokens {
+        Tokens {
+            access_token: Secret::from_string("a".into()),
+            refresh_token: None,
+            expires_in_s: Some(3_600),
+            refresh_expires_in_s,
+            scopes: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// Mutations: `exercise_ms`, without the half; without `LONGEST_IDLE_MS`; `Meta::of`, without `idle`, without `told`.
+    #[test]
+    fn a_refresh_token_is_used_after_sixty_days_or_half_of_its_rest() {
+        let at = |more: &str, told_days: Option<u64>| {
+            let meta = Meta::of(&tokens(told_days.map(|days| days * 86_400)), &oauth2(more), None, true, 0);
+            meta.next_look_ms(0, 0, 0).unwrap() / DAY_MS
+        };
+        assert_eq!(at("", None), 60);
+        assert_eq!(at("refresh_idle_days = 60", None), 30, "Xero");
+        assert_eq!(at("", Some(100)), 50, "QuickBooks");
+        assert_eq!(at("refresh_idle_days = 40", Some(100)), 20);
+        assert_eq!(at("", Some(365)), 60);
+        let many = Meta::of(&tokens(None), &oauth2(""), None, true, 0);
+        assert_eq!(many.next_look_ms(0, 0, u16::MAX).unwrap() / DAY_MS, 54, "not all at once, and never later");
+        let exercised = |day| many.is_to_be_exercised(0, day * DAY_MS);
+        assert!(!exercised(53) && exercised(54), "and whoever looks then, uses it");
+    }
+
+    /// Mutations: `Meta::of`, `ends_ms` from now instead of from the authorization; `expires_ms` for every kind.
+    #[test]
+    fn where_only_a_person_can_go_on_that_is_known_before() {
+        let (capped, now_ms) = (oauth2("refresh_days = 30"), 7 * DAY_MS);
+        let first = Meta::of(&tokens(None), &capped, None, true, now_ms);
+        let refreshed = Meta::of(&tokens(None), &capped, Some(&first), true, now_ms + 20 * DAY_MS);
+        assert_eq!((first.ends_ms, refreshed.ends_ms), (Some(37 * DAY_MS), Some(37 * DAY_MS)));
+        let alone = Meta::of(&tokens(None), &oauth2(""), None, false, now_ms);
+        assert_eq!(alone.ends_ms, Some(now_ms + 3_600_000));
+        let forever = Meta::of(&Tokens { expires_in_s: None, ..tokens(None) }, &oauth2(""), None, false, now_ms);
+        assert_eq!((forever.ends_ms, forever.next_look_ms(now_ms, now_ms, 0)), (None, None));
+        let key = Auth::TokenExchange(Box::new(exchange()));
+        let minted = Meta::of(&tokens(None), &key, None, false, now_ms);
+        assert_eq!((minted.ends_ms, minted.next_look_ms(now_ms, now_ms, 0)), (None, None), "the host gets another");
+    }
+
+    fn exchange() -> bulkhead_manifest::TokenExchange {
+        serde_json::from_value(serde_json::json!({ "fields": [], "url": "https://a.example/t", "token": "/t" }))
+            .unwrap()
+    }
+
+    /// Mutations: `WARN_MS`, either of them; `warning`, the mark that comes first.
+    #[test]
+    fn a_person_is_told_fourteen_and_three_days_before() {
+        let meta = Meta { ends_ms: Some(100 * DAY_MS), ..Meta::default() };
+        assert_eq!(meta.warning(86 * DAY_MS - 1), None);
+        for (day, since, words) in [(86, 86, "within 14 days"), (96, 86, "within 4 days"), (97, 97, "within 3 days")] {
+            let warning = meta.warning(day * DAY_MS).unwrap();
+            assert_eq!((warning.code, warning.since_ms), ("authorization-ends", since * DAY_MS));
+            assert!(warning.message.contains(words), "{}", warning.message);
+        }
+        assert_eq!(meta.warning(100 * DAY_MS).unwrap().code, "authorization-ended");
+        let looks: Vec<_> = [0, 86, 97].map(|day| meta.next_look_ms(0, day * DAY_MS, 0)).into();
+        assert_eq!(looks, [Some(86 * DAY_MS), Some(97 * DAY_MS), None]);
+    }
+
+    /// Mutation: `retry_ms`, without `clamp`.
+    #[test]
+    fn what_fails_is_tried_again_later_and_later() {
+        let meta = Meta { refreshes: true, ..Meta::default() };
+        let due = LONGEST_IDLE_MS;
+        let wait = |overdue| meta.retry_ms(0, due + overdue, 0) - due - overdue;
+        assert_eq!((wait(0), wait(3_600_000), wait(10 * DAY_MS)), (RETRY_MS.0, 3_600_000, RETRY_MS.1));
+    }
+}

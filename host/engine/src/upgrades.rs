@@ -1,0 +1,181 @@
+//! A connection's way to a newer version of its connector.
+//!
+//! Invariants:
+//! - A newer version that asks for no more than was approved is taken by itself, when the next run begins. One that asks
+//!   for more waits until its tenant has seen the difference and agrees; what it does not ask for any more stays approved.
+//! - An app's pins come before anybody's agreement: a version that wants what its app does not allow is not taken.
+//! - A run goes on by the version that made its journal: its requests have to be met again.
+//! - A connection that was put on a version by name stays there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulkhead_manifest::{Approved, Change, ConnectionId, TenantId, VersionId};
+use bulkhead_store::{Connection, ConnectionStatus, GoesOn, StoreError};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Engine;
+use crate::checks::Declared;
+use crate::connections::{ConnectionError, ConnectionView, refuse_ended};
+use crate::fault::{EngineFault, json, stored};
+use crate::pins::Pins;
+use crate::schema::InvalidField;
+use crate::versions::Known;
+
+/// Connections that a version was looked at for and not taken, with the version they are of and that one. It is looked at
+/// again now and then: another node may have pinned their app anew.
+pub(crate) type HeldBack = moka::future::Cache<(ConnectionId, VersionId, VersionId), ()>;
+
+const MOST_HELD_BACK: u64 = 10_000;
+const LOOKED_AT_AGAIN: Duration = Duration::from_secs(60);
+
+pub(crate) fn held_back() -> HeldBack {
+    moka::future::Cache::builder().max_capacity(MOST_HELD_BACK).time_to_live(LOOKED_AT_AGAIN).build()
+}
+
+/// What going on by another version would mean for a connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct Upgrade {
+    /// The version it is of.
+    pub from: String,
+    /// The other one.
+    pub to: String,
+    /// What that one asks for beyond what is approved. Without any it is taken by itself.
+    pub changes: Vec<Asked>,
+    /// What its app does not allow: whoever registered the app has to pin it anew first.
+    pub not_pinned: Vec<String>,
+    /// What its settings would have to say.
+    pub settings: Vec<InvalidField>,
+}
+
+/// One thing that is asked for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Asked {
+    /// Completes "It also wants to …".
+    pub text: String,
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+impl Upgrade {
+    fn is_taken_by_itself(&self) -> bool {
+        self.changes.is_empty() && self.not_pinned.is_empty() && self.settings.is_empty()
+    }
+}
+
+impl Engine {
+    /// What going on by a version, or by the newest, would mean for a connection.
+    pub async fn look_at_upgrade(
+        &self,
+        tenant: TenantId,
+        connection: ConnectionId,
+        version: Option<&str>,
+    ) -> Result<Upgrade, ConnectionError> {
+        let row = self.connection_row(tenant, connection).await?;
+        let known = self.version_for(&row, version).await?;
+        let settings = stored("a connection's settings", &row.settings)?;
+        Ok(self.upgrade_of(&row, &known, settings).await?.0)
+    }
+
+    /// Lets a connection go on by a version, or by the newest and then by newer ones, and agrees to what that asks for.
+    pub async fn upgrade(
+        &self,
+        tenant: TenantId,
+        connection: ConnectionId,
+        version: Option<&str>,
+        settings: Option<Value>,
+    ) -> Result<ConnectionView, ConnectionError> {
+        let row = self.connection_row(tenant, connection).await?;
+        refuse_ended(&row)?;
+        let known = self.version_for(&row, version).await?;
+        let settings = match settings {
+            Some(settings) => settings,
+            None => stored("a connection's settings", &row.settings)?,
+        };
+        let (upgrade, settings) = self.upgrade_of(&row, &known, settings).await?;
+        if !upgrade.not_pinned.is_empty() {
+            return Err(ConnectionError::NotPinned { version: upgrade.to, wants: upgrade.not_pinned });
+        }
+        if !upgrade.settings.is_empty() {
+            return Err(ConnectionError::Invalid(upgrade.settings));
+        }
+        let approved = json(&known.ask(&row.environment)?.approve());
+        let (follows, settings) = (version.is_none(), settings.to_string());
+        let to = GoesOn { version: known.row.id, follows, approved: &approved, settings: &settings };
+        if !self.goes_on(&row, &to).await? {
+            return Err(ConnectionError::Overtaken);
+        }
+        self.connection(tenant, connection).await
+    }
+
+    /// The connection by the version that its next run is to be of.
+    pub(crate) async fn rolled_out(&self, row: Connection, newest: VersionId) -> Result<Connection, EngineFault> {
+        let key = (row.id, row.version, newest);
+        let stays = newest == row.version || !row.follows || row.status == ConnectionStatus::Disconnected;
+        if stays || self.inner.held_back.contains_key(&key) {
+            return Ok(row);
+        }
+        let known = self.version(newest).await?;
+        let settings = stored("a connection's settings", &row.settings)?;
+        let (upgrade, settings) = self.upgrade_of(&row, &known, settings).await?;
+        if !upgrade.is_taken_by_itself() {
+            self.inner.held_back.insert(key, ()).await;
+            return Ok(row);
+        }
+        let settings = settings.to_string();
+        let to = GoesOn { version: newest, follows: true, approved: &row.approved, settings: &settings };
+        if self.goes_on(&row, &to).await? {
+            tracing::info!(connection.id = %row.id, from = %upgrade.from, to = %upgrade.to, "goes on by a newer version");
+        }
+        Ok(self.inner.store.tenant_read(row.tenant).await?.connection(row.id).await?)
+    }
+
+    async fn goes_on(&self, row: &Connection, to: &GoesOn<'_>) -> Result<bool, EngineFault> {
+        let mut tx = self.inner.store.tenant(row.tenant).await?;
+        let gone_on = tx.set_connection_version(row, to, self.now_ms()).await?;
+        tx.commit().await?;
+        self.inner.listeners.forget();
+        Ok(gone_on)
+    }
+
+    async fn version_for(&self, row: &Connection, version: Option<&str>) -> Result<Arc<Known>, ConnectionError> {
+        let mut read = self.inner.store.tenant_read(row.tenant).await?;
+        let found = read.version_of(row.connector, version).await;
+        drop(read);
+        match found {
+            Ok(found) => Ok(self.version(found.id).await?),
+            Err(StoreError::NotFound { .. }) => {
+                let connector = self.version(row.version).await?.row.connector_name.clone();
+                Err(ConnectionError::UnknownVersion { connector, version: version.unwrap_or("newest").to_owned() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What it would mean, and the settings as that version has them.
+    async fn upgrade_of(
+        &self,
+        row: &Connection,
+        known: &Arc<Known>,
+        settings: Value,
+    ) -> Result<(Upgrade, Value), EngineFault> {
+        let approved: Approved = stored("a connection's approvals", &row.approved)?;
+        let asked = |change: Change| Asked { text: change.to_string(), change };
+        let changes = known.ask(&row.environment)?.beyond(&approved).changes.into_iter().map(asked).collect();
+        let not_pinned = match row.app {
+            None => Vec::new(),
+            Some(app) => {
+                let app = self.inner.store.tenant_read(row.tenant).await?.app(app).await?;
+                Pins::stored(&app)?.missing(&known.manifest, &row.environment, &row.connector.to_string())
+            }
+        };
+        let (settings, invalid) = match self.checked(row.tenant, known, Declared::Settings, settings).await? {
+            Ok(settings) => (settings, Vec::new()),
+            Err(invalid) => (Value::Null, invalid),
+        };
+        let from = self.version(row.version).await?.row.version.clone();
+        let to = known.row.version.clone();
+        Ok((Upgrade { from, to, changes, not_pinned, settings: invalid }, settings))
+    }
+}

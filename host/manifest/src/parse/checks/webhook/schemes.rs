@@ -1,0 +1,415 @@
+//! `scheme` and `also`: what a request has to prove, and whether the manifest says all that it takes.
+
+use super::super::environments::known;
+use super::super::names::{HEADER_HINT, is_header};
+use super::super::{Report, Step, at};
+use super::check_header;
+use crate::Template;
+use crate::model::{
+    HmacScheme, JwtScheme, KeyDecoding, Manifest, PostbackScheme, PublicKey, PublicKeyScheme, Scheme, SecretOwner,
+    SignatureSyntax, TokenPlace, TokenValue, Webhook,
+};
+
+/// Further proofs; each costs a forged request's host as much as the first.
+const MAX_ALSO: usize = 3;
+/// Hosts of certificates, issuers and claims of tokens, headers that a question repeats.
+const MAX_NAMED: usize = 16;
+/// Longest tolerance, seconds: beyond it a timestamp protects nothing.
+const MAX_TOLERANCE: u32 = 24 * 60 * 60;
+/// How far clocks may be apart, seconds.
+const MAX_LEEWAY: u32 = 600;
+
+/// Each is looked at for every request.
+pub(super) fn check_bounds(webhook: &Webhook, report: &mut Report<'_>) {
+    if webhook.also.len() > MAX_ALSO {
+        report.say(
+            at!["webhook", "also"],
+            "no provider signs in that many ways",
+            format!("at most {MAX_ALSO} besides `scheme`"),
+        );
+    }
+    for (place, scheme) in places(webhook) {
+        let named = match scheme {
+            Scheme::PublicKey(PublicKeyScheme { key: PublicKey::Certificate { hosts, .. }, .. }) => hosts.len(),
+            Scheme::Jwt(jwt) => jwt.issuers.len().max(jwt.true_claims.len()),
+            Scheme::Postback(postback) => postback.headers.len(),
+            _ => 0,
+        };
+        if named > MAX_NAMED {
+            report.say(&place, "nobody looks through that many", format!("at most {MAX_NAMED}"));
+        }
+    }
+}
+
+pub(super) fn check(webhook: &Webhook, manifest: &Manifest, report: &mut Report<'_>) {
+    for (place, scheme) in places(webhook) {
+        match scheme {
+            Scheme::Hmac(hmac) => check_hmac(&place, hmac, report),
+            Scheme::PublicKey(public) => check_public_key(&place, public, report),
+            Scheme::Jwt(jwt) => check_jwt(&place, jwt, report),
+            Scheme::Postback(postback) => check_postback(&place, webhook.secret, postback, manifest, report),
+            Scheme::Token { at, expects } => check_token(&place, webhook, at, *expects, report),
+            Scheme::None => {}
+        }
+    }
+    if webhook.scheme == Scheme::None && webhook.secret == SecretOwner::App {
+        report.say(
+            at!["webhook", "scheme"],
+            "one address for everybody, and anybody may post to it",
+            "verify with the app's secret, or say `secret = \"connection\"`",
+        );
+    }
+    let proves_little =
+        |scheme: &Scheme| matches!(scheme, Scheme::None | Scheme::Token { expects: TokenValue::ClientId, .. });
+    for (index, _) in webhook.also.iter().enumerate().filter(|(_, also)| proves_little(also)) {
+        report.say(
+            at!["webhook", "also", index],
+            "with this, whoever knows the address is believed",
+            "leave it out, or make it the only `scheme`",
+        );
+    }
+    if webhook.scheme == Scheme::None && !webhook.also.is_empty() {
+        report.say(
+            at!["webhook", "also"],
+            "`scheme` believes everybody, so nothing else is asked for",
+            "make one of these the `scheme`",
+        );
+    }
+}
+
+/// The schemes, and where they stand.
+fn places(webhook: &Webhook) -> Vec<(Vec<Step<'static>>, &Scheme)> {
+    let also = webhook.also.iter().enumerate();
+    let also = also.map(|(index, scheme)| (at!["webhook", "also", index].to_vec(), scheme));
+    std::iter::once((at!["webhook", "scheme"].to_vec(), &webhook.scheme)).chain(also).collect()
+}
+
+fn within<'p>(place: &[Step<'p>], key: &'p str) -> Vec<Step<'p>> {
+    [place, &[Step::Key(key)]].concat()
+}
+
+/// What signatures of all kinds have in common.
+struct Signature<'s> {
+    header: &'s str,
+    parse: &'s SignatureSyntax,
+    signed: &'s Template,
+    tolerance_seconds: Option<u32>,
+    id_header: Option<&'s String>,
+    timestamp_header: Option<&'s String>,
+}
+
+fn check_hmac(place: &[Step<'_>], hmac: &HmacScheme, report: &mut Report<'_>) {
+    let HmacScheme { header, parse, tolerance_seconds, id_header, timestamp_header, .. } = hmac;
+    let (id_header, timestamp_header) = (id_header.as_ref(), timestamp_header.as_ref());
+    let (signed, tolerance_seconds) = (hmac.signed.template(), *tolerance_seconds);
+    let signature = Signature { header, parse, signed, tolerance_seconds, id_header, timestamp_header };
+    check_signature(place, &signature, report);
+    if hmac.key_decoding == KeyDecoding::Whpk {
+        report.say(
+            &within(place, "key_decoding"),
+            "a public key is no secret, so anybody can compute this",
+            "`text`, `base64`, `hex` or `whsec`",
+        );
+    }
+}
+
+fn check_public_key(place: &[Step<'_>], public: &PublicKeyScheme, report: &mut Report<'_>) {
+    let PublicKeyScheme { header, parse, signed, tolerance_seconds, id_header, timestamp_header, .. } = public;
+    let (id_header, timestamp_header) = (id_header.as_ref(), timestamp_header.as_ref());
+    let tolerance_seconds = *tolerance_seconds;
+    check_signature(
+        place,
+        &Signature { header, parse, signed, tolerance_seconds, id_header, timestamp_header },
+        report,
+    );
+    let key = within(place, "key");
+    let mut known = vec!["id", "timestamp", "url", "body"];
+    match &public.key {
+        PublicKey::Ed25519 { decoding: KeyDecoding::Whpk | KeyDecoding::Base64 | KeyDecoding::Hex } => {}
+        PublicKey::Ed25519 { .. } => {
+            report.say(&within(&key, "decoding"), "32 bytes are no text", "`whpk`, `base64` or `hex`");
+        }
+        PublicKey::Certificate { url_header, hosts, subject } => {
+            known.extend(["body_crc32", "secret"]);
+            check_header(&within(&key, "url_header"), url_header, report);
+            if hosts.is_empty() || hosts.iter().any(|host| !host.is_bound()) {
+                report.say(
+                    &within(&key, "hosts"),
+                    "a certificate from anywhere proves nothing",
+                    "name the provider's hosts, without variables",
+                );
+            }
+            if subject.as_ref().is_some_and(|name| crate::model::HostPattern::parse(name.as_str()).is_err()) {
+                report.say(
+                    &within(&key, "subject"),
+                    "a certificate is for a host name",
+                    "without scheme, port or path",
+                );
+            }
+        }
+    }
+    for name in signed.placeholders().filter(|name| !known.contains(name)) {
+        let hint =
+            format!("one of {}", known.iter().map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", "));
+        report.say(&within(place, "signed"), format!("`{{{name}}}` is not known here"), hint);
+    }
+    // Every request would be gone through that often before it is known who sends it.
+    if signed.placeholders().filter(|name| ["body", "body_crc32"].contains(name)).count() != 1 {
+        report.say(&within(place, "signed"), "a signature covers the body once", "say `{body}` once");
+    }
+}
+
+fn check_signature(place: &[Step<'_>], signature: &Signature<'_>, report: &mut Report<'_>) {
+    let place = |key| within(place, key);
+    let uses = |name: &str| signature.signed.placeholders().any(|used| used == name);
+    let stem = signature.header.strip_suffix('*').unwrap_or(signature.header);
+    if !is_header(stem) || stem.contains('*') {
+        report.say(&place("header"), format!("`{}` cannot be the name of a header", signature.header), HEADER_HINT);
+    }
+    for (key, name) in [("id_header", signature.id_header), ("timestamp_header", signature.timestamp_header)] {
+        if let Some(name) = name {
+            check_header(&place(key), name, report);
+        }
+    }
+    let timestamp_in_header = matches!(signature.parse, SignatureSyntax::Kv { timestamp: Some(_), .. });
+    if uses("timestamp") && !timestamp_in_header && signature.timestamp_header.is_none() {
+        report.say(
+            &place("signed"),
+            "nothing says where `{timestamp}` comes from",
+            "add `timestamp_header`, or `timestamp` to a `kv` header",
+        );
+    }
+    if uses("id") && signature.id_header.is_none() {
+        report.say(&place("signed"), "nothing says where `{id}` comes from", "add `id_header`");
+    }
+    match signature.tolerance_seconds {
+        Some(_) if !uses("timestamp") => report.say(
+            &place("tolerance_seconds"),
+            "a timestamp that is not signed can be anything",
+            "put `{timestamp}` in `signed`, or leave the tolerance out",
+        ),
+        Some(seconds) if !(1..=MAX_TOLERANCE).contains(&seconds) => report.say(
+            &place("tolerance_seconds"),
+            "a tolerance like this protects nothing",
+            format!("from 1 to {MAX_TOLERANCE}; providers say 300"),
+        ),
+        _ => {}
+    }
+    match signature.parse {
+        SignatureSyntax::Kv { signature, .. } if signature.is_empty() => {
+            report.say(&place("parse"), "the signature has no key", "say which: `signature = \"v1\"`");
+        }
+        SignatureSyntax::List { separator, .. } if separator.is_empty() => {
+            report.say(&place("parse"), "nothing stands between signatures", "say what: `separator = \" \"`");
+        }
+        SignatureSyntax::Plain { .. } | SignatureSyntax::Kv { .. } | SignatureSyntax::List { .. } => {}
+    }
+}
+
+fn check_jwt(place: &[Step<'_>], jwt: &JwtScheme, report: &mut Report<'_>) {
+    check_header(&within(place, "header"), &jwt.header, report);
+    if jwt.keys_url.url().is_none() {
+        report.say(
+            &within(place, "keys_url"),
+            "an app's address has no environment, so this has no variables",
+            "write the whole URL",
+        );
+    }
+    if jwt.issuers.is_empty() {
+        report.say(&within(place, "issuers"), "nobody's tokens would be accepted", "say what `iss` is");
+    }
+    if jwt.secret_claim.is_empty() {
+        report.say(
+            &within(place, "secret_claim"),
+            "without it everybody who has tokens of that issuer is believed",
+            "say which claim names the sender: `email`",
+        );
+    }
+    if jwt.tolerance_seconds > MAX_LEEWAY {
+        report.say(
+            &within(place, "tolerance_seconds"),
+            "clocks are not that far apart",
+            format!("at most {MAX_LEEWAY}"),
+        );
+    }
+}
+
+fn check_postback(
+    place: &[Step<'_>],
+    secret: SecretOwner,
+    postback: &PostbackScheme,
+    manifest: &Manifest,
+    report: &mut Report<'_>,
+) {
+    if secret == SecretOwner::App {
+        report.say(
+            place,
+            "the provider is asked with a connection's credential, and an app's address has no connection",
+            "say `secret = \"connection\"`",
+        );
+    }
+    for name in postback.url.placeholders() {
+        known(manifest, name, &within(place, "url"), report);
+    }
+    for name in postback.headers.values() {
+        check_header(&within(place, "headers"), name, report);
+    }
+    if postback.expects.equals.is_none() {
+        report.say(
+            &within(place, "expects"),
+            "an answer that says no says something, too",
+            "say what stands there if it is yes: `equals = \"SUCCESS\"`",
+        );
+    }
+}
+
+fn check_token(place: &[Step<'_>], webhook: &Webhook, at: &TokenPlace, expects: TokenValue, report: &mut Report<'_>) {
+    let at_place = within(place, "at");
+    match at {
+        TokenPlace::Header { name } => check_header(&within(&at_place, "name"), name, report),
+        TokenPlace::Query { name } if name.is_empty() => {
+            report.say(&at_place, "the parameter has no name", "say which query parameter carries the token");
+        }
+        TokenPlace::Json { pointer, each } if pointer.is_root() && each.is_none() => {
+            report.say(&at_place, "a whole body is no token", "point at it: `/token`");
+        }
+        TokenPlace::Query { .. } | TokenPlace::Json { .. } => {}
+    }
+    if expects == TokenValue::ClientId && webhook.secret == SecretOwner::Connection {
+        report.say(
+            &within(place, "expects"),
+            "a client id belongs to an app, not to a connection",
+            "say `secret = \"app\"`",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::harness::problems;
+
+    /// `scheme` is a table of these lines; what is wrong with it, without where.
+    fn scheme(lines: &str) -> Vec<String> {
+        webhook(&format!("[webhook]\n[webhook.scheme]\n{lines}\n"))
+    }
+
+    fn webhook(text: &str) -> Vec<String> {
+        let messages = problems(text).into_iter();
+        messages.map(|problem| problem.splitn(3, ':').last().unwrap_or_default().trim().to_owned()).collect()
+    }
+
+    fn public_key(key: &str, signed: &str) -> Vec<String> {
+        scheme(&format!(
+            "kind = \"public_key\"\nheader = \"X-Sign\"\nencoding = \"base64\"\nsigned = \"{signed}\"\nkey = {key}"
+        ))
+    }
+
+    #[test]
+    fn a_public_key_is_of_its_kind_and_covers_the_body_once() {
+        assert_eq!(public_key("\"ed25519\"", "{body}"), [""; 0]);
+        assert_eq!(
+            public_key("{ kind = \"ed25519\", decoding = \"text\" }", "{body}"),
+            ["32 bytes are no text (`whpk`, `base64` or `hex`)"]
+        );
+        assert_eq!(
+            public_key("\"ed25519\"", "{secret}{url}"),
+            [
+                "`{secret}` is not known here (one of `{id}`, `{timestamp}`, `{url}`, `{body}`)",
+                "a signature covers the body once (say `{body}` once)",
+            ]
+        );
+        let twice = public_key("\"ed25519\"", "{body}{body}");
+        assert_eq!(twice, ["a signature covers the body once (say `{body}` once)"]);
+        let mac = "kind = \"hmac\"\nheader = \"X\"\nencoding = \"hex\"\nkey_decoding = \"whpk\"";
+        assert_eq!(
+            scheme(mac),
+            ["a public key is no secret, so anybody can compute this (`text`, `base64`, `hex` or `whsec`)"]
+        );
+    }
+
+    #[test]
+    fn a_certificate_comes_from_hosts_that_are_named() {
+        let certificate = |hosts: &str, more: &str| {
+            public_key(
+                &format!("{{ kind = \"certificate\", url_header = \"X-Cert\", hosts = {hosts}{more} }}"),
+                "{body_crc32}{secret}",
+            )
+        };
+        assert_eq!(certificate("[\"*.paypal.com\"]", ""), [""; 0]);
+        let anywhere = ["a certificate from anywhere proves nothing (name the provider's hosts, without variables)"];
+        assert_eq!(certificate("[]", ""), anywhere);
+        assert_eq!(certificate("[\"{api}\"]", ""), anywhere);
+        assert_eq!(
+            certificate("[\"a.example\"]", ", subject = \"https://a.example\""),
+            ["a certificate is for a host name (without scheme, port or path)"]
+        );
+        let many: Vec<_> = (0..17).map(|number| format!("\"h{number}.example\"")).collect();
+        let many = certificate(&format!("[{}]", many.join(",")), "");
+        assert_eq!(many, ["nobody looks through that many (at most 16)"]);
+    }
+
+    #[test]
+    fn a_token_of_a_third_party_says_who_may_send() {
+        let jwt = |lines: &str| scheme(&format!("kind = \"jwt\"\n{lines}"));
+        let good = "keys_url = \"https://keys.example/certs\"\nissuers = [\"i\"]\nsecret_claim = \"email\"";
+        assert_eq!(jwt(good), [""; 0]);
+        assert_eq!(
+            jwt("keys_url = \"https://{api}/certs\"\nissuers = []\nsecret_claim = \"\"\ntolerance_seconds = 601"),
+            [
+                "an app's address has no environment, so this has no variables (write the whole URL)",
+                "nobody's tokens would be accepted (say what `iss` is)",
+                "without it everybody who has tokens of that issuer is believed \
+                 (say which claim names the sender: `email`)",
+                "clocks are not that far apart (at most 600)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_provider_is_asked_by_a_connection_and_says_yes() {
+        let postback = |lines: &str, webhook_lines: &str| {
+            webhook(&format!(
+                "[webhook]\n{webhook_lines}\n[webhook.scheme]\nkind = \"postback\"\nbody_field = \"b\"\n\
+                 headers = {{ a = \"X-A\" }}\n{lines}\n[[webhook.split]]\n"
+            ))
+        };
+        let equals = "expects = { pointer = \"/s\", equals = \"OK\" }";
+        assert_eq!(postback(&format!("url = \"https://a.example/v\"\n{equals}"), ""), [""; 0]);
+        assert_eq!(
+            postback("url = \"{api}/v\"\nexpects = { pointer = \"/s\" }", ""),
+            [
+                "there is no variable `api` (declare `[environments.production]` with `api = \"…\"`)",
+                "an answer that says no says something, too (say what stands there if it is yes: `equals = \"SUCCESS\"`)",
+            ]
+        );
+        let app = postback(&format!("url = \"https://a.example/v\"\n{equals}"), "secret = \"app\"");
+        assert_eq!(
+            app.first().map(String::as_str),
+            Some(
+                "the provider is asked with a connection's credential, and an app's address has no connection \
+                 (say `secret = \"connection\"`)"
+            )
+        );
+    }
+
+    #[test]
+    fn another_proof_is_as_good_as_the_first() {
+        let hmac = "scheme = { kind = \"hmac\", header = \"X\", encoding = \"hex\" }";
+        let also = |first: &str, also: &str| webhook(&format!("[webhook]\n{first}\nalso = [{also}]\n"));
+        let token = "{ kind = \"token\", at = { kind = \"header\", name = \"X-T\" } }";
+        assert_eq!(also(hmac, token), [""; 0]);
+        let everybody = "with this, whoever knows the address is believed (leave it out, or make it the only `scheme`)";
+        assert_eq!(also(hmac, "\"none\""), [everybody]);
+        assert_eq!(
+            also("scheme = \"none\"", token),
+            ["`scheme` believes everybody, so nothing else is asked for (make one of these the `scheme`)"]
+        );
+        assert_eq!(
+            also(hmac, &[token; 4].join(",")),
+            ["no provider signs in that many ways (at most 3 besides `scheme`)"]
+        );
+        // What is wrong with it is told where it stands.
+        let wrong = problems(&format!("[webhook]\n{hmac}\nalso = [{}]\n", token.replace("X-T", "a b")));
+        assert_eq!(wrong, ["8:58: `a b` cannot be the name of a header (letters, digits and `-`, without a colon)"]);
+    }
+}

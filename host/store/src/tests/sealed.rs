@@ -1,0 +1,231 @@
+//! What is sealed, wherever it stands, and the keys that it is sealed under.
+
+use bulkhead_manifest::{SessionId, VersionId};
+use sqlx::{Connection as _, Executor as _, Row as _};
+
+use super::{NOW, World, new_run, on_both};
+use crate::*;
+
+/// Everything that is sealed, in walks of so many rows.
+async fn heads(world: &World, limit: u32, bytes: u32) -> Vec<(SealedPlace, Vec<u8>)> {
+    let (mut read, mut all) = (world.store.system_read().await.unwrap(), Vec::new());
+    for start in SealedPlace::STARTS {
+        let mut after = start;
+        loop {
+            let Heads { found, last } = read.sealed_after(&after, limit, bytes).await.unwrap();
+            all.extend(found);
+            match last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+    }
+    all
+}
+
+fn new_credential(owner: Owner, name: &str, expected: u64, sealed: &[u8]) -> NewCredential {
+    NewCredential {
+        owner,
+        name: name.into(),
+        expected,
+        sealed: sealed.to_vec(),
+        meta: "{}".into(),
+        look_at_ms: None,
+        now_ms: NOW,
+    }
+}
+
+/// Two credentials, an answer behind one that nobody knows yet, and a visit. No two are alike.
+async fn filled(world: &World) -> Owner {
+    let (tenant, connection) = world.tenant_with_connection(10).await;
+    let owner = Owner::Connection(connection);
+    world.enqueue(tenant, &new_run(connection)).await;
+    let run = world.claim_one().await;
+    let intent = |seq| NewIntent {
+        seq,
+        sub: 0,
+        fingerprint: [7; 32],
+        request: "{}".into(),
+        effect_key: None,
+        keyed: false,
+        unsafe_request: true,
+        version: VersionId::from_bytes([9; 16]),
+        now_ms: NOW,
+    };
+    let mut tx = world.store.tenant(tenant).await.unwrap();
+    tx.put_credential(&new_credential(owner, "oauth", 0, b"old\xff\x00-credential")).await.unwrap();
+    tx.put_credential(&new_credential(owner, "webhook", 0, b"old\xff\x00-secret")).await.unwrap();
+    tx.intend(&run.lease(), &intent(1)).await.unwrap();
+    tx.intend(&run.lease(), &intent(2)).await.unwrap();
+    let answer = NewAnswer {
+        seq: 2,
+        sub: 0,
+        answer: b"old\xff\x00-answer".to_vec(),
+        answer_ms: NOW,
+        shown: "{}".into(),
+        retryable: false,
+        refused: false,
+    };
+    tx.answer(&run.lease(), &answer).await.unwrap();
+    let session = NewSession {
+        id: SessionId::new(NOW),
+        connection,
+        token_hash: [1; 32],
+        return_url: None,
+        created_ms: NOW,
+        expires_ms: NOW + 9,
+    };
+    tx.create_session(&session).await.unwrap();
+    tx.commit().await.unwrap();
+    let begun = Begun {
+        state_hash: &[2; 32],
+        browser_hash: &[3; 32],
+        pkce: Some(b"old\xff\x00-verifier"),
+        webhook_secret: Some(b"old\xff\x00-given"),
+    };
+    let mut tx = world.store.system().await.unwrap();
+    tx.begin_session(session.id, begun).await.unwrap();
+    tx.commit().await.unwrap();
+    owner
+}
+
+on_both! {
+    /// Mutations: `SealedPlace::STARTS`, without any of them; each `REPLACE`, without `substr` behind the new head.
+    async fn all_that_is_sealed_is_found_and_gets_another_head(world) {
+        filled(world).await;
+        for limit in [1, 100] {
+            assert_eq!(heads(world, limit, 3).await.len(), 5, "in walks of {limit}");
+        }
+        let found = heads(world, 2, 5).await;
+        assert!(found.iter().all(|(_, head)| head == b"old\xff\x00"), "{found:?}");
+        let mut tx = world.store.system().await.unwrap();
+        for (place, head) in &found {
+            assert!(tx.replace_head(place, head, b"new\x00\xfe\x01").await.unwrap(), "{place:?}");
+            assert!(!tx.replace_head(place, head, b"again").await.unwrap(), "{place:?}");
+        }
+        tx.commit().await.unwrap();
+        let mut whole: Vec<_> = heads(world, 100, 500).await.into_iter().map(|(_, value)| value).collect();
+        whole.sort();
+        let behind = ["answer", "credential", "given", "secret", "verifier"];
+        let expected: Vec<_> = behind.iter().map(|end| [b"new\x00\xfe\x01-", end.as_bytes()].concat()).collect();
+        assert_eq!(whole, expected);
+    }
+
+    /// Mutation: `REPLACE_CREDENTIAL`, without comparing what is there.
+    async fn who_wrote_another_value_meanwhile_wins(world) {
+        let owner = filled(world).await;
+        let found = heads(world, 100, 5).await;
+        let place = SealedPlace::Credential { owner: owner.to_string(), name: "oauth".into() };
+        let tenant = world.store.system_read().await.unwrap().tenants(Page::first(1)).await.unwrap()[0].id;
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.put_credential(&new_credential(owner, "oauth", 1, b"refreshed")).await.unwrap();
+        tx.commit().await.unwrap();
+        let (_, head) = found.iter().find(|(at, _)| *at == place).unwrap();
+        let mut tx = world.store.system().await.unwrap();
+        assert!(!tx.replace_head(&place, head, b"new").await.unwrap());
+        assert!(tx.replace_head(&place, b"refresh", b"rewrapp").await.unwrap(), "its generation is no matter");
+        tx.commit().await.unwrap();
+        let kept = world.store.tenant_read(tenant).await.unwrap().credential(owner, "oauth").await.unwrap().unwrap();
+        assert_eq!((kept.sealed.as_slice(), kept.generation, kept.updated_ms), (b"rewrapped".as_slice(), 2, NOW));
+    }
+
+    /// Mutations: `DELETE_ENDED`, `<`; `REPLACE`, without `ends_ms`; `END`, without the name.
+    async fn a_secret_that_is_over_is_destroyed_and_one_in_its_place_is_not(world) {
+        let owner = filled(world).await;
+        let tenant = world.store.system_read().await.unwrap().tenants(Page::first(1)).await.unwrap()[0].id;
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.end_credential(owner, "webhook", NOW + 5).await.unwrap();
+        assert_eq!(tx.credential(owner, "webhook").await.unwrap().unwrap().ends_ms, Some(NOW + 5));
+        assert_eq!(tx.credential(owner, "oauth").await.unwrap().unwrap().ends_ms, None);
+        tx.commit().await.unwrap();
+        let sweep = async |now_ms| {
+            let mut tx = world.store.system().await.unwrap();
+            let swept = tx.delete_ended_credentials(now_ms).await.unwrap();
+            tx.commit().await.unwrap();
+            swept
+        };
+        assert_eq!((sweep(NOW + 4).await, sweep(NOW + 5).await, sweep(NOW + 6).await), (0, 1, 0));
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.end_credential(owner, "oauth", NOW).await.unwrap();
+        tx.put_credential(&new_credential(owner, "oauth", 1, b"next")).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sweep(NOW + 9).await, 0);
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.delete_credential(owner, "none").await.unwrap();
+        assert!(tx.credential(owner, "oauth").await.unwrap().is_some());
+        tx.delete_credential(owner, "oauth").await.unwrap();
+        assert!(tx.credential(owner, "oauth").await.unwrap().is_none());
+        tx.commit().await.unwrap();
+    }
+
+    /// Mutations: `WORK`, whoever is at it; whenever.
+    async fn keys_are_known_once_and_one_node_at_a_time_works_for_one(world) {
+        let mut tx = world.store.system().await.unwrap();
+        assert!(tx.add_wrapping_key("root", Some("vault:v1:r"), NOW, None).await.unwrap());
+        assert!(tx.add_wrapping_key("b", None, NOW, Some(NOW + 1)).await.unwrap());
+        assert!(tx.add_wrapping_key("a", None, NOW, Some(NOW)).await.unwrap());
+        assert!(!tx.add_wrapping_key("a", Some("other"), NOW + 7, Some(NOW + 7)).await.unwrap());
+        tx.guard_wrapping_key("root", "vault:v2:r").await.unwrap();
+        assert!(tx.guard_wrapping_key("none", "x").await.unwrap_err().is_not_found());
+        tx.note_rewrapped("a", NOW + 3).await.unwrap();
+        assert!(tx.work_for_wrapping_key("b", "me", NOW, NOW + 10).await.unwrap());
+        assert!(!tx.work_for_wrapping_key("b", "you", NOW + 9, NOW + 20).await.unwrap());
+        assert!(tx.work_for_wrapping_key("b", "me", NOW + 9, NOW + 20).await.unwrap());
+        assert!(tx.work_for_wrapping_key("b", "you", NOW + 20, NOW + 30).await.unwrap());
+        let rows = tx.wrapping_keys().await.unwrap();
+        let of = |id: &str| rows.iter().find(|row| row.id == id).unwrap().clone();
+        assert_eq!((of("root").guarded.as_deref(), of("root").active_ms), (Some("vault:v2:r"), None));
+        assert_eq!((of("a").guarded, of("a").active_ms, of("a").rewrapped_ms), (None, Some(NOW), Some(NOW + 3)));
+        tx.remove_wrapping_key("a").await.unwrap();
+        let mut left: Vec<_> = tx.wrapping_keys().await.unwrap().into_iter().map(|row| row.id).collect();
+        left.sort();
+        assert_eq!(left, ["b", "root"]);
+        tx.commit().await.unwrap();
+    }
+}
+
+/// Bytes that are not sealed: ids and hashes, components, and what a provider sent.
+const PLAIN: &[&str] = &[
+    "api_keys.hash",
+    "browser_hash",
+    "budgets.key",
+    "components.bytes",
+    "components.digest",
+    "deliveries.body",
+    "digest",
+    "fingerprint",
+    "hash",
+    "head",
+    "id",
+    "state_hash",
+    "token_hash",
+    "versions.digest",
+];
+
+/// A new column for bytes is in the walk, or is said here not to be sealed.
+///
+/// Mutation: `SealedPlace::STARTS`, without any of them.
+#[tokio::test]
+async fn no_column_of_sealed_values_is_left_out() {
+    let world = World::on_sqlite().await;
+    let file = format!("sqlite:{}", world.folder().join("store.db").display());
+    let mut connection = sqlx::sqlite::SqliteConnection::connect(&file).await.unwrap();
+    let rows = connection
+        .fetch_all(
+            "SELECT t.name AS tab, c.name AS col FROM sqlite_master t JOIN pragma_table_info(t.name) c
+             WHERE t.type = 'table' AND c.type = 'BLOB' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\'",
+        )
+        .await
+        .unwrap();
+    let sealed: Vec<&str> = SealedPlace::STARTS.iter().map(SealedPlace::column).collect();
+    let mut unsaid = Vec::new();
+    for row in &rows {
+        let (table, column) = (row.get::<String, _>("tab"), row.get::<String, _>("col"));
+        let whole = format!("{table}.{column}");
+        let is_plain = column.ends_with("_id") || PLAIN.contains(&column.as_str()) || PLAIN.contains(&whole.as_str());
+        if !is_plain && !sealed.contains(&whole.as_str()) {
+            unsaid.push(whole);
+        }
+    }
+    assert!(rows.len() > 20 && unsaid.is_empty(), "sealed, or plain: {unsaid:?}");
+}

@@ -1,0 +1,97 @@
+//! The keys that secrets are sealed under: which there are, since when each wraps, and how far values have come from an
+//! old one to the next. The keys themselves are elsewhere, or encrypted by somebody else.
+
+use crate::catalogue::catalogue;
+use crate::error::{Result, StoreError};
+use crate::row::row;
+use crate::tx::{SystemRead, SystemTx};
+use crate::value::bind;
+
+catalogue! { "wrapping_keys";
+    INSERT = "INSERT INTO wrapping_keys (id, guarded, created_ms, active_ms, at_work_until_ms) VALUES ($1, $2, $3, $4, 0)
+            ON CONFLICT (id) DO NOTHING";
+    ALL = "SELECT id, guarded, created_ms, active_ms, rewrapped_ms FROM wrapping_keys ORDER BY active_ms, id";
+    GUARD = "UPDATE wrapping_keys SET guarded = $2 WHERE id = $1";
+    WORK = "UPDATE wrapping_keys SET at_work = $2, at_work_until_ms = $4
+            WHERE id = $1 AND (at_work_until_ms <= $3 OR at_work = $2)";
+    REWRAPPED = "UPDATE wrapping_keys SET rewrapped_ms = $2 WHERE id = $1";
+    DELETE = "DELETE FROM wrapping_keys WHERE id = $1";
+}
+
+row! {
+    /// A key, and what is known of it.
+    pub struct WrappingKeyRow {
+        /// Its id.
+        pub id: String;
+        /// The key, encrypted by an external provider; none where a key file holds it.
+        pub guarded: Option<String>;
+        /// When it was made.
+        pub created_ms: u64;
+        /// From when on it wraps, until another one's time comes. None for the root, which never does.
+        pub active_ms: Option<u64>;
+        /// When all that had been sealed under it was last looked through and wrapped by a newer one.
+        pub rewrapped_ms: Option<u64>;
+    }
+}
+
+impl SystemTx {
+    /// Adds a key. Answers false where it is there already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn add_wrapping_key(
+        &mut self,
+        id: &str,
+        guarded: Option<&str>,
+        created_ms: u64,
+        active_ms: Option<u64>,
+    ) -> Result<bool> {
+        Ok(self.unit.run(&INSERT, bind![id, guarded, created_ms, active_ms]).await? > 0)
+    }
+
+    /// Keeps a key as its provider encrypted it anew.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn guard_wrapping_key(&mut self, id: &str, guarded: &str) -> Result<()> {
+        match self.unit.run(&GUARD, bind![id, guarded]).await? {
+            0 => Err(StoreError::NotFound { what: "wrapping key" }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks to be the one who wraps values by this key. A holder that asks again prolongs. Answers false where somebody
+    /// else is at it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn work_for_wrapping_key(&mut self, id: &str, holder: &str, now_ms: u64, until_ms: u64) -> Result<bool> {
+        Ok(self.unit.run(&WORK, bind![id, holder, now_ms, until_ms]).await? > 0)
+    }
+
+    /// Notes that nothing sealed before this moment is under this key any more.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn note_rewrapped(&mut self, id: &str, at_ms: u64) -> Result<()> {
+        self.unit.run(&REWRAPPED, bind![id, at_ms]).await.map(drop)
+    }
+
+    /// Forgets a key.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn remove_wrapping_key(&mut self, id: &str) -> Result<()> {
+        self.unit.run(&DELETE, bind![id]).await.map(drop)
+    }
+}
+
+impl SystemRead {
+    /// Every key, the one that wraps latest last.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn wrapping_keys(&mut self) -> Result<Vec<WrappingKeyRow>> {
+        self.unit.all(&ALL, bind![]).await
+    }
+}

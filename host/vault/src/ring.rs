@@ -1,0 +1,88 @@
+//! Keys at hand, and how they wrap: what every provider does that has its keys in memory.
+//!
+//! A key's id is computed from the key, so a damaged or exchanged one is noticed when it is read and not when the first
+//! secret fails to open.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::aead;
+use crate::error::VaultError;
+use crate::mac::hmac_sha256_framed;
+use crate::provider::Wrapped;
+use crate::random::{random, random_key};
+use crate::secret::Secret;
+
+const SALT_LENGTH: usize = 16;
+
+/// Keys by id, which of them wraps, and the fixed root that sub-keys are derived from.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    pub(crate) active: String,
+    pub(crate) keys: BTreeMap<String, Secret>,
+    pub(crate) root: Secret,
+}
+
+impl Ring {
+    pub(crate) fn generate() -> Self {
+        let mut ring = Self { active: String::new(), keys: BTreeMap::new(), root: random_key() };
+        ring.add_active();
+        ring
+    }
+
+    pub(crate) fn add_active(&mut self) {
+        let key = random_key();
+        self.active = id_of(&key);
+        self.keys.insert(self.active.clone(), key);
+    }
+
+    /// Under the active key.
+    pub(crate) fn wrap(&self, dek: &Secret, aad: &[u8]) -> Result<Wrapped, VaultError> {
+        let key = self.key(&self.active)?;
+        let salt = random::<SALT_LENGTH>();
+        let encrypted = aead::encrypt(&wrapping_key(key, &salt), &wrap_data(aad, &self.active), dek)?;
+        Ok(Wrapped { key_id: self.active.clone(), bytes: [salt.as_slice(), &encrypted].concat() })
+    }
+
+    pub(crate) fn unwrap(&self, wrapped: &Wrapped, aad: &[u8]) -> Result<Secret, VaultError> {
+        let key = self.key(&wrapped.key_id)?;
+        let Some((salt, encrypted)) = wrapped.bytes.split_first_chunk::<SALT_LENGTH>() else {
+            return Err(VaultError::Malformed { problem: "its wrapped data key is too short" });
+        };
+        aead::decrypt(&wrapping_key(key, salt), &wrap_data(aad, &wrapped.key_id), encrypted)
+    }
+
+    fn key(&self, id: &str) -> Result<&Secret, VaultError> {
+        self.keys.get(id).ok_or_else(|| VaultError::UnknownKey { key_id: id.to_owned() })
+    }
+
+    /// A copy of the root, for whoever derives from it.
+    pub(crate) fn root(&self) -> Secret {
+        Secret::new(self.root.expose().to_vec())
+    }
+}
+
+/// A key for one wrap alone. A single key may take only 2³² random nonces before one is likely to
+/// repeat, which a busy journal reaches within months; with a key of its own for each wrap there is
+/// no such count to watch.
+fn wrapping_key(key: &Secret, salt: &[u8; SALT_LENGTH]) -> Secret {
+    Secret::from_array(hmac_sha256_framed(key, &[b"bulkhead wrapping key 1", salt]))
+}
+
+/// The caller's associated data and the key's id, each behind its length.
+fn wrap_data(aad: &[u8], key_id: &str) -> Vec<u8> {
+    let mut data = Vec::with_capacity(16 + aad.len() + key_id.len());
+    for part in [aad, key_id.as_bytes()] {
+        data.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        data.extend_from_slice(part);
+    }
+    data
+}
+
+/// The first 64 bits of the key's hash: enough to tell keys apart and to notice a damaged one, and it
+/// says nothing about a random key.
+pub(crate) fn id_of(key: &Secret) -> String {
+    let digest = Sha256::new().chain_update(b"bulkhead key id 1").chain_update(key.expose()).finalize();
+    hex::encode(digest.iter().take(8).copied().collect::<Vec<u8>>())
+}

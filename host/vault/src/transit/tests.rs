@@ -1,0 +1,210 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bulkhead_manifest::clock::Clock;
+
+use super::*;
+use crate::{Context, Vault};
+
+/// A service in memory. What it encrypted it remembers, by its ciphertext.
+#[derive(Default)]
+struct Service {
+    version: AtomicU64,
+    kept: Mutex<BTreeMap<String, String>>,
+    asked: Mutex<Vec<String>>,
+    /// What it answers instead, where it does.
+    fails: Mutex<Option<Result<u16, String>>>,
+}
+
+impl Service {
+    fn encrypted(&self, plaintext: String) -> String {
+        let mut kept = self.kept.lock().unwrap();
+        let ciphertext = format!("vault:v{}:{}", self.version.load(Ordering::Relaxed) + 1, kept.len());
+        kept.insert(ciphertext.clone(), plaintext);
+        ciphertext
+    }
+
+    fn answer(&self, path: &str, body: &serde_json::Value) -> Result<(u16, String), String> {
+        match self.fails.lock().unwrap().clone() {
+            Some(Ok(status)) => return Ok((status, "{\"errors\":[]}".into())),
+            Some(Err(reason)) => return Err(reason),
+            None => {}
+        }
+        let (_, what) = path.split_once("/v1/mounted/").unwrap();
+        self.asked.lock().unwrap().push(what.to_owned());
+        let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        let found = |ciphertext: &str| self.kept.lock().unwrap()[ciphertext].clone();
+        let data = match what {
+            "encrypt/k" => serde_json::json!({ "ciphertext": self.encrypted(text("plaintext")), "key_version": 1 }),
+            "decrypt/k" => serde_json::json!({ "plaintext": found(&text("ciphertext")) }),
+            "rewrap/k" => serde_json::json!({ "ciphertext": self.encrypted(found(&text("ciphertext"))) }),
+            other => panic!("{other}"),
+        };
+        Ok((200, serde_json::json!({ "request_id": "1", "data": data }).to_string()))
+    }
+}
+
+struct Wire(Arc<Service>);
+
+impl Transport for Wire {
+    fn post<'a>(&'a self, path: String, body: Secret) -> Answered<'a> {
+        let body = serde_json::from_slice(body.expose()).unwrap();
+        let answer = self.0.answer(&path, &body).map(|(status, text)| (status, Secret::from_string(text)));
+        Box::pin(async { answer })
+    }
+}
+
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn now<T>(later: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(later).poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("it waits for somebody"),
+    }
+}
+
+struct World {
+    service: Arc<Service>,
+    clock: Arc<Hand>,
+    root: WrappingKey,
+    first: WrappingKey,
+}
+
+impl World {
+    fn new() -> Self {
+        let service = Arc::<Service>::default();
+        let [root, first] = now(transit(&service).begin()).unwrap();
+        Self { service, clock: Arc::default(), root, first }
+    }
+
+    fn open(&self, keys: &[WrappingKey]) -> Result<TransitKeys, VaultError> {
+        let clock = self.clock.clone();
+        now(TransitKeys::open(transit(&self.service), &self.root, keys, &keys[0].id, clock))
+    }
+
+    fn fails(&self, with: Option<Result<u16, String>>) {
+        *self.service.fails.lock().unwrap() = with;
+    }
+}
+
+fn transit(service: &Arc<Service>) -> Transit {
+    Transit::new(Box::new(Wire(service.clone())), "mounted", "k").unwrap()
+}
+
+const CONTEXT: Context<'static> = Context { tenant: None, owner: "conn_1", name: "oauth", version: 1 };
+
+fn secret() -> Secret {
+    Secret::from_string("hunter2".into())
+}
+
+#[test]
+fn what_one_node_seals_another_opens_and_neither_asks_the_service_for_each_secret() {
+    let world = World::new();
+    let keys = [world.first.clone()];
+    let (one, other) = (Vault::transit(world.open(&keys).unwrap()), Vault::transit(world.open(&keys).unwrap()));
+    let asked = world.service.asked.lock().unwrap().len();
+    for _ in 0..10 {
+        let sealed = one.seal(&CONTEXT, &secret()).unwrap();
+        assert_eq!(other.open(&CONTEXT, &sealed).unwrap().expose(), b"hunter2");
+    }
+    assert_eq!(world.service.asked.lock().unwrap().len(), asked);
+    assert_eq!(one.fingerprint(), other.fingerprint());
+}
+
+/// Mutation: `Transit::key`, without comparing the id.
+#[test]
+fn a_key_that_was_exchanged_is_refused() {
+    let world = World::new();
+    let exchanged = WrappingKey { id: world.first.id.clone(), guarded: world.root.guarded.clone() };
+    assert!(matches!(world.open(&[exchanged]), Err(VaultError::Tampered)));
+}
+
+/// Mutations: `hold_all`, keep the keys whatever the service says; let them go at once where it cannot be reached; keep
+/// them for ever where it cannot; without `gone: None`.
+#[test]
+fn keys_are_let_go_of_where_the_service_refuses_and_after_a_while_where_it_is_away() {
+    let world = World::new();
+    let keys = [world.first.clone()];
+    let held = world.open(&keys).unwrap();
+    let works = || held.wrap(&random_key(), b"").map(drop);
+    let hold = || now(held.hold(&keys, &world.first.id));
+    world.fails(Some(Err("connection refused".into())));
+    world.clock.0.store(PATIENCE_MS - 1, Ordering::Relaxed);
+    assert!(matches!(hold(), Err(VaultError::ProviderUnavailable { .. })));
+    works().unwrap();
+    world.fails(Some(Ok(503)));
+    world.clock.0.store(PATIENCE_MS, Ordering::Relaxed);
+    assert!(matches!(hold(), Err(VaultError::ProviderUnavailable { .. })));
+    let error = works().unwrap_err();
+    assert!(matches!(&error, VaultError::ProviderUnavailable { reason } if reason.contains("503")), "{error}");
+    world.fails(None);
+    hold().unwrap();
+    works().unwrap();
+    for status in [400, 403, 404] {
+        world.fails(Some(Ok(status)));
+        assert!(matches!(hold(), Err(VaultError::ProviderRefused { .. })), "{status}");
+        assert!(matches!(works(), Err(VaultError::ProviderUnavailable { .. })), "{status}");
+        world.fails(None);
+        hold().unwrap();
+        works().unwrap();
+    }
+}
+
+/// Mutation: `guard_anew`, what was kept before.
+#[test]
+fn a_newer_key_of_the_services_guards_ours_without_our_showing_them() {
+    let world = World::new();
+    let held = world.open(std::slice::from_ref(&world.first)).unwrap();
+    world.service.version.fetch_add(1, Ordering::Relaxed);
+    world.service.asked.lock().unwrap().clear();
+    let kept = now(held.guard_anew(&world.first)).unwrap().unwrap();
+    assert!(kept.starts_with("vault:v2:") && world.first.guarded.as_ref().unwrap().starts_with("vault:v1:"), "{kept}");
+    assert_eq!(*world.service.asked.lock().unwrap(), ["rewrap/k"]);
+    let anew = WrappingKey { guarded: Some(kept), ..world.first.clone() };
+    let sealed = Vault::transit(held).seal(&CONTEXT, &secret()).unwrap();
+    Vault::transit(world.open(&[anew]).unwrap()).open(&CONTEXT, &sealed).unwrap();
+}
+
+/// Mutations: `Transit::new`, any name; `checked`, any text.
+#[test]
+fn names_and_answers_cannot_say_more_than_they_should() {
+    let service = Arc::<Service>::default();
+    let named = |mount: &str, key: &str| Transit::new(Box::new(Wire(service.clone())), mount, key).is_ok();
+    assert!(named("transit", "bulkhead-1") && named("teams/a/transit", "k"));
+    for (mount, key) in
+        [("", "k"), ("transit", ""), ("transit", "a/b"), ("transit", ".."), ("tra?nsit", "k"), ("t", "a\"")]
+    {
+        assert!(!named(mount, key), "{mount} {key}");
+    }
+    for text in ["", "vault:v1:a\"", "a\\b", "a\nb"] {
+        assert!(checked(text).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn an_answer_of_something_else_is_not_taken_for_a_transit_engines() {
+    let answers = ["", "[]", "{}", "{\"data\":{}}", "{\"data\":{\"ciphertext\":5}}", "<html>"];
+    for answer in answers {
+        let error = guarded(&Secret::from_string(answer.into())).unwrap_err();
+        assert!(error.to_string().contains("not that of a transit engine"), "{answer}: {error}");
+    }
+}
+
+#[test]
+fn a_key_that_no_service_guards_is_named() {
+    let world = World::new();
+    let other = WrappingKey { id: "of_a_file".into(), guarded: None };
+    let error = world.open(&[other]).unwrap_err();
+    assert!(matches!(error, VaultError::UnknownKey { key_id } if key_id == "of_a_file"));
+}

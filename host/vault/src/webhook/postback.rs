@@ -1,0 +1,49 @@
+//! The provider is asked whether a request is its own.
+//!
+//! Invariant: the question has the body's very bytes, and they are one JSON document: nobody adds a field to it.
+
+use bulkhead_manifest::PostbackScheme;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Fetched, Inbound, Refusal, Verified, one_header};
+use crate::secret::Secret;
+
+/// Longest header that is repeated, bytes.
+const LONGEST_HEADER: usize = 4 << 10;
+
+/// The question, as JSON.
+pub(super) fn question(scheme: &PostbackScheme, keys: &[&Secret], request: &Inbound<'_>) -> Result<Vec<u8>, Refusal> {
+    let mut asked = serde_json::Map::new();
+    for (field, header) in &scheme.headers {
+        let value = one_header(request, header)?;
+        if value.len() > LONGEST_HEADER {
+            return Err(Refusal::Malformed { place: format!("header {header}"), problem: "it is too long" });
+        }
+        asked.insert(field.clone(), Value::String(value.to_owned()));
+    }
+    if let Some(field) = &scheme.secret_field {
+        let name = keys.first().ok_or(Refusal::NoKey)?.expose_str().map_err(|_| Refusal::BadKey)?;
+        asked.insert(field.clone(), Value::String(name.to_owned()));
+    }
+    let malformed = |_| Refusal::Malformed { place: "the body".to_owned(), problem: "it is not JSON" };
+    let body: &RawValue = serde_json::from_slice(request.body).map_err(malformed)?;
+    let mut bytes = Value::Object(asked).to_string().into_bytes();
+    // Before the last brace.
+    bytes.pop();
+    if bytes.len() > 1 {
+        bytes.push(b',');
+    }
+    bytes.extend_from_slice(Value::String(scheme.body_field.clone()).to_string().as_bytes());
+    bytes.push(b':');
+    bytes.extend_from_slice(body.get().as_bytes());
+    bytes.push(b'}');
+    Ok(bytes)
+}
+
+/// What the provider answered.
+pub(super) fn verify(scheme: &PostbackScheme, fetched: &Fetched<'_>) -> Result<Verified, Refusal> {
+    let answer: Value =
+        serde_json::from_slice(fetched.bytes.ok_or(Refusal::NotFetched)?).map_err(|_| Refusal::NotFetched)?;
+    if scheme.expects.holds(&answer) { Ok(Verified { signed_at_ms: None }) } else { Err(Refusal::Denied) }
+}

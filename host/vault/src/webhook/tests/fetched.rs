@@ -1,0 +1,145 @@
+//! Schemes for which something has to be fetched: certificates, a token's keys, the provider's word.
+
+use super::*;
+
+fn certificate_url(text: &str) -> Result<Option<Url>, Refusal> {
+    let headers = [("PAYPAL-CERT-URL".to_owned(), text.to_owned())];
+    wanted(&declared("PayPal").scheme, &Inbound { headers: &headers, url: "", query: "", body: b"" })
+}
+
+/// Mutation: certificate.rs, `url`, without the comparison with the hosts, or with what else a URL can say.
+#[test]
+fn a_certificate_is_fetched_from_the_providers_own_hosts_and_nowhere_else() {
+    let at = |text| certificate_url(text).map(|url| url.unwrap().to_string());
+    assert_eq!(at("https://api.paypal.com/certs/1").as_deref(), Ok("https://api.paypal.com/certs/1"));
+    for elsewhere in [
+        "https://paypal.com.evil.example/certs/1",
+        "https://evil.example/?https://api.paypal.com/",
+        "https://apipaypal.com/certs/1",
+        "https://paypal.com/certs/1",
+        "https://a.b.paypal.com/certs/1",
+        "https://127.0.0.1/certs/1",
+        "https://[::1]/certs/1",
+        "https://api.paypal.com./certs/1",
+    ] {
+        assert!(matches!(at(elsewhere), Err(Refusal::Elsewhere { .. })), "{elsewhere}");
+    }
+    let long = format!("https://api.paypal.com/{}", "x".repeat(600));
+    for malformed in [
+        "http://api.paypal.com/certs/1",
+        "https://user@api.paypal.com/certs/1",
+        "https://api.paypal.com:8443/certs/1",
+        "https://api.paypal.com/certs/1#x",
+        "file:///etc/passwd",
+        "//api.paypal.com/certs/1",
+        "HTTPS://api.paypal.com/certs/1",
+        "https://API.paypal.com/certs/1",
+        "https://api.paypal.com/a/../certs/1",
+        "https://evil.example\\@api.paypal.com/certs/1",
+        "",
+        &long,
+    ] {
+        assert!(matches!(at(malformed), Err(Refusal::Malformed { .. })), "{malformed}");
+    }
+}
+
+/// Mutation: certificate.rs, `fits`, without `verify_for_usage`.
+#[test]
+fn a_certificate_holds_only_where_its_chain_does() {
+    let good = vector("PayPal");
+    assert!(good.verify().is_ok());
+    let certificate = |vector: &Vector| vector.verify().is_err_and(|e| matches!(e, Refusal::Certificate { .. }));
+    assert!(certificate(&Vector { trusted: None, ..good.clone() }), "nobody is trusted");
+    let end = "-----END CERTIFICATE-----\n";
+    let (leaf, _) = good.fetched.as_deref().unwrap().split_once(end).unwrap();
+    assert!(certificate(&Vector { fetched: Some(format!("{leaf}{end}")), ..good.clone() }), "without its issuer");
+    for nothing in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        assert!(certificate(&Vector { fetched: Some(nothing.to_owned()), ..good.clone() }), "{nothing}");
+    }
+    assert_eq!(Vector { fetched: None, ..good.clone() }.verify(), Err(Refusal::NotFetched));
+    // It was made for 2026.
+    for (at_s, holds) in [(1_798_700_000, true), (1_798_800_000, false), (1_760_000_000, false)] {
+        assert_eq!(Vector { now_s: at_s, ..good.clone() }.verify().is_ok(), holds, "{at_s}");
+    }
+    // Trusted by itself it is no server's: an authority signs certificates, not requests.
+    let root = good.trusted.clone();
+    assert!(certificate(&Vector { fetched: root, ..good }));
+}
+
+/// Mutation: certificate.rs, `fits`, without `subject`.
+#[test]
+fn a_certificate_may_have_to_be_for_a_name() {
+    let vector = vector("PayPal");
+    let Scheme::PublicKey(scheme) = declared("PayPal").scheme else { unreachable!() };
+    let for_name = |name: &str| {
+        let mut scheme = scheme.clone();
+        let PublicKey::Certificate { subject, .. } = &mut scheme.key else { unreachable!() };
+        *subject = Some(name.to_owned());
+        let (headers, trusted, key) = (vector.headers(), vector.trusted(), secret(&vector.secret));
+        let fetched = Fetched { bytes: vector.fetched.as_deref().map(str::as_bytes), trusted: &trusted };
+        let scheme = Scheme::PublicKey(scheme);
+        verify_with(&scheme, &[&key], &vector.as_it_came(&headers), &fetched, vector.now_s * 1000).is_ok()
+    };
+    assert!(for_name("messageverificationcerts.paypal.com"));
+    assert!(!for_name("api.paypal.com"));
+}
+
+/// Mutation: jwt.rs, `check_claims` or `verify`, without any one of them.
+#[test]
+fn a_token_is_of_this_issuer_for_this_address_about_this_sender_and_for_now() {
+    let good = vector("Gmail");
+    let with = |token: &str| {
+        let headers = BTreeMap::from([("Authorization".to_owned(), format!("Bearer {token}"))]);
+        Vector { headers, ..good.clone() }.verify()
+    };
+    let claim = |name: &str| Err(Refusal::Claim { claim: name.to_owned() });
+    for (about, token) in &good.others {
+        match about.as_str() {
+            "aud among others" => assert!(with(token).is_ok()),
+            "kid" => assert_eq!(with(token), Err(Refusal::UnknownKey)),
+            "no exp" => assert_eq!(with(token), claim("exp")),
+            "none" | "HS256 with the public key" => {
+                assert!(matches!(with(token), Err(Refusal::Malformed { .. })), "{about}");
+            }
+            name => assert_eq!(with(token), claim(name)),
+        }
+    }
+    assert_eq!(good.others.len(), 11);
+    assert_eq!(Vector { secret: "somebody@else".into(), ..good.clone() }.verify(), claim("email"));
+    assert_eq!(Vector { fetched: None, ..good.clone() }.verify(), Err(Refusal::NotFetched));
+    assert_eq!(Vector { fetched: Some("{\"keys\":[]}".into()), ..good.clone() }.verify(), Err(Refusal::UnknownKey));
+    assert_eq!(Vector { now_s: good.now_s + 2 * 3_600, ..good.clone() }.verify(), claim("exp"));
+    assert_eq!(Vector { now_s: 0, ..good }.verify(), claim("iat"));
+}
+
+#[test]
+fn a_provider_is_asked_about_the_very_bytes() {
+    let declared = declared("PayPal, by postback");
+    let body = br#" {"id": "WH-1", "amount": 1.10, "x": "}"} "#;
+    let names = ["AUTH-ALGO", "CERT-URL", "TRANSMISSION-ID", "TRANSMISSION-SIG", "TRANSMISSION-TIME"];
+    let headers: Vec<_> = names.map(|name| (format!("PayPal-{name}"), format!("{name}\"}}"))).into();
+    let key = secret("1JE4\"2");
+    let request = Inbound { headers: &headers, url: "", query: "", body };
+    let asked = question(&declared.scheme, &[&key], &request).unwrap().unwrap();
+    let asked = String::from_utf8(asked).unwrap();
+    assert!(asked.ends_with(r#","webhook_event":{"id": "WH-1", "amount": 1.10, "x": "}"}}"#), "{asked}");
+    let read: Value = serde_json::from_str(&asked).unwrap();
+    assert_eq!((&read["transmission_id"], &read["webhook_id"]), (&"TRANSMISSION-ID\"}".into(), &"1JE4\"2".into()));
+    // Nobody closes the question from inside.
+    for body in [&b"{}, \"webhook_id\": \"other\""[..], b"", b"{", b"{} {}", b"\xff"] {
+        let request = Inbound { body, ..request };
+        assert!(matches!(question(&declared.scheme, &[&key], &request), Err(Refusal::Malformed { .. })));
+    }
+    assert_eq!(question(&declared.scheme, &[], &request), Err(Refusal::NoKey));
+    let fewer = Inbound { headers: &headers[1..], ..request };
+    assert!(matches!(question(&declared.scheme, &[&key], &fewer), Err(Refusal::Missing { .. })));
+
+    let answered = |bytes: Option<&[u8]>| {
+        verify_with(&declared.scheme, &[&key], &request, &Fetched { bytes, trusted: &[] }, 0).map(drop)
+    };
+    assert_eq!(answered(Some(br#"{"verification_status":"SUCCESS"}"#)), Ok(()));
+    assert_eq!(answered(Some(br#"{"verification_status":"FAILURE"}"#)), Err(Refusal::Denied));
+    assert_eq!(answered(Some(br#"{"other":"SUCCESS"}"#)), Err(Refusal::Denied));
+    assert_eq!(answered(Some(b"SUCCESS")), Err(Refusal::NotFetched));
+    assert_eq!(answered(None), Err(Refusal::NotFetched));
+}

@@ -1,0 +1,81 @@
+//! Every property over its corpus in `fuzz/corpus`, and over so many mutations of it: the same on every machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod mutate;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bulkhead_fuzz::TARGETS;
+
+use self::mutate::Mutator;
+
+/// The corpus of a target.
+fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect()
+}
+
+/// Replays the corpus, then tries `times` mutations of it.
+fn hold(target: &str, times: u32) {
+    let holds = TARGETS.iter().find(|(name, _)| *name == target).expect(target).1;
+    let corpus = corpus(target);
+    for (file, bytes) in &corpus {
+        println!("{}", file.display());
+        holds(bytes);
+    }
+    let seeds: Vec<&[u8]> = corpus.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+    let mut mutator = Mutator::new(target);
+    let mut accepted = 0;
+    for nth in 0..times {
+        let bytes = mutator.next(&seeds);
+        match std::panic::catch_unwind(|| holds(&bytes)) {
+            Ok(was_accepted) => accepted += u32::from(was_accepted),
+            Err(_) => panic!("mutation {nth} of {target}; its corpus should keep it: {}", bytes.escape_ascii()),
+        }
+    }
+    println!(
+        "walls: {target} held for {} inputs and {times} mutations; {accepted} of these were accepted",
+        corpus.len()
+    );
+    assert!(accepted > times / 200, "nearly nothing is accepted: not much is said about what is");
+}
+
+/// Mutation: host/runtime/src/inspect.rs, `inspect_component`, without any of its checks.
+#[test]
+fn the_walls_hold_against_mutated_components() {
+    hold("component", 20_000);
+}
+
+/// Mutation: host/egress/src/strip.rs, `strip`, without `is_ours`, `is_hosts`, `is_override` or the search for `_`.
+#[test]
+fn the_walls_hold_against_mutated_headers() {
+    hold("headers", 20_000);
+}
+
+/// Mutation: host/manifest/src/parse/error.rs, `ManifestError::of`, without `sort_by_key`.
+#[test]
+fn the_walls_hold_against_mutated_manifests() {
+    hold("manifest", 20_000);
+}
+
+/// Mutation: host/manifest/src/json_limits.rs, `check_digits`, without `survives`.
+#[test]
+fn the_walls_hold_against_mutated_mappings() {
+    hold("mapping", 20_000);
+}
+
+/// Mutation: host/egress/src/normalise.rs, `normalise`, without `check_authority`; host/manifest/src/egress_match.rs,
+/// `url_hazard`, without the path.
+#[test]
+fn the_walls_hold_against_mutated_urls() {
+    hold("url_policy", 20_000);
+}
+
+/// Mutation: host/vault/src/webhook/signature.rs, compare the first half of a signature.
+#[test]
+fn the_walls_hold_against_mutated_webhooks() {
+    hold("webhook", 20_000);
+}

@@ -1,0 +1,162 @@
+//! Rotation, at its worst moments: many nodes that find a token ended, and a host that dies with the answer on its way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bulkhead_tests::{Host, HostBuilder, PATIENCE};
+use futures::stream;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnection;
+use sqlx::{Executor as _, Row as _};
+use tokio::sync::watch;
+
+use super::stage::{API, LOGIN, Stage, form, says};
+use super::token_ends_in;
+use crate::postgres::Database;
+use crate::provider::Provider;
+
+const AUTH: &str = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
+                    token_url = \"https://login.example.com/token\"";
+const URL: &str = "https://api.example.com/things";
+
+/// Rotates at each refresh, at once; what it answers to the first one comes when it is let go.
+struct Rotating {
+    provider: Provider,
+    refreshes: Arc<AtomicUsize>,
+    let_go: watch::Sender<bool>,
+}
+
+impl Rotating {
+    /// `grace`: it takes the refresh token before the newest one, too.
+    async fn new(grace: bool) -> Self {
+        let (refreshes, (let_go, held)) = (Arc::new(AtomicUsize::new(0)), watch::channel(false));
+        let count = Arc::clone(&refreshes);
+        let provider = Provider::answering(move |seen, _| {
+            if seen.path != "/token" {
+                return says(200, &json!({}));
+            }
+            let given = |number: usize| {
+                json!({ "access_token": format!("a{number}"), "refresh_token": format!("r{number}"), "expires_in": 3_600 })
+            };
+            let Some(token) = form(seen).remove("refresh_token") else { return says(200, &given(0)) };
+            let newest = count.load(Ordering::SeqCst);
+            let number: usize = token.trim_start_matches('r').parse().unwrap();
+            if number != newest && !(grace && number + 1 == newest) {
+                return says(400, &json!({ "error": "invalid_grant" }));
+            }
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            let (mut held, answer) = (held.clone(), given(number).to_string());
+            let waiting = stream::once(async move {
+                if number == 1 {
+                    let _ = held.wait_for(|go| *go).await;
+                }
+                Ok::<_, std::io::Error>(answer)
+            });
+            let response = Response::builder().header("content-type", "application/json");
+            response.body(Body::from_stream(waiting)).unwrap()
+        })
+        .await;
+        Self { provider, refreshes, let_go }
+    }
+
+    fn at(&self, builder: HostBuilder) -> HostBuilder {
+        [LOGIN, API].iter().fold(builder, |builder, host| builder.upstream(host, self.provider.url()))
+    }
+
+    async fn is_asked(&self) {
+        until(async || self.refreshes.load(Ordering::SeqCst) > 0).await;
+    }
+}
+
+async fn until(mut so: impl AsyncFnMut() -> bool) {
+    let mut beat = tokio::time::interval(Duration::from_millis(20));
+    let waiting = async {
+        while !so().await {
+            beat.tick().await;
+        }
+    };
+    tokio::time::timeout(2 * PATIENCE, waiting).await.expect("it never came to this");
+}
+
+async fn count(database: &mut PgConnection, states: &str) -> i64 {
+    let query = format!("SELECT count(*) FROM runs WHERE state IN ({states})");
+    database.fetch_one(sqlx::AssertSqlSafe(query)).await.unwrap().get(0)
+}
+
+/// Runs of both nodes; as many of them at once as both have workers.
+const RUNS: usize = 200;
+
+/// Mutation: host/engine/src/credentials/renewal.rs, `renew`, ask without a lease.
+#[tokio::test]
+async fn of_two_nodes_full_of_runs_that_find_a_token_ended_one_asks_once() {
+    let Some(database) = Database::fresh().await else { return };
+    let provider = Rotating::new(false).await;
+    let workers = |builder: HostBuilder| provider.at(builder).set("BULKHEAD_WORKERS", "24");
+    let stage = Stage::set(workers(database.host()), AUTH, "").await.with_app().await;
+    let connection = stage.connection().await;
+    assert_eq!(stage.authorize(&connection, "").await.status, 200);
+    let other = workers(database.host()).beside(&stage.host).spawn().await;
+    let mut sql = database.connect().await;
+    sql.execute("UPDATE connections SET concurrency = 1000").await.unwrap();
+    let ended = "UPDATE credentials SET updated_ms = 1, meta = jsonb_set(meta::jsonb, '{expires_ms}', '1')::text
+                 WHERE name = 'authorization'";
+    sql.execute(ended).await.unwrap();
+    let nodes = [stage.tenant(), other.tenant_by_id(stage.tenant().id())];
+    let path = format!("/v1/connections/{connection}/actions/reach");
+    for number in 0..RUNS {
+        nodes[number % 2].post(&path, json!({ "method": "GET", "url": URL })).await.ok();
+    }
+    provider.is_asked().await;
+    let mut holders = 0;
+    until(async || {
+        let query = "SELECT count(DISTINCT holder), count(*) FROM runs WHERE state = 'running'";
+        let row = sql.fetch_one(query).await.unwrap();
+        let running: i64 = row.get(1);
+        holders = row.get::<i64, _>(0);
+        holders == 2 && running > 24
+    })
+    .await;
+    assert_eq!(count(&mut sql, "'succeeded'").await, 0, "all wait for the one");
+    provider.let_go.send(true).unwrap();
+    until(async || count(&mut sql, "'succeeded', 'failed'").await == i64::try_from(RUNS).unwrap()).await;
+    assert_eq!(count(&mut sql, "'failed'").await, 0);
+    assert_eq!(provider.refreshes.load(Ordering::SeqCst), 1);
+    drop((stage, other, sql));
+    database.end().await;
+}
+
+/// Kills the host when the provider has rotated and its answer has not been kept; what then becomes of the connection.
+async fn killed_with_the_answer_on_its_way(grace: bool) -> (Value, Value) {
+    let provider = Rotating::new(grace).await;
+    let mut stage = Stage::set(provider.at(Host::builder()), AUTH, "").await.with_app().await;
+    let connection = stage.connection().await;
+    assert_eq!(stage.authorize(&connection, "").await.status, 200);
+    token_ends_in(&stage.host, -1).await;
+    let path = format!("/v1/connections/{connection}/actions/reach");
+    let run = stage.tenant().post(&path, json!({ "method": "GET", "url": URL })).await.text("id");
+    provider.is_asked().await;
+    stage.host.restart().await;
+    let runs = stage.tenant().runs_until("state=succeeded", |runs| !runs.is_empty()).await;
+    let run = runs.into_iter().find(|found| found["id"] == run.as_str()).unwrap();
+    (stage.view(&connection).await, run)
+}
+
+/// Mutation: host/engine/src/credentials/renewal.rs, `keep_tokens`, before the provider is asked, forget the old one.
+#[tokio::test]
+async fn a_rotation_that_was_not_kept_is_asked_for_again_with_the_token_from_before() {
+    let (view, run) = killed_with_the_answer_on_its_way(true).await;
+    assert_eq!((&view["status"], &run["state"]), (&json!("active"), &json!("succeeded")), "{view:#} {run:#}");
+    assert_eq!(view["warnings"], json!([]));
+}
+
+/// Mutation: host/engine/src/credentials/renewal.rs, `renew`, without `require_reauthorization`.
+#[tokio::test]
+async fn where_the_token_from_before_is_over_a_person_is_told() {
+    let (view, _) = killed_with_the_answer_on_its_way(false).await;
+    assert_eq!(view["status"], "needs_reauthorization", "{view:#}");
+    let warning = &view["warnings"][0];
+    assert!(warning["message"].as_str().unwrap().contains("Authorize it again"), "{warning:#}");
+}

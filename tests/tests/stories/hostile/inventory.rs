@@ -1,0 +1,377 @@
+//! Every misbehaviour there is, as a table: who does it, and what it has to come to. One host suffers all of them
+//! (`contained.rs`), and a neighbour is timed meanwhile (`walls.rs`).
+//!
+//! To add one: a line here. What has to be seen of it besides its end is a story of its own in one of the files beside.
+
+use serde_json::{Value, json};
+
+use super::raw;
+use super::uploads;
+
+/// One misbehaviour.
+pub(super) struct Misbehaviour {
+    pub(super) name: &'static str,
+    pub(super) attack: Attack,
+    pub(super) ends: Ends,
+}
+
+/// Who does it, and how it is set going.
+pub(super) enum Attack {
+    /// An action of that connector, with each of these inputs.
+    Act {
+        connector: &'static str,
+        action: &'static str,
+        inputs: Vec<Value>,
+    },
+    Pull {
+        connector: &'static str,
+        stream: &'static str,
+    },
+    Push {
+        connector: &'static str,
+    },
+    Receive {
+        connector: &'static str,
+        body: Value,
+    },
+    /// A connection is made, which asks the guest's `check`.
+    Connect {
+        connector: &'static str,
+    },
+    /// A component is uploaded, the nth of its kind.
+    Upload(fn(u32) -> Vec<u8>),
+    /// These bytes are sent there.
+    Post {
+        path: &'static str,
+        body: fn() -> Vec<u8>,
+    },
+}
+
+/// What it has to come to.
+pub(super) enum Ends {
+    /// The run fails by this code.
+    Fails(&'static str),
+    /// The guest's code broke, in this way.
+    Traps(&'static str),
+    /// Refused, by this code.
+    Refused(&'static str),
+    /// The run says no more than this may be.
+    Answers(fn(&Value) -> bool),
+}
+
+use Ends::{Answers, Fails, Refused, Traps};
+
+/// Cursors that are none, each under a stream of its own.
+pub(super) const CURSORS: &[(&str, &str)] = &[
+    ("nan", "NaN"),
+    ("infinity", "-Infinity"),
+    ("beyond-numbers", "1e999"),
+    ("half-a-character", "\"\\ud800\""),
+    ("two-documents", "1 2"),
+    ("deep", DEEP),
+    ("empty", ""),
+];
+const DEEP: &str = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]";
+
+pub(super) fn all() -> Vec<Misbehaviour> {
+    let groups =
+        [time(), memory(), code(), floods(), upstreams(), documents(), texts(), exports(), strangers(), secrets()];
+    groups.into_iter().flatten().collect()
+}
+
+fn is(name: &'static str, attack: Attack, ends: Ends) -> Misbehaviour {
+    Misbehaviour { name, attack, ends }
+}
+
+/// An action of the hostile connector.
+fn act(action: &'static str, input: Value) -> Attack {
+    Attack::Act { connector: "hostile", action, inputs: vec![input] }
+}
+
+fn reach(path: &str) -> Attack {
+    act("reach", json!({ "method": "GET", "url": format!("https://api.allowed.example/v1/{path}") }))
+}
+
+fn source(connector: &'static str, action: &'static str, path: &str) -> Attack {
+    let url = format!("https://api.allowed.example/v1/{path}");
+    Attack::Act { connector, action, inputs: vec![json!({ "url": url })] }
+}
+
+fn error_is(run: &Value, kind: &str) -> bool {
+    run["output"]["error"]["kind"] == kind
+}
+
+fn time() -> Vec<Misbehaviour> {
+    let around = |call: &str| act("call_for_ever", json!({ "around": call }));
+    vec![
+        is("endless loop", act("loop_for_ever", json!({})), Fails("cpu-limit")),
+        is("loop around the log", around("log"), Fails("cpu-limit")),
+        is("loop around progress", around("progress"), Fails("cpu-limit")),
+        is("loop around the clock", around("clock"), Fails("cpu-limit")),
+        is("loop around WASI's clock", around("wasi-clock"), Fails("cpu-limit")),
+        is("loop around chance", around("random"), Fails("cpu-limit")),
+        is("loop around settings", around("settings"), Fails("cpu-limit")),
+        is("loop around a buffered write", around("written"), Fails("cpu-limit")),
+        is("loop around the store", around("state"), Fails("lookups-limit")),
+        is("zero-timeout poll loop", act("poll_for_ever", json!({ "nanoseconds": 0 })), Fails("cpu-limit")),
+        is("poll loop of next to no time", act("poll_for_ever", json!({ "nanoseconds": 1 })), Fails("wall-limit")),
+        is("sleep without end", act("sleep", json!({ "seconds": 3_600 })), Fails("wall-limit")),
+        is("sleep in every place", act("sleep", json!({ "seconds": 2 })), Answers(|run| run["output"] == "awake")),
+        is("timing by the clock", act("observe", json!({})), Answers(|run| run["output"]["moved_by_work"] == false)),
+    ]
+}
+
+fn memory() -> Vec<Misbehaviour> {
+    vec![
+        is("memory in steps", act("take_all_memory", json!({})), Fails("memory-limit")),
+        is("stack overflow", act("recurse", json!({ "start": 1 })), Fails("stack-limit")),
+        is("many memories", Attack::Upload(uploads::many_memories), Refused("does-not-load")),
+        is("large memories", Attack::Upload(uploads::large_memories), Refused("describe-memory-limit")),
+        is("many tables", Attack::Upload(uploads::many_tables), Refused("does-not-load")),
+        is("large tables", Attack::Upload(uploads::large_tables), Refused("describe-table-limit")),
+        is("handle leak", Attack::Upload(uploads::leaking_handles), Refused("describe-handles-limit")),
+    ]
+}
+
+fn code() -> Vec<Misbehaviour> {
+    vec![
+        is("deep component types", Attack::Upload(uploads::deep_types), Refused("does-not-compile")),
+        is("types that double", Attack::Upload(uploads::doubling_types), Refused("does-not-compile")),
+        is("components that double", Attack::Upload(uploads::doubling_components), Refused("too-many-instances")),
+        is("thousands of functions", Attack::Upload(uploads::many_functions), Answers(|told| told["already"] == false)),
+        is("a function without end", Attack::Upload(uploads::large_function), Answers(|told| told["already"] == false)),
+        is("32 MiB component", Attack::Upload(uploads::large), Answers(|told| told["already"] == false)),
+        is("more than 32 MiB", Attack::Upload(uploads::too_large), Refused("component-too-large")),
+        is("an export of another type", Attack::Upload(uploads::another_type), Refused("describe-bad-output")),
+        is("an import of another type", Attack::Upload(uploads::another_import), Refused("does-not-load")),
+        is("importing what is not offered", Attack::Upload(uploads::foreign_import), Refused("unknown-import")),
+        is("a start that never ends", Attack::Upload(uploads::endless_start), Refused("describe-cpu-limit")),
+        is("a describe that breaks", Attack::Upload(uploads::breaking_describe), Refused("describe-trapped")),
+        is("a describe that is no text", Attack::Upload(uploads::lying_describe), Refused("describe-trapped")),
+        is("a placement of a field of nobody's", Attack::Upload(uploads::foreign_field), Refused("invalid-manifest")),
+        is("schemas that double", Attack::Upload(uploads::doubling_schemas), Refused("invalid-schema")),
+    ]
+}
+
+fn floods() -> Vec<Misbehaviour> {
+    let garbage = |kind: Value| act("answer_garbage", kind);
+    let requests =
+        |requests: u32, at_once: bool| act("flood_requests", json!({ "requests": requests, "at_once": at_once }));
+    let hoard =
+        |values: u32, bytes: u32| act("hoard_state", json!({ "values": values, "bytes": bytes, "prefix": "k" }));
+    vec![
+        is("enormous string", garbage(json!({ "kind": "huge", "bytes": 5 << 20 })), Fails("host-call-data-limit")),
+        is("enormous list", requests(100_000, true), Fails("host-call-data-limit")),
+        is(
+            "log flood",
+            act("flood_log", json!({ "lines": 6_000, "line_bytes": 200 })),
+            Answers(|run| run["output"] == 6_000),
+        ),
+        is(
+            "progress flood",
+            act("flood_progress", json!({ "calls": 20_000, "note_bytes": 4_000 })),
+            Answers(|run| run["output"] == 20_000),
+        ),
+        is("state flood, by values", hoard(17, 1 << 20), Answers(|run| run["output"]["stopped"] == "Full")),
+        is("state flood, by keys", hoard(100_000, 3), Answers(|run| run["output"]["stopped"] == "Full")),
+        is("a value that is too large", hoard(1, (1 << 20) + 1), Answers(|run| run["output"]["stopped"] == "TooLarge")),
+        is("thousand parallel requests", requests(1_000, true), Fails("requests-limit")),
+        is("thousand requests in a row", requests(1_000, false), Fails("requests-limit")),
+        is("event flood", act("flood_events", json!({ "events": 1_001 })), Fails("event-limit")),
+        is("most events", act("flood_events", json!({ "events": 1_000 })), Answers(|run| run["output"] == 1_000)),
+        is(
+            "reference flood",
+            act("flood_references", json!({ "events": 6, "records": 1_000 })),
+            Fails("reference-limit"),
+        ),
+        is(
+            "header bomb, by number",
+            act("send_too_much", json!({ "of": "headers", "count": 10_000 })),
+            Answers(|run| error_is(run, "too-large")),
+        ),
+        is(
+            "header bomb, by size",
+            act("send_too_much", json!({ "of": "header", "bytes": 1 << 20 })),
+            Answers(|run| error_is(run, "too-large")),
+        ),
+        is(
+            "a page of more than was asked for",
+            Attack::Pull { connector: "hostile", stream: "noise" },
+            Fails("bad-output"),
+        ),
+        is(
+            "a receipt without end",
+            Attack::Receive { connector: "hostile", body: json!({ "pulls": 10_000 }) },
+            Fails("bad-output"),
+        ),
+    ]
+}
+
+fn upstreams() -> Vec<Misbehaviour> {
+    // It has all the time that there is: reading so much takes some.
+    let flood = vec![json!({ "requests": 200, "at_once": true })];
+    let answers = Attack::Act { connector: "patient", action: "flood_answers", inputs: flood };
+    let deliver = |path: &str| {
+        act("deliver", json!({ "url": format!("https://api.allowed.example/v1/{path}"), "bytes": 3 << 20 }))
+    };
+    vec![
+        is("an upstream that never answers", reach("silent"), Fails("wall-limit")),
+        is("an upstream that writes slowly", reach("drips"), Fails("wall-limit")),
+        is("an upstream that never reads", deliver("deaf"), Fails("wall-limit")),
+        is("an upstream without end", reach("endless"), Answers(|run| error_is(run, "too-large"))),
+        is("answers that are too much together", answers, Fails("answers-limit")),
+        is(
+            "gzip bomb",
+            reach("gzip-bomb"),
+            Answers(|run| run["output"]["answer"]["body_bytes"].as_u64() < Some(1 << 20)),
+        ),
+        is(
+            "answered header bomb, by number",
+            reach("many-headers"),
+            Answers(|run| run["output"]["error"]["kind"].is_string()),
+        ),
+        is(
+            "answered header bomb, by size",
+            reach("long-header"),
+            Answers(|run| run["output"]["error"]["kind"].is_string()),
+        ),
+    ]
+}
+
+fn documents() -> Vec<Misbehaviour> {
+    let garbage = |kind: &str| act("answer_garbage", json!({ "kind": kind }));
+    let deep = |levels: u32| act("answer_garbage", json!({ "kind": "deep", "levels": levels }));
+    let mut all = vec![
+        is("depth bomb as an answer", deep(1_000_000), Fails("bad-output")),
+        is("depth bomb of a provider, passed on", source("hostile", "repeat", "deep-bomb"), Fails("bad-output")),
+        is("depth bomb of a provider, read", source("hostile", "read", "deep-objects"), Fails("unexpected-data")),
+        is(
+            "depth bomb as input",
+            Attack::Post { path: "/v1/connections/{hostile}/actions/guess", body: deep_bomb },
+            Refused("invalid-json"),
+        ),
+        is(
+            "depth bomb as settings",
+            Attack::Post { path: "/v1/connections", body: deep_settings },
+            Refused("invalid-json"),
+        ),
+        is(
+            "depth bomb as state",
+            act("keep_garbage", json!({ "kind": "deep", "levels": 65 })),
+            Answers(|run| run["output"]["refused"].is_string()),
+        ),
+        is("an answer that is no JSON", garbage("not-json"), Fails("bad-output")),
+        is("an answer of half a character", garbage("half-a-character"), Fails("bad-output")),
+        is("a number beyond all numbers", garbage("endless-number"), Fails("bad-output")),
+        is("not a number of a provider, passed on", source("hostile", "repeat", "not-a-number"), Fails("bad-output")),
+        is("two answers", garbage("two-documents"), Fails("bad-output")),
+    ];
+    let names = [
+        "cursor: NaN",
+        "cursor: infinity",
+        "cursor: 1e999",
+        "cursor: half a character",
+        "cursor: two",
+        "cursor: too deep",
+        "cursor: nothing",
+    ];
+    all.extend(
+        names
+            .into_iter()
+            .zip(CURSORS)
+            .map(|(name, (stream, _))| is(name, Attack::Pull { connector: "pointing", stream }, Fails("bad-output"))),
+    );
+    all.push(is(
+        "the same cursor again",
+        Attack::Pull { connector: "hostile", stream: "standing-still" },
+        Fails("cursor-stands-still"),
+    ));
+    all
+}
+
+fn texts() -> Vec<Misbehaviour> {
+    let lies = (0..raw::lies().len()).map(|nth| json!(nth + raw::FIRST_LIE)).collect();
+    vec![
+        is(
+            "invalid UTF-8 in every string",
+            Attack::Act { connector: "lying", action: "act", inputs: lies },
+            Traps("invalid-value"),
+        ),
+        is("invalid UTF-8 in a page", Attack::Pull { connector: "lying", stream: "things" }, Traps("invalid-value")),
+        is(
+            "invalid UTF-8 in a receipt",
+            Attack::Receive { connector: "lying", body: json!({}) },
+            Traps("invalid-value"),
+        ),
+        is("invalid UTF-8 in an identity", Attack::Connect { connector: "mistaken" }, Refused("not-checked")),
+        is("a failure that commands a terminal", act("complain", json!({})), Fails("[31mcode")),
+    ]
+}
+
+fn exports() -> Vec<Misbehaviour> {
+    let crash = |how: Value| act("crash", how);
+    vec![
+        is("panic in act", crash(json!({ "how": "panic" })), Traps("unreachable")),
+        is("abort in act", crash(json!({ "how": "abort" })), Traps("unreachable")),
+        is("exit in act", crash(json!({ "how": "exit", "code": 0 })), Traps("exit")),
+        is(
+            "trap in act",
+            Attack::Act { connector: "breaking", action: "act", inputs: vec![json!(1)] },
+            Traps("unreachable"),
+        ),
+        is("trap in pull", Attack::Pull { connector: "breaking", stream: "things" }, Traps("unreachable")),
+        is("trap in push", Attack::Push { connector: "breaking" }, Traps("unreachable")),
+        is("trap in receive", Attack::Receive { connector: "breaking", body: json!({}) }, Traps("unreachable")),
+        is("trap in check", Attack::Connect { connector: "unchecked" }, Refused("not-checked")),
+    ]
+}
+
+fn strangers() -> Vec<Misbehaviour> {
+    let nowhere = json!({ "address": "127.0.0.1:1", "file": "/etc/passwd" });
+    vec![
+        is("files and sockets", act("look_around", nowhere), Answers(|run| run["output"]["found"] == json!({}))),
+        is(
+            "a host that no rule allows",
+            act("reach", json!({ "method": "GET", "url": "https://169.254.169.254/latest/meta-data/" })),
+            Answers(|run| error_is(run, "denied")),
+        ),
+        is(
+            "another tenant's ids",
+            act("guess", json!({ "stream": "things", "record": "1", "key": "word" })),
+            Answers(|run| run["output"]["linked"] == false && run["output"]["state"].is_null()),
+        ),
+        is(
+            "headers of a second request",
+            act("smuggle", json!({})),
+            Answers(|run| {
+                run["output"].as_object().is_some_and(|all| all.values().all(|one| one == "invalid-request"))
+            }),
+        ),
+        is("an event of nobody's", act("report_undeclared", json!({})), Fails("bad-output")),
+        is(
+            "state of an action that only reads",
+            act("keep_while_reading", json!({ "word": "x", "then_break": false })),
+            Answers(|run| run["output"]["refused"] == "ReadOnly"),
+        ),
+    ]
+}
+
+fn secrets() -> Vec<Misbehaviour> {
+    let steals_nothing: fn(&Value) -> bool = |run| run["state"] == "succeeded" && !run.to_string().contains("sk_live");
+    vec![
+        is("echo-service secret theft", source("keyed", "repeat", "echo"), Answers(steals_nothing)),
+        is("a secret into log, event and state", source("keyed", "smuggle_spoils", "echo"), Answers(steals_nothing)),
+        is("a secret into a record", Attack::Pull { connector: "keyed", stream: "spoils" }, Answers(steals_nothing)),
+        is("a secret into a failure", source("keyed", "fail_with_spoils", "echo"), Fails("spoils")),
+    ]
+}
+
+fn deep_bomb() -> Vec<u8> {
+    let levels = 500_000;
+    format!("{}{}", "[".repeat(levels), "]".repeat(levels)).into_bytes()
+}
+
+fn deep_settings() -> Vec<u8> {
+    let bomb = String::from_utf8(deep_bomb()).unwrap();
+    format!(r#"{{"connector": "hostile", "name": "c", "settings": {{"x": {bomb}}}}}"#).into_bytes()
+}

@@ -1,0 +1,211 @@
+//! One host with all that means harm to it at once, and how each of it is set going.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bulkhead_tests::{Answer, Host, HostBuilder, Tenant, component};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::inventory::{self, Attack};
+use super::raw::Raw;
+use super::upstream::Upstream;
+use crate::leaks;
+use crate::tiny;
+use crate::wait::has_ended;
+use crate::wire::{Reply, Wire};
+
+/// What a provider is sent, and what nobody else may ever read.
+pub(super) const SECRET: &str = "sk_live_4f9c1d7e\"quoted\\0b1d5f";
+
+/// Less than the defaults, so that what uses it up is soon over.
+const RULES: &str = r#"
+[[egress]]
+host = "api.allowed.example"
+methods = ["GET", "POST"]
+paths = ["/v1/*"]
+read_only_posts = ["/v1/*"]
+CREDENTIAL
+[limits]
+cpu_ms = 500
+wall_ms = 5000
+"#;
+const KEYED: &str = "[auth]\nkind = \"api_key\"\n[[auth.fields]]\nname = \"key\"\ntitle = \"Key\"\n";
+const PLACED: &str = "credential = { place = \"bearer\", field = \"key\" }";
+
+/// A host, what it may speak to, and where it logs.
+pub(super) struct Scene {
+    pub(super) host: Host,
+    log: PathBuf,
+    uploads: AtomicU32,
+    _upstream: Upstream,
+    _folder: TempDir,
+}
+
+/// A tenant that has a connection of each connector that means harm.
+pub(super) struct Attacker {
+    pub(super) tenant: String,
+    connections: Vec<(&'static str, String)>,
+}
+
+/// What came of an attack: its name in short, and all that was told.
+pub(super) struct Came {
+    pub(super) code: String,
+    pub(super) told: Value,
+}
+
+impl Scene {
+    pub(super) async fn set(builder: HostBuilder) -> Self {
+        let (upstream, folder) = (Upstream::start().await, tempfile::tempdir().unwrap());
+        let log = folder.path().join("log");
+        let builder = builder.upstream("api.allowed.example", upstream.url()).log_to(&log);
+        let host = builder.set(leaks::CANARY_VARIABLE, leaks::CANARY).spawn().await;
+        let hostile = std::fs::read(component("hostile")).unwrap();
+        let open = format!("{}{}", super::WEBHOOK, RULES.replace("CREDENTIAL", ""));
+        let patient = open.split("[limits]").next().unwrap_or_default().to_owned();
+        let keyed = format!("{KEYED}{}{}", super::WEBHOOK, RULES.replace("CREDENTIAL", PLACED));
+        for (name, more) in [("hostile", open), ("patient", patient), ("keyed", keyed)] {
+            host.upload(tiny::with_manifest(&hostile, &tiny::manifest(name, "1.0.0", &more))).await.ok();
+        }
+        for (name, raw) in [
+            ("breaking", Raw::breaking()),
+            ("lying", Raw::lying()),
+            ("pointing", Raw::pointing(inventory::CURSORS)),
+            ("unchecked", Raw::unchecked()),
+            ("mistaken", Raw::mistaken()),
+        ] {
+            host.upload(raw.build(name)).await.ok();
+        }
+        Self { host, log, uploads: AtomicU32::new(0), _upstream: upstream, _folder: folder }
+    }
+
+    pub(super) async fn attacker(&self, name: &str) -> Attacker {
+        self.attacker_of(self.host.tenant(name).await.id()).await
+    }
+
+    /// More connections for a tenant that is there.
+    async fn attacker_of(&self, tenant: &str) -> Attacker {
+        let mut connections = Vec::new();
+        for connector in ["hostile", "patient", "breaking", "lying", "pointing", "keyed"] {
+            connections.push((connector, self.connection(tenant, connector).await));
+        }
+        Attacker { tenant: tenant.to_owned(), connections }
+    }
+
+    /// Another attacker of that tenant, with a connection that this attack needs and no other has used.
+    pub(super) async fn anew(&self, tenant: &str, attack: &Attack) -> Attacker {
+        let connector = match attack {
+            Attack::Act { connector, .. }
+            | Attack::Pull { connector, .. }
+            | Attack::Push { connector }
+            | Attack::Receive { connector, .. } => connector,
+            Attack::Connect { .. } | Attack::Upload(_) | Attack::Post { .. } => "hostile",
+        };
+        Attacker { tenant: tenant.to_owned(), connections: vec![(connector, self.connection(tenant, connector).await)] }
+    }
+
+    async fn connection(&self, tenant: &str, connector: &str) -> String {
+        let fields = if connector == "keyed" { json!({ "key": SECRET }) } else { json!({}) };
+        self.host.tenant_by_id(tenant).connection(connector, fields).await
+    }
+
+    /// Sets it going, with one of its inputs, and waits for what comes of it.
+    pub(super) async fn suffer(&self, attacker: &Attacker, attack: &Attack, nth: usize) -> Came {
+        let tenant = self.host.tenant_by_id(&attacker.tenant);
+        let of = |connector: &str, path: String| format!("/v1/connections/{}/{path}", attacker.connection(connector));
+        let answer = match attack {
+            Attack::Act { connector, action, inputs } => {
+                let input = inputs.get(nth % inputs.len().max(1)).cloned().unwrap_or(json!({}));
+                tenant.post(&of(connector, format!("actions/{action}?wait_ms=60000")), input).await
+            }
+            Attack::Pull { connector, stream } => {
+                let page = tenant.post(&of(connector, format!("streams/{stream}/pull?wait_ms=60000")), json!({})).await;
+                // The one page after it shows whether it gets anywhere.
+                match page.body["output"]["more"] == true {
+                    true => follower(&tenant, |run| run["cause"]["page"] == page.body["id"]).await,
+                    false => page,
+                }
+            }
+            Attack::Push { connector } => {
+                let pushed = tenant.put(&of(connector, format!("records/things/{nth}")), json!(nth)).await;
+                follower(&tenant, |run| run["id"] == pushed.body["id"]).await
+            }
+            Attack::Receive { connector, body } => {
+                let path = tenant.hook(attacker.connection(connector)).await;
+                let told = Wire::to(&self.host).request(Method::POST, &path).body(body.to_string());
+                assert_eq!(Reply::of(told).await.status / 100, 2);
+                let to = json!(attacker.connection(connector));
+                // The newest: it was there before the provider was told that all is well.
+                follower(&tenant, |run| run["operation"] == "receive" && run["connection"] == to).await
+            }
+            Attack::Connect { connector } => {
+                let new = json!({ "connector": connector, "name": "c", "environment": "sandbox" });
+                let id = tenant.post("/v1/connections", new).await.text("id");
+                tenant.put(&format!("/v1/connections/{id}/credential"), json!({ "fields": {} })).await
+            }
+            Attack::Upload(wasm) => {
+                let nth = self.uploads.fetch_add(1, Ordering::Relaxed);
+                self.upload(attacker, wasm(nth)).await
+            }
+            Attack::Post { path, body } => {
+                let path = path.replace("{hostile}", attacker.connection("hostile"));
+                self.send(attacker, &path, body()).await
+            }
+        };
+        Came::of(self, answer)
+    }
+
+    /// Uploads a component as the tenant that it belongs to.
+    async fn upload(&self, attacker: &Attacker, wasm: Vec<u8>) -> Answer {
+        self.send(attacker, "/v1/connectors", wasm).await
+    }
+
+    async fn send(&self, attacker: &Attacker, path: &str, body: Vec<u8>) -> Answer {
+        let request = Wire::to(&self.host).request(Method::POST, path).bearer_auth(self.host.operator_key());
+        let reply = Reply::of(request.header("bulkhead-tenant", &attacker.tenant).body(body)).await;
+        let body = serde_json::from_str(&reply.text).unwrap_or(Value::String(reply.text));
+        Answer { status: reply.status, body }
+    }
+
+    /// Everything that the host has logged so far.
+    pub(super) fn logged(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    /// The host's memory now and at its most. Bytes.
+    pub(super) fn memory(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.host.process_id().unwrap())).unwrap();
+        let of = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() << 10
+        };
+        (of("VmRSS:"), of("VmHWM:"))
+    }
+}
+
+impl Attacker {
+    pub(super) fn connection(&self, connector: &str) -> &str {
+        &self.connections.iter().find(|(name, _)| *name == connector).expect("it has a connection").1
+    }
+}
+
+impl Came {
+    fn of(scene: &Scene, answer: Answer) -> Self {
+        let told = answer.body;
+        // Whatever was sent of the host's own address comes back in what a guest was asked.
+        leaks::assert_none(&scene.host, &told.to_string());
+        let failure = &told["failure"];
+        let names = [&failure["code"], &failure["kind"]["other"], &failure["kind"], &told["state"], &told["code"]];
+        let code = names.into_iter().find_map(Value::as_str).map_or(answer.status.to_string(), str::to_owned);
+        Self { code, told }
+    }
+}
+
+/// The newest run that is meant, once it has ended.
+async fn follower(tenant: &Tenant<'_>, is_meant: impl Fn(&Value) -> bool) -> Answer {
+    let newest = |runs: &[Value]| runs.iter().find(|run| is_meant(run)).cloned();
+    let runs = tenant.runs_until("", |runs| newest(runs).is_some_and(|run| has_ended(&run))).await;
+    let id = newest(&runs).unwrap_or_default()["id"].as_str().unwrap_or_default().to_owned();
+    tenant.get(&format!("/v1/runs/{id}")).await
+}

@@ -1,0 +1,46 @@
+//! Card numbers and secrets that turn up anyway: masked in whatever people read.
+
+use axum::body::Body;
+use axum::response::Response;
+use bulkhead_tests::{Host, component};
+use serde_json::{Value, json};
+
+use crate::hostile::WEBHOOK;
+use crate::provider::Provider;
+use crate::tiny;
+
+const CARD: &str = "4242 4242 4242 4242";
+const TOKEN: &str = "a-token-that-opens-doors";
+const SHOWN: &str = "paid with [card number 4242], Bearer [secret]";
+
+/// Mutations: host/engine/src/commit.rs, `write_verdict`, without `masked`, of either; `masked`, the lines as they are;
+/// host/engine/src/ports/effects.rs, `intent`, the URL as it is.
+#[tokio::test]
+async fn what_a_provider_says_by_mistake_is_masked_in_logs_failures_and_the_look_at_requests() {
+    let said = format!("paid with {CARD}, Bearer {TOKEN}");
+    let provider = Provider::answering(move |_, _| Response::new(Body::from(said.clone()))).await;
+    let host = Host::builder().upstream("api.allowed.example", provider.url()).spawn().await;
+    let rule = "[[egress]]\nhost = \"api.allowed.example\"\nmethods = [\"GET\"]\npaths = [\"/v1/*\"]\n";
+    let hostile = std::fs::read(component("hostile")).unwrap();
+    let manifest = tiny::manifest("hostile", "1.0.0", &format!("{WEBHOOK}{rule}"));
+    host.upload(tiny::with_manifest(&hostile, &manifest)).await.ok();
+    let tenant = host.tenant("t").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let url = format!("https://api.allowed.example/v1/a?card=4242424242424242&access_token={TOKEN}");
+    for (action, masked_at) in [
+        ("smuggle_spoils", ["/detail/attempts/0/log/0/message", "/detail/attempts/0/log/0/fields/spoils"]),
+        ("fail_with_spoils", ["/failure/message", "/failure/details"]),
+    ] {
+        let run = tenant.act(&connection, action, json!({ "url": url })).await;
+        let run = tenant.get(&format!("/v1/runs/{}", run["id"].as_str().unwrap())).await.ok();
+        for place in masked_at {
+            let text = run.pointer(place).and_then(Value::as_str).unwrap_or_default();
+            assert!(text.ends_with(SHOWN), "{place}: {run:#}");
+        }
+        let asked = run["detail"]["journal"][0]["request"]["url"].as_str().unwrap();
+        assert!(asked.ends_with("?card=[card number 4242]&access_token=[secret]"), "{asked}");
+        let people_read =
+            [&run["detail"]["attempts"], &run["failure"], &run["detail"]["journal"]].map(Value::to_string).concat();
+        assert!(!people_read.contains(CARD) && !people_read.contains(TOKEN), "{people_read}");
+    }
+}

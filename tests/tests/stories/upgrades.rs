@@ -1,0 +1,205 @@
+//! A connector gets newer: what its connections take by themselves, what waits for a person, and what their app forbids.
+
+use axum::body::Body;
+use axum::response::Response;
+use bulkhead_tests::{Host, Tenant, component};
+use bytes::Bytes;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::hostile::WEBHOOK;
+use crate::provider::Provider;
+use crate::{tiny, wait};
+
+const API: &str = "api.allowed.example";
+
+/// One that may do this with the provider.
+fn rule(methods: &str, path: &str, more: &str) -> String {
+    format!("[[egress]]\nhost = \"{API}\"\nmethods = [{methods}]\npaths = [\"{path}\"]\n{more}\n")
+}
+
+fn version(version: &str, more: &str) -> Vec<u8> {
+    let hostile = std::fs::read(component("hostile")).unwrap();
+    tiny::with_manifest(&hostile, &tiny::manifest("hostile", version, &format!("{WEBHOOK}{more}")))
+}
+
+/// A host whose provider answers this.
+struct Stage {
+    host: Host,
+    provider: Provider,
+}
+
+impl Stage {
+    async fn with(provider: Provider) -> Self {
+        let host = Host::builder().upstream(API, provider.url()).spawn().await;
+        Self { host, provider }
+    }
+
+    async fn upload(&self, number: &str, more: &str) {
+        self.host.upload(version(number, more)).await.ok();
+    }
+
+    /// A connection that was made with this besides, and works.
+    async fn connection(&self, tenant: &Tenant<'_>, more: Value) -> String {
+        let mut new = json!({ "connector": "hostile", "name": "c" });
+        new.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        tenant.post("/v1/connections", new).await.text("id")
+    }
+}
+
+/// The version that the newest attempt of an action was made by, and what the provider answered.
+async fn get(tenant: &Tenant<'_>, connection: &str, path: &str) -> (String, Value) {
+    let target = json!({ "method": "GET", "url": format!("https://{API}{path}") });
+    let run = tenant.act(connection, "reach", target).await;
+    let run = tenant.get(&format!("/v1/runs/{}", run["id"].as_str().unwrap())).await.ok();
+    let version = run["detail"]["attempts"][0]["version"].as_str().unwrap_or_else(|| panic!("{run:#}")).to_owned();
+    let reached = &run["output"];
+    let result = reached["answer"]["status"].as_u64().map_or_else(|| reached["error"]["kind"].clone(), Value::from);
+    (version, result)
+}
+
+async fn offer(tenant: &Tenant<'_>, connection: &str) -> Value {
+    tenant.get(&format!("/v1/connections/{connection}/upgrade")).await.ok()
+}
+
+async fn of(tenant: &Tenant<'_>, connection: &str) -> Value {
+    tenant.get(&format!("/v1/connections/{connection}")).await.ok()
+}
+
+/// Mutations: host/engine/src/upgrades.rs, `rolled_out`: never; also where something more is asked for; also where the
+/// connection does not follow.
+#[tokio::test]
+async fn a_version_that_asks_for_no_more_is_taken_by_itself_and_any_other_waits_for_a_person() {
+    let stage = Stage::with(Provider::agreeable().await).await;
+    let (reads, writes) = (rule("\"GET\"", "/v1/*", ""), rule("\"GET\"", "/v2/*", ""));
+    stage.upload("1.0.0", &reads).await;
+    let tenant = stage.host.tenant("t").await;
+    let (follows, stays) =
+        (stage.connection(&tenant, json!({})).await, stage.connection(&tenant, json!({ "version": "1.0.0" })).await);
+    assert_eq!(get(&tenant, &follows, "/v1/a").await, ("1.0.0".into(), json!(200)));
+
+    stage.upload("1.0.1", &reads).await;
+    assert_eq!(get(&tenant, &follows, "/v1/a").await.0, "1.0.1");
+    assert_eq!(of(&tenant, &follows).await["version"], "1.0.1");
+    assert_eq!(get(&tenant, &stays, "/v1/a").await.0, "1.0.0", "it was put there by name");
+
+    stage.upload("1.1.0", &format!("{reads}{writes}")).await;
+    assert_eq!(get(&tenant, &follows, "/v2/a").await, ("1.0.1".into(), json!("denied")));
+    let offered = offer(&tenant, &follows).await;
+    assert_eq!((&offered["from"], &offered["to"]), (&json!("1.0.1"), &json!("1.1.0")));
+    assert_eq!(offered["changes"][0]["text"], format!("send GET to `{API}/v2/*`"));
+    assert_eq!(offered["changes"].as_array().unwrap().len(), 1, "{offered:#}");
+
+    let agreed = tenant.post(&format!("/v1/connections/{follows}/upgrade"), json!({})).await.ok();
+    assert_eq!((&agreed["version"], &agreed["follows"]), (&json!("1.1.0"), &json!(true)));
+    assert_eq!(get(&tenant, &follows, "/v2/a").await, ("1.1.0".into(), json!(200)));
+    // Less is no more: what was agreed to stays agreed to.
+    stage.upload("1.2.0", &reads).await;
+    assert_eq!(get(&tenant, &follows, "/v2/a").await, ("1.2.0".into(), json!("denied")));
+    stage.upload("1.3.0", &format!("{reads}{writes}")).await;
+    assert_eq!(get(&tenant, &follows, "/v2/a").await, ("1.3.0".into(), json!(200)));
+}
+
+/// Mutation: host/engine/src/upgrades.rs, `upgrade_of`, without a look at the settings.
+#[tokio::test]
+async fn a_version_that_needs_other_settings_waits_for_them() {
+    let stage = Stage::with(Provider::agreeable().await).await;
+    stage.upload("1.0.0", "").await;
+    let tenant = stage.host.tenant("t").await;
+    let connection = stage.connection(&tenant, json!({})).await;
+    let settings = "[settings]\ntype = \"object\"\nrequired = [\"region\"]\n";
+    stage.upload("1.1.0", settings).await;
+    assert_eq!(get(&tenant, &connection, "/v1/a").await.0, "1.0.0");
+    let offered = offer(&tenant, &connection).await;
+    assert_eq!((offered["changes"].as_array().unwrap().len(), offered["settings"].as_array().unwrap().len()), (0, 1));
+    let path = format!("/v1/connections/{connection}/upgrade");
+    assert_eq!(tenant.post(&path, json!({})).await.status, 422);
+    let taken = tenant.post(&path, json!({ "settings": { "region": "eu" } })).await.ok();
+    assert_eq!((&taken["version"], &taken["settings"]["region"]), (&json!("1.1.0"), &json!("eu")));
+}
+
+/// Mutations: host/engine/src/attempt/opening.rs, `open`, without `begun`: the requests are met by another version;
+/// host/store/src/journal.rs, `BEGUN_BY`, none.
+#[tokio::test]
+async fn a_run_goes_on_by_the_version_that_it_was_begun_with() {
+    let (say, told) = tokio::sync::watch::channel(false);
+    // Its first answer is a no that ends when it is told to.
+    let busy_once = move |_: &_, before| {
+        let mut told = told.clone();
+        let end = async move { told.wait_for(|told| *told).await.map(|_| Bytes::new()) };
+        let (status, body) = match before {
+            0 => (503, Body::from_stream(futures::stream::once(end))),
+            _ => (200, Body::empty()),
+        };
+        Response::builder().status(status).body(body).unwrap()
+    };
+    let stage = Stage::with(Provider::answering(busy_once).await).await;
+    let keyed = "idempotency = { kind = \"header\", name = \"Idempotency-Key\", max_length = 64, window_minutes = 60 }";
+    let rules = format!("{}{}", rule("\"POST\"", "/v1/*", keyed), rule("\"GET\"", "/v1/*", ""));
+    stage.upload("1.0.0", &rules).await;
+    let tenant = stage.host.tenant("t").await;
+    let connection = stage.connection(&tenant, json!({})).await;
+    let target = json!({ "method": "POST", "url": format!("https://{API}/v1/a") });
+    let run = tenant.post(&format!("/v1/connections/{connection}/actions/reach"), target).await.text("id");
+    let path = format!("/v1/runs/{run}");
+    wait::until(|| !stage.provider.seen().is_empty()).await;
+    stage.upload("1.0.1", &rules).await;
+    assert_eq!(get(&tenant, &connection, "/v1/a").await.0, "1.0.1");
+    say.send(true).unwrap();
+    tenant.runs_until("", |runs| runs.iter().all(wait::has_ended)).await;
+    let run = tenant.get(&path).await.ok();
+    let versions: Vec<_> =
+        run["detail"]["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["version"]).collect();
+    assert_eq!((&run["state"], versions), (&json!("succeeded"), vec![&json!("1.0.0"); 2]), "{run:#}");
+    let keys: Vec<_> =
+        stage.provider.seen().iter().filter_map(|seen| seen.headers.get("idempotency-key").cloned()).collect();
+    assert_eq!((keys.len(), &keys[0]), (2, &keys[1]));
+}
+
+/// A connector that proves itself by an app's registration, here.
+fn authorizing(token: &str, place: &str) -> String {
+    let auth = format!(
+        "[auth]\nkind = \"oauth2\"\nauthorize_url = \"https://{API}/authorize\"\ntoken_url = \"https://{token}/token\"\n"
+    );
+    format!("{auth}{}", rule("\"GET\"", "/v1/*", &format!("credential = {place}")))
+}
+
+const BEARER: &str = "{ place = \"bearer\", field = \"access_token\" }";
+const IN_THE_URL: &str = "{ place = \"query\", name = \"token\", field = \"access_token\" }";
+
+/// Mutation: host/engine/src/upgrades.rs, `upgrade`, without `not_pinned`.
+#[tokio::test]
+async fn nobody_but_the_apps_owner_lets_its_secrets_go_elsewhere() {
+    let stage = Stage::with(Provider::agreeable().await).await;
+    stage.upload("1.0.0", &authorizing(API, BEARER)).await;
+    let app = json!({ "connector": "hostile", "name": "app", "client_id": "id", "client_secret": "secret" });
+    let app = stage.host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
+    let tenant = stage.host.tenant("t").await;
+    let connection = stage.connection(&tenant, json!({ "app": app })).await;
+    let (upgrade, pins) = (format!("/v1/connections/{connection}/upgrade"), format!("/v1/apps/{app}/pins"));
+    for (number, token, place, wants) in [
+        ("1.1.0", "evil.example", BEARER, "exchange codes and tokens at https://evil.example"),
+        ("1.2.0", API, IN_THE_URL, "send its credential to api.allowed.example, in the URL, as `token`"),
+    ] {
+        stage.upload(number, &authorizing(token, place)).await;
+        assert_eq!(offer(&tenant, &connection).await["not_pinned"], json!([wants]));
+        let refused = tenant.post(&upgrade, json!({})).await;
+        assert_eq!((refused.status, &refused.body["code"]), (409, &json!("not-pinned")));
+        assert_eq!(of(&tenant, &connection).await["version"], "1.0.0");
+        // A tenant may use the operator's app, and not decide about it.
+        assert_eq!(tenant.put(&pins, json!({ "version": number })).await.status, 404);
+    }
+    let look = format!("{pins}?version=1.2.0");
+    let looked = stage.host.operator(Method::GET, &look, None).await.ok();
+    assert_eq!(
+        looked["changes"],
+        json!([
+            "It may send its credential to api.allowed.example, in the URL, as `token`.",
+            "It may no longer send its credential to api.allowed.example, as bearer token."
+        ])
+    );
+    let unknown = stage.host.operator(Method::PUT, &pins, Some(json!({ "version": "9.9.9" }))).await;
+    assert_eq!((unknown.status, &unknown.body["code"]), (422, &json!("unknown-version")));
+    assert_eq!(stage.host.operator(Method::PUT, &pins, Some(json!({ "version": "1.2.0" }))).await.status, 204);
+    assert_eq!(tenant.post(&upgrade, json!({})).await.ok()["version"], "1.2.0");
+}

@@ -1,0 +1,194 @@
+//! Proofs for which the host has to fetch something, from a provider that is played here.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::*;
+use crate::provider::Provider;
+
+const HOST: &str = "certs.provider.example";
+const CERTIFIED: &str = r#"
+[webhook]
+[webhook.scheme]
+kind = "public_key"
+header = "X-Signature"
+encoding = "base64"
+signed = "{id}|{timestamp}|{secret}|{body_crc32}"
+id_header = "X-Id"
+timestamp_header = "X-Time"
+timestamp_format = "rfc3339"
+key = { kind = "certificate", url_header = "X-Cert-Url", hosts = ["certs.provider.example"], subject = "certs.provider.example" }
+[[webhook.split]]
+"#;
+const BEARING: &str = r#"
+[webhook]
+[webhook.scheme]
+kind = "jwt"
+keys_url = "https://certs.provider.example/keys"
+issuers = ["https://issuer.example"]
+audience = "https://bulkhead.example/push"
+secret_claim = "email"
+true_claims = ["email_verified"]
+[[webhook.split]]
+"#;
+const ASKED: &str = r#"
+[auth]
+kind = "api_key"
+[[auth.fields]]
+name = "api_key"
+title = "Key"
+[[egress]]
+host = "certs.provider.example"
+methods = ["GET", "POST"]
+paths = ["/*"]
+read_only_posts = ["/verify"]
+credential = { place = "bearer", field = "api_key" }
+[webhook]
+[webhook.scheme]
+kind = "postback"
+url = "https://certs.provider.example/verify"
+headers = { transmission_id = "X-Id" }
+secret_field = "webhook_id"
+body_field = "webhook_event"
+expects = { pointer = "/verification_status", equals = "SUCCESS" }
+[[webhook.split]]
+"#;
+
+fn made(section: &str, name: &str) -> String {
+    let made: Value = serde_json::from_str(include_str!("proofs.json")).unwrap();
+    made[section][name].as_str().unwrap().to_owned()
+}
+
+fn answer(status: StatusCode, body: String) -> Response {
+    Response::builder().status(status).body(Body::from(body)).unwrap()
+}
+
+/// A host that trusts the played authority alone.
+async fn host_before(provider: &Provider) -> (Host, tempfile::NamedTempFile) {
+    let root = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(root.path(), made("certificate", "root")).unwrap();
+    let trusts = root.path().to_str().unwrap().to_owned();
+    (Host::builder().upstream(HOST, provider.url()).set("SSL_CERT_FILE", trusts).spawn().await, root)
+}
+
+struct Certified<'h> {
+    host: &'h Host,
+    path: String,
+}
+
+impl Certified<'_> {
+    async fn sends(&self, url: &str, body: &str) -> Reply {
+        let request = Wire::to(self.host).request(Method::POST, &self.path);
+        let request = request.header("X-Id", made("certificate", "id")).header("X-Time", made("certificate", "time"));
+        let request = request.header("X-Signature", made("certificate", "signature")).header("X-Cert-Url", url);
+        Reply::of(request.body(body.to_owned())).await
+    }
+}
+
+/// As PayPal does it. A certificate is fetched once, and from nobody but the provider.
+///
+/// Mutations: host/engine/src/proof.rs, `fetched`, nothing is kept; `spend`, always; host/vault/src/webhook/certificate.rs,
+/// `url`, without the hosts.
+#[tokio::test]
+async fn a_certificate_is_fetched_once_and_nobody_is_made_to_fetch_without_end() {
+    let provider = Provider::answering(|seen, _| match seen.path.as_str() {
+        "/certs/1" => answer(StatusCode::OK, made("certificate", "chain")),
+        "/certs/down" => answer(StatusCode::BAD_GATEWAY, String::new()),
+        "/certs/moved" => Response::builder().status(302).header("location", "/certs/1").body(Body::empty()).unwrap(),
+        _ => answer(StatusCode::NOT_FOUND, String::new()),
+    })
+    .await;
+    let (host, _root) = host_before(&provider).await;
+    let (tenant, path) = told_by(&host, CERTIFIED).await;
+    let sender = Certified { host: &host, path };
+    let (url, body) = (format!("https://{HOST}/certs/1"), made("certificate", "body"));
+    let fetched = || provider.seen().len();
+    for count in 1..=2 {
+        assert_eq!(sender.sends(&url, &body).await.status, 200);
+        assert_eq!(items(&tenant, "/v1/deliveries").await.len(), count);
+    }
+    sender.sends(&url, r#"{"id":"WH-2"}"#).await.problem(401, "not-verified");
+    assert_eq!(fetched(), 1, "it is kept");
+    for elsewhere in
+        ["https://evil.example/certs/1", "http://certs.provider.example/certs/1", "https://127.0.0.1/1", "x"]
+    {
+        sender.sends(elsewhere, &body).await.problem(401, "not-verified");
+    }
+    assert_eq!(fetched(), 1, "nobody else is asked");
+    for gone in ["gone", "gone", "moved", "moved"] {
+        sender.sends(&format!("https://{HOST}/certs/{gone}"), &body).await.problem(401, "not-verified");
+    }
+    assert_eq!(fetched(), 3, "what is not there is not asked for again, and no redirect is followed");
+    let later = sender.sends(&format!("https://{HOST}/certs/down"), &body).await;
+    later.problem(503, "proof-unavailable");
+    assert_eq!(later.header("retry-after"), "60");
+    // A forger's addresses are endless; the provider's patience is not. A minute may end in between.
+    for number in 0..60 {
+        let status = sender.sends(&format!("https://{HOST}/certs/forged-{number}"), &body).await.status;
+        assert!([401, 503].contains(&status), "{status}");
+    }
+    assert!(fetched() <= 44, "{}", fetched());
+    assert_eq!(sender.sends(&url, &body).await.status, 200, "who is known is taken meanwhile");
+}
+
+/// As Google does it.
+#[tokio::test]
+async fn a_token_is_verified_by_its_signers_keys() {
+    let provider = Provider::answering(|_, _| answer(StatusCode::OK, made("token", "keys"))).await;
+    let (host, _root) = host_before(&provider).await;
+    let (tenant, path) = told_by(&host, BEARING).await;
+    let sends = async |authorization: &str| {
+        let request = Wire::to(&host).request(Method::POST, &path).header("authorization", authorization);
+        Reply::of(request.body(r#"{"message":{}}"#)).await
+    };
+    for refused in ["", "Bearer", "Bearer a.b.c", TOKEN, "Basic eA=="] {
+        sends(refused).await.problem(401, "not-verified");
+    }
+    assert_eq!(provider.seen().len(), 0, "nothing is fetched for what is no token");
+    for name in ["for_another", "of_another_key", "of_another_key"] {
+        sends(&format!("Bearer {}", made("token", name))).await.problem(401, "not-verified");
+    }
+    assert_eq!(sends(&format!("Bearer {}", made("token", "good"))).await.status, 200);
+    assert_eq!(provider.seen().len(), 1);
+    let kept = items(&tenant, "/v1/deliveries").await;
+    assert_eq!(kept.len(), 1);
+}
+
+/// As PayPal does it, too: with the connection's own credential, which goes where its rule says.
+#[tokio::test]
+async fn a_provider_is_asked_whether_it_sent_this() {
+    let provider = Provider::answering(|seen, _| {
+        let status = if seen.body.contains("genuine") { "SUCCESS" } else { "FAILURE" };
+        if seen.body.contains("broken") {
+            return answer(StatusCode::INTERNAL_SERVER_ERROR, String::new());
+        }
+        answer(StatusCode::OK, json!({ "verification_status": status }).to_string())
+    })
+    .await;
+    let (host, _root) = host_before(&provider).await;
+    // It has no check that would ask somebody else whether the key is good.
+    let guest = std::fs::read(component("hostile")).unwrap();
+    host.upload(tiny::with_manifest(&guest, &tiny::manifest("told", "1.0.0", ASKED))).await.ok();
+    let tenant = host.tenant("told").await;
+    let id = tenant.connection("told", json!({ "api_key": "the-connections-key" })).await;
+    tenant.put(&format!("/v1/connections/{id}/webhook-secret"), json!({ "secret": TOKEN })).await.ok();
+    let path = tenant.hook(&id).await;
+    let sends = async |body: &str| {
+        let request = Wire::to(&host).request(Method::POST, &path).header("X-Id", "t-1");
+        Reply::of(request.body(body.to_owned())).await
+    };
+    let genuine = r#"{"id": "genuine", "amount": 1.10}"#;
+    assert_eq!(sends(genuine).await.status, 200);
+    sends(r#"{"id":"forged"}"#).await.problem(401, "not-verified");
+    sends(r#"{"id":"broken"}"#).await.problem(503, "proof-unavailable");
+    sends(r#"{"id":"forged"},"webhook_event":{"id":"genuine"}"#).await.problem(401, "not-verified");
+    let seen: Vec<_> = provider.seen().into_iter().filter(|seen| seen.path == "/verify").collect();
+    assert_eq!(seen.len(), 3, "what is no JSON is not asked about");
+    assert_eq!(
+        seen[0].body,
+        format!(r#"{{"transmission_id":"t-1","webhook_id":"{TOKEN}","webhook_event":{genuine}}}"#)
+    );
+    assert_eq!(seen[0].headers["authorization"], "Bearer the-connections-key");
+    assert_eq!(items(&tenant, "/v1/deliveries").await.len(), 1);
+}

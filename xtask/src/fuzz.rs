@@ -1,0 +1,109 @@
+//! `cargo xtask fuzz [TARGET…] [--seconds N]`: the targets of `fuzz/` under libFuzzer, one after the other.
+//!
+//! What every test run does with the same properties needs none of this: `tests/fuzz` goes through the corpora and so many
+//! mutations on any toolchain.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::problem::Problem;
+use crate::process::{self, say};
+use crate::workspace::Workspace;
+
+/// The one that the flags below are written for.
+const CARGO_FUZZ: &str = "0.13.2";
+
+const USAGE: &str = "\
+cargo xtask fuzz [TARGET…] [--seconds N]
+
+  TARGET       a folder of fuzz/corpus; without one, all of them
+  --seconds N  how long each runs; 60 without it
+
+Needs a nightly toolchain (`rustup toolchain install nightly`) and a C++ compiler. cargo-fuzz is installed into
+target/tools from its registry where it is not on PATH. What libFuzzer learns is kept in target/fuzz/corpus, an input for
+which a property does not hold in fuzz/artifacts: add it to fuzz/corpus with a name that says what it is.
+";
+
+pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<(), Problem> {
+    if arguments.iter().any(|argument| matches!(argument.as_str(), "--help" | "-h")) {
+        print!("{USAGE}");
+        return Ok(());
+    }
+    let known = targets(workspace)?;
+    let (chosen, seconds) = read(arguments, &known)?;
+    require_nightly()?;
+    let cargo_fuzz = cargo_fuzz(workspace)?;
+    // The versions that the product is built with.
+    let (from, to) = (workspace.root.join("Cargo.lock"), workspace.root.join("fuzz/Cargo.lock"));
+    fs::copy(from, &to).map_err(Problem::file(&to))?;
+    for target in &chosen {
+        say(&format!("fuzzing {target} for {seconds} s"));
+        run(workspace, &cargo_fuzz, target, seconds)?;
+    }
+    say(&format!("nothing was found in {} targets", chosen.len()));
+    Ok(())
+}
+
+fn targets(workspace: &Workspace) -> Result<Vec<String>, Problem> {
+    let folder = workspace.root.join("fuzz/corpus");
+    let entries = fs::read_dir(&folder).map_err(Problem::file(&folder))?;
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The chosen targets, and for how long.
+fn read(arguments: &[String], known: &[String]) -> Result<(Vec<String>, u64), Problem> {
+    let usage = |what: String| Problem::Usage(format!("{what}\n\n{USAGE}\nThe targets are {}.", known.join(", ")));
+    let (mut chosen, mut seconds) = (Vec::new(), 60);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--seconds" {
+            let given = arguments.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
+            seconds = given.ok_or_else(|| usage("--seconds needs a number".to_owned()))?;
+        } else if known.contains(argument) {
+            chosen.push(argument.clone());
+        } else {
+            return Err(usage(format!("fuzz does not know `{argument}`")));
+        }
+    }
+    Ok((if chosen.is_empty() { known.to_vec() } else { chosen }, seconds))
+}
+
+fn require_nightly() -> Result<(), Problem> {
+    if process::works(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])) {
+        return Ok(());
+    }
+    Err(Problem::Missing {
+        what: "a nightly toolchain".to_owned(),
+        help: "`rustup toolchain install nightly`; `cargo xtask test` tries the same properties without one".to_owned(),
+    })
+}
+
+fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf, Problem> {
+    if let Some(installed) = process::find("cargo-fuzz") {
+        return Ok(installed);
+    }
+    let tools = workspace.target.join("tools");
+    let program = tools.join("bin/cargo-fuzz");
+    if !program.is_file() {
+        say("installing cargo-fuzz into target/tools");
+        let mut install = workspace.cargo(&["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"]);
+        process::run(install.arg(&tools))?;
+    }
+    Ok(program)
+}
+
+fn run(workspace: &Workspace, cargo_fuzz: &Path, target: &str, seconds: u64) -> Result<(), Problem> {
+    let learnt = workspace.target.join("fuzz/corpus").join(target);
+    fs::create_dir_all(&learnt).map_err(Problem::file(&learnt))?;
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly"]).arg(cargo_fuzz).current_dir(&workspace.root);
+    command.args(["fuzz", "run", "--no-default-features", "--features", target]);
+    // What these parse is parsed without `unsafe`: a sanitizer would look for what cannot be there, at half the speed.
+    command.args(["--sanitizer", "none", "--target-dir"]).arg(workspace.target.join("fuzz"));
+    command.arg(target).arg(&learnt).arg(workspace.root.join("fuzz/corpus").join(target));
+    command.args(["--", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
+    process::run(command.arg(format!("-max_total_time={seconds}")))
+}
