@@ -60,14 +60,14 @@ async fn a_neighbours_p99_stays_below_twice_its_quiet_value() {
     let attacker = scene.attacker("attacker").await.tenant;
     let quiet = scene.quiet(&neighbour).await;
     let mut lines = Vec::new();
+    println!("{:44} {:>9} {:>9} {:>6}  came to", "misbehaviour", "quiet", "attacked", "ratio");
     for misbehaviour in inventory::all().iter().filter(|one| is_meant(one.name)) {
-        lines.push(scene.timed(&neighbour, &attacker, misbehaviour, quiet).await);
+        let line = scene.timed(&neighbour, &attacker, misbehaviour, quiet).await;
+        // At once: should one of them end it, all before it are told.
+        println!("{}", line.row(quiet));
+        lines.push(line);
     }
     let (resident, most) = scene.memory();
-    println!("{:44} {:>9} {:>9} {:>6}  came to", "misbehaviour", "quiet", "attacked", "ratio");
-    for line in &lines {
-        println!("{}", line.row(quiet));
-    }
     let loud: Vec<_> = lines.iter().filter(|line| line.is_loud(quiet)).map(|line| line.name).collect();
     println!("walls: neighbours timed {}, above twice their quiet p99 {}", lines.len(), loud.len());
     println!("walls: host in memory {} MiB, at most {} MiB", resident >> 20, most >> 20);
