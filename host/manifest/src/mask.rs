@@ -111,15 +111,16 @@ fn without_cards(text: &str) -> Option<String> {
     let mut copied = 0;
     let part = |range: Range<usize>| text.get(range).unwrap_or_default();
     for run in DIGITS.as_ref()?.find_iter(text) {
-        let before = part(0..run.start()).chars().next_back();
-        let after = part(run.end()..text.len()).chars().next();
-        // Then it belongs to something that is no number, such as a digest.
-        if [before, after].into_iter().flatten().any(|beside| beside.is_ascii_alphabetic()) {
-            continue;
-        }
         for Card { at, last } in cards(run.as_str()) {
-            masked.push_str(part(copied..run.start() + at.start));
-            copied = run.start() + at.end;
+            let (start, end) = (run.start() + at.start, run.start() + at.end);
+            let before = part(0..start).chars().next_back();
+            let after = part(end..text.len()).chars().next();
+            // Then it belongs to something that is no number, such as a digest.
+            if [before, after].into_iter().flatten().any(|beside| beside.is_ascii_alphabetic()) {
+                continue;
+            }
+            masked.push_str(part(copied..start));
+            copied = end;
             masked.push_str(CARD);
             masked.push_str(&last);
             masked.push(']');
@@ -271,6 +272,7 @@ mod tests {
             ("4222222222222", "[card number 2222]"),
             ("4242424242424242 12/34 123", "[card number 4242] 12/34 123"),
             ("on 2026 4111 1111 1111 1111 2027", "on 2026 [card number 1111] 2027"),
+            ("4242424242424242 2026-11-21T20:15:07Z", "[card number 4242] 2026-11-21T20:15:07Z"),
             ("\"4000056655665556\"", "\"[card number 5556]\""),
         ] {
             assert_eq!(text(plain), masked);
