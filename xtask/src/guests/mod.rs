@@ -73,7 +73,7 @@ fn rust_guests(root: &Path) -> Result<Vec<PathBuf>, Problem> {
 
 fn bulkhead_build(workspace: &Workspace, directory: &Path) -> Command {
     let mut command = Command::new(workspace.binary("bulkhead"));
-    command.current_dir(&workspace.root).arg("build").arg(directory);
+    command.current_dir(&workspace.root).arg("build").arg(directory).env("CARGO_TARGET_DIR", &workspace.target);
     command
 }
 
