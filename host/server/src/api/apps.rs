@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Desk;
-use crate::api::{LONGEST_OVERLAP, List, Paging, created, overlap_ms, too_long, usual_overlap};
+use crate::api::{LONGEST_OVERLAP, List, OfVersion, Paging, created, overlap_ms, too_long, usual_overlap};
 use crate::auth::{Access, Caller};
 use crate::body::{Json, Path, id};
 use crate::problem::Answer;
@@ -135,13 +135,6 @@ async fn list(caller: Caller<Paging>, State(desk): State<Desk>) -> Answer<List<V
         views.push(view(&desk, row).await?);
     }
     Ok(paging.list(views, |app| app.id.to_string()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OfVersion {
-    /// The newest where none is named.
-    version: Option<String>,
 }
 
 async fn look_at_pins(

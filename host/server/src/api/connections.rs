@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::Desk;
 use crate::api::operations::run_answer;
-use crate::api::{LONGEST_OVERLAP, List, Paging, created, overlap_ms, too_long, usual_overlap};
+use crate::api::{LONGEST_OVERLAP, List, OfVersion, Paging, created, overlap_ms, too_long, usual_overlap};
 use crate::auth::{Access, Tenant};
 use crate::body::{Json, Path, id};
 use crate::problem::{Answer, Problem};
@@ -187,13 +187,6 @@ async fn open_session(
 async fn check(tenant: Tenant, State(desk): State<Desk>, Path(connection): Path<String>) -> Answer<Response> {
     let tenant = tenant.may("connections", Access::Write)?;
     Ok(run_answer(desk.engine.check(tenant, id(&connection, "connection")?).await?))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OfVersion {
-    /// The newest where none is named.
-    version: Option<String>,
 }
 
 async fn look_at_upgrade(

@@ -132,6 +132,14 @@ impl Forward {
     }
 }
 
+/// Which version of a connector a question is about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfVersion {
+    /// The newest where none is named.
+    pub(crate) version: Option<String>,
+}
+
 /// The longest that something that was replaced works on, hours.
 pub(crate) const LONGEST_OVERLAP: u32 = 24 * 30;
 
