@@ -38,9 +38,23 @@ CREATE UNIQUE INDEX connectors_operator ON connectors (name) WHERE tenant_id IS 
 
 CREATE TABLE components (
     digest      BYTEA PRIMARY KEY,
-    bytes       BYTEA NOT NULL,
+    upload      BYTEA NOT NULL,
     size        BIGINT NOT NULL,
     created_ms  BIGINT NOT NULL
+);
+
+-- The bytes of components, by the upload that brought them.
+CREATE TABLE component_pieces (
+    upload  BYTEA NOT NULL,
+    nth     BIGINT NOT NULL,
+    bytes   BYTEA NOT NULL,
+    PRIMARY KEY (upload, nth)
+);
+
+-- Uploads whose pieces belong to no component: not yet, or not any more.
+CREATE TABLE uploads (
+    id      BYTEA PRIMARY KEY,
+    pieces  BIGINT NOT NULL
 );
 
 CREATE TABLE versions (
@@ -104,11 +118,24 @@ CREATE TABLE connections (
     approved       TEXT NOT NULL,
     endpoint       TEXT NOT NULL UNIQUE,
     concurrency    BIGINT NOT NULL,
+    edition        BIGINT NOT NULL,
     created_ms     BIGINT NOT NULL,
     updated_ms     BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX connections_account ON connections (app_id, account_key) WHERE account_key IS NOT NULL;
+
+-- What a connection went by before: runs that began on it go on by it. Its present terms are its own row's.
+CREATE TABLE connection_terms (
+    tenant_id      BYTEA NOT NULL,
+    connection_id  BYTEA NOT NULL,
+    edition        BIGINT NOT NULL,
+    version_id     BYTEA NOT NULL REFERENCES versions (id),
+    settings       TEXT NOT NULL,
+    approved       TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, connection_id, edition),
+    FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
+);
 
 CREATE TABLE connect_sessions (
     id             BYTEA PRIMARY KEY,
@@ -119,12 +146,15 @@ CREATE TABLE connect_sessions (
     browser_hash   BYTEA,
     pkce           BYTEA,
     webhook_secret BYTEA,
+    offered        BYTEA,
+    second         BIGINT NOT NULL,
     return_url     TEXT,
     created_ms     BIGINT NOT NULL,
     expires_ms     BIGINT NOT NULL,
     used_ms        BIGINT,
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
 );
+CREATE INDEX connect_sessions_offers ON connect_sessions (expires_ms) WHERE offered IS NOT NULL;
 
 -- A lane exists while it has an unfinished run. See host/store/src/lanes.rs for its life and its indexes.
 CREATE TABLE lanes (
@@ -179,6 +209,8 @@ CREATE TABLE runs (
     -- How often it came back with `later`, and its attempts before this leg.
     leg                 BIGINT NOT NULL DEFAULT 0,
     attempts_before     BIGINT NOT NULL DEFAULT 0,
+    -- On which of its connection's terms it began, from its first attempt on.
+    edition             BIGINT,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
 );
@@ -387,6 +419,8 @@ CREATE TABLE wrapping_keys (
     created_ms        BIGINT NOT NULL,
     active_ms         BIGINT,
     rewrapped_ms      BIGINT,
+    uses              BIGINT,
+    removing_ms       BIGINT,
     at_work           TEXT,
     at_work_until_ms  BIGINT NOT NULL
 );

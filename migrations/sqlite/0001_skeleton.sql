@@ -37,9 +37,23 @@ CREATE UNIQUE INDEX connectors_operator ON connectors (name) WHERE tenant_id IS 
 
 CREATE TABLE components (
     digest      BLOB PRIMARY KEY NOT NULL,
-    bytes       BLOB NOT NULL,
+    upload      BLOB NOT NULL,
     size        INTEGER NOT NULL,
     created_ms  INTEGER NOT NULL
+) STRICT;
+
+-- The bytes of components, by the upload that brought them.
+CREATE TABLE component_pieces (
+    upload  BLOB NOT NULL,
+    nth     INTEGER NOT NULL,
+    bytes   BLOB NOT NULL,
+    PRIMARY KEY (upload, nth)
+) STRICT;
+
+-- Uploads whose pieces belong to no component: not yet, or not any more.
+CREATE TABLE uploads (
+    id      BLOB PRIMARY KEY NOT NULL,
+    pieces  INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE versions (
@@ -103,11 +117,24 @@ CREATE TABLE connections (
     approved       TEXT NOT NULL,
     endpoint       TEXT NOT NULL UNIQUE,
     concurrency    INTEGER NOT NULL,
+    edition        INTEGER NOT NULL,
     created_ms     INTEGER NOT NULL,
     updated_ms     INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) STRICT;
 CREATE INDEX connections_account ON connections (app_id, account_key) WHERE account_key IS NOT NULL;
+
+-- What a connection went by before: runs that began on it go on by it. Its present terms are its own row's.
+CREATE TABLE connection_terms (
+    tenant_id      BLOB NOT NULL,
+    connection_id  BLOB NOT NULL,
+    edition        INTEGER NOT NULL,
+    version_id     BLOB NOT NULL REFERENCES versions (id),
+    settings       TEXT NOT NULL,
+    approved       TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, connection_id, edition),
+    FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
+) STRICT;
 
 CREATE TABLE connect_sessions (
     id             BLOB PRIMARY KEY NOT NULL,
@@ -118,12 +145,15 @@ CREATE TABLE connect_sessions (
     browser_hash   BLOB,
     pkce           BLOB,
     webhook_secret BLOB,
+    offered        BLOB,
+    second         INTEGER NOT NULL,
     return_url     TEXT,
     created_ms     INTEGER NOT NULL,
     expires_ms     INTEGER NOT NULL,
     used_ms        INTEGER,
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX connect_sessions_offers ON connect_sessions (expires_ms) WHERE offered IS NOT NULL;
 
 -- A lane exists while it has an unfinished run. See host/store/src/lanes.rs for its life and its indexes.
 CREATE TABLE lanes (
@@ -178,6 +208,8 @@ CREATE TABLE runs (
     -- How often it came back with `later`, and its attempts before this leg.
     leg                 INTEGER NOT NULL DEFAULT 0,
     attempts_before     INTEGER NOT NULL DEFAULT 0,
+    -- On which of its connection's terms it began, from its first attempt on.
+    edition             INTEGER,
     UNIQUE (tenant_id, id),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
 ) STRICT;
@@ -386,6 +418,8 @@ CREATE TABLE wrapping_keys (
     created_ms        INTEGER NOT NULL,
     active_ms         INTEGER,
     rewrapped_ms      INTEGER,
+    uses              INTEGER,
+    removing_ms       INTEGER,
     at_work           TEXT,
     at_work_until_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -1,5 +1,7 @@
 //! A `bulkhead serve` of its own, and its API as a few calls.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -8,10 +10,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 
-use crate::leaks::Confidence;
-use crate::{PATIENCE, component, host_program};
+use crate::{PATIENCE, component, host_program, leaks};
 
 /// How a host is started.
 #[derive(Default)]
@@ -56,7 +57,7 @@ impl HostBuilder {
         self
     }
 
-    /// Logs to whoever started it.
+    /// Logs also to whoever started it.
     #[must_use]
     pub fn aloud(mut self) -> Self {
         self.aloud = true;
@@ -84,8 +85,6 @@ pub struct Host {
     folder: PathBuf,
     builder: HostBuilder,
     client: reqwest::Client,
-    /// What it was told and must not tell.
-    confidence: Confidence,
     _temporary: [Option<TempDir>; 2],
 }
 
@@ -128,15 +127,12 @@ impl Host {
     async fn start(mut builder: HostBuilder, folder: PathBuf, temporary: Option<TempDir>) -> Self {
         // Not in the host's own folder: what stands there is the host's.
         let own_log = tempfile::tempdir().expect("a folder for the log");
-        if !builder.aloud {
-            builder.log.get_or_insert_with(|| own_log.path().join("log"));
-        }
+        builder.log.get_or_insert_with(|| own_log.path().join("log"));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let (process, url, key) = boot(&builder, &folder).await;
         let operator_key = key.or(builder.operator_key.take()).expect("the first start shows a key");
-        let confidence = Confidence::default();
-        confidence.remember(&operator_key);
-        Self { process, url, operator_key, folder, builder, client, confidence, _temporary: [temporary, Some(own_log)] }
+        leaks::remember(&operator_key);
+        Self { process, url, operator_key, folder, builder, client, _temporary: [temporary, Some(own_log)] }
     }
 
     pub fn url(&self) -> &str {
@@ -226,12 +222,10 @@ impl Host {
             request = request.header("bulkhead-tenant", tenant);
         }
         if let Some(body) = body {
-            self.confidence.listen(&body);
+            leaks::listen(&body);
             request = request.json(&body);
         }
-        let answer = answer(request).await;
-        self.confidence.listen(&answer.body);
-        answer
+        answer(request).await
     }
 }
 
@@ -240,12 +234,15 @@ impl Drop for Host {
         let _ = self.process.start_kill();
         // `/dev/full` has no end.
         let Some(log) = self.builder.log.as_ref().filter(|log| log.is_file()) else { return };
+        let found = leaks::search(log, &self.folder);
         if std::thread::panicking() {
             #[allow(clippy::print_stderr, reason = "whoever reads why a story failed wants it")]
-            let () = eprintln!("the host's log:\n{}", String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()));
+            let () = eprintln!(
+                "let out what was told in confidence: {found:#?}\nthe host's log:\n{}",
+                String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default())
+            );
             return;
         }
-        let found = self.confidence.search(log, &self.folder);
         assert!(found.is_empty(), "the host let out what it was told in confidence: {found:#?}");
     }
 }
@@ -254,8 +251,23 @@ async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("the host answers");
     let status = response.status().as_u16();
     let text = response.text().await.expect("the answer is whole");
+    leaks::answered(status, &text);
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Answer { status, body }
+}
+
+fn appended(file: &Path) -> File {
+    File::options().create(true).append(true).open(file).expect("the log can be written")
+}
+
+/// Hands on what a host says, and keeps it.
+#[allow(clippy::print_stderr, reason = "whoever started it aloud wants it")]
+async fn tell(said: ChildStderr, mut log: File) {
+    let mut lines = BufReader::new(said).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        eprintln!("{line}");
+        writeln!(log, "{line}").expect("the log can be written");
+    }
 }
 
 /// Starts the process and reads where it listens.
@@ -273,10 +285,13 @@ async fn boot(builder: &HostBuilder, folder: &Path) -> (Child, String, Option<St
         .stdout(Stdio::piped())
         .kill_on_drop(true);
     if let Some(file) = &builder.log {
-        let log = std::fs::File::options().create(true).append(true).open(file);
-        command.stderr(log.expect("the log can be written"));
+        let log = appended(file);
+        command.stderr(if builder.aloud { Stdio::piped() } else { Stdio::from(log) });
     }
     let mut process = command.spawn().expect("the host starts");
+    if let (Some(said), Some(file)) = (process.stderr.take(), &builder.log) {
+        tokio::spawn(tell(said, appended(file)));
+    }
     let stdout = process.stdout.take().expect("the host's output");
     let mut lines = BufReader::new(stdout).lines();
     let mut key = None;

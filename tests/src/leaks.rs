@@ -1,72 +1,147 @@
 //! What a host was told in confidence, and where it must not be found afterwards.
 //!
-//! Every story is a test of this: when its host goes, what that wrote is searched ([`Confidence::search`]): its log for
-//! secrets, card numbers and bearer tokens, its database for secrets.
+//! Every story is a test of this. What somebody reads (an answer, a page, what a command says) is looked at as it comes
+//! ([`shown`], [`answered`]); what is kept (a host's log and all files of its folder when it goes, a database when it
+//! ends) is searched for all that was told until then ([`search`], [`kept`]). Secrets may stand nowhere; card numbers and
+//! bearer tokens not in what people read. What programs exchange (inputs, outputs, events) may have the latter.
+//!
+//! Invariant: nothing here uses the host's own idea of a card number or a secret.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-/// Secrets that a host was given, or made.
-#[derive(Default)]
-pub(crate) struct Confidence(Mutex<BTreeSet<String>>);
+/// Secrets that hosts of this process were given, or made.
+static CONFIDENCE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// A shorter text stands in many places by chance.
 const SHORTEST: usize = 8;
 
-impl Confidence {
-    /// Remembers the secrets of a request, or of an answer, by the names of their fields.
-    pub(crate) fn listen(&self, document: &Value) {
-        match document {
-            Value::Object(fields) => {
-                for (name, value) in fields {
-                    match value {
-                        // Whose secret it is (`[webhook]`), and no secret.
-                        Value::String(text) if text == "connection" => {}
-                        Value::String(text) if is_secret(name) || is_api_key(name, text) => self.remember(text),
-                        value => self.listen(value),
-                    }
+/// Members of an answer that are written for people.
+const FOR_PEOPLE: &[&str] = &["failure", "errors", "attempts", "journal", "log", "warnings", "detail", "message"];
+
+fn confidence() -> MutexGuard<'static, BTreeSet<String>> {
+    CONFIDENCE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Remembers the secrets of a request, or of an answer, by the names of their fields.
+pub(crate) fn listen(document: &Value) {
+    match document {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    // Whose secret it is (`[webhook]`), and no secret.
+                    Value::String(text) if text == "connection" => {}
+                    Value::String(text) if is_secret(name) || is_api_key(name, text) => remember(text),
+                    value => listen(value),
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| self.listen(item)),
-            _ => {}
+        }
+        Value::Array(items) => items.iter().for_each(listen),
+        _ => {}
+    }
+}
+
+pub(crate) fn remember(secret: &str) {
+    if secret.len() >= SHORTEST {
+        confidence().insert(secret.to_owned());
+    }
+}
+
+/// Looks at what people read.
+///
+/// # Panics
+/// Where it shows what it must not.
+#[track_caller]
+pub fn shown(what: &str, text: &str) {
+    let found = look_at(what, text);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Looks at an answer of a host, and then remembers the secrets that it makes known.
+///
+/// # Panics
+/// Where it shows what it must not.
+#[track_caller]
+pub fn answered(status: u16, text: &str) {
+    let what = format!("an answer with status {status}");
+    let body: Value = serde_json::from_str(text).unwrap_or_default();
+    let found: Vec<_> = if status >= 400 {
+        look_at(&what, text)
+    } else {
+        let read = for_people(&body).into_iter().flat_map(|part| look_at(&what, &part.to_string()));
+        secrets_in(&what, text.as_bytes()).into_iter().chain(read).collect()
+    };
+    assert!(found.is_empty(), "{found:#?}");
+    listen(&body);
+}
+
+/// Looks at what is kept, such as the rows of a table.
+///
+/// # Panics
+/// Where it holds a secret.
+#[track_caller]
+pub fn kept(what: &str, bytes: &[u8]) {
+    let found = secrets_in(what, bytes);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Where something stands in a host's log or its folder that should not, for people; without the thing itself.
+pub(crate) fn search(log: &Path, folder: &Path) -> Vec<String> {
+    let log = fs::read(log).unwrap_or_default();
+    let lines = String::from_utf8_lossy(&log);
+    let lines = lines.lines().enumerate();
+    let mut found: Vec<_> =
+        lines.flat_map(|(number, line)| look_at(&format!("line {} of the log", number + 1), line)).collect();
+    search_folder(folder, &mut found);
+    found
+}
+
+fn search_folder(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // What goes meanwhile is not kept.
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
+            search_folder(&entry.path(), found);
+        } else if kind.is_file() {
+            let name = entry.file_name();
+            found.extend(secrets_in(&name.to_string_lossy(), &fs::read(entry.path()).unwrap_or_default()));
         }
     }
+}
 
-    pub(crate) fn remember(&self, secret: &str) {
-        if secret.len() >= SHORTEST {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.to_owned());
-        }
+fn secrets_in(what: &str, bytes: &[u8]) -> Vec<String> {
+    let secrets = confidence();
+    let there = secrets.iter().filter(|secret| memchr::memmem::find(bytes, secret.as_bytes()).is_some());
+    let begins = |secret: &String| secret.get(..4).unwrap_or_default().to_owned();
+    there.map(|secret| format!("{what} shows a secret that begins with {:?}", begins(secret))).collect()
+}
+
+fn look_at(what: &str, text: &str) -> Vec<String> {
+    let mut found = secrets_in(what, text.as_bytes());
+    if shows_a_card(text) {
+        found.push(format!("{what} shows a card number"));
     }
+    if shows_a_bearer(text) {
+        found.push(format!("{what} shows a bearer token"));
+    }
+    found
+}
 
-    /// Where something stands that should not, for people; without the thing itself.
-    pub(crate) fn search(&self, log: &Path, folder: &Path) -> Vec<String> {
-        let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Vec::new();
-        for (number, line) in String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).lines().enumerate() {
-            let mut tell = |what: &str| found.push(format!("line {} of the log shows {what}", number + 1));
-            if let Some(secret) = secrets.iter().find(|secret| line.contains(secret.as_str())) {
-                tell(&format!("a secret that begins with {:?}", secret.get(..4).unwrap_or_default()));
-            }
-            if shows_a_card(line) {
-                tell("a card number");
-            }
-            if shows_a_bearer(line) {
-                tell("a bearer token");
-            }
+fn for_people(document: &Value) -> Vec<&Value> {
+    match document {
+        Value::Object(fields) => {
+            let part = |(name, value)| match value {
+                value if FOR_PEOPLE.contains(&String::as_str(name)) => vec![value],
+                value => for_people(value),
+            };
+            fields.iter().flat_map(part).collect()
         }
-        for file in ["bulkhead.db", "bulkhead.db-wal"] {
-            let bytes = fs::read(folder.join(file)).unwrap_or_default();
-            let holds = |secret: &&String| memchr::memmem::find(&bytes, secret.as_bytes()).is_some();
-            let held = secrets.iter().filter(holds);
-            found.extend(held.map(|secret| {
-                format!("{file} holds a secret that begins with {:?}", secret.get(..4).unwrap_or_default())
-            }));
-        }
-        found
+        Value::Array(items) => items.iter().flat_map(for_people).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -80,29 +155,69 @@ fn is_api_key(name: &str, text: &str) -> bool {
     name == "key" && text.starts_with("bk_")
 }
 
-/// Sixteen digits in a row, or in groups of four, with a check digit. On purpose not the host's own idea of it.
-fn shows_a_card(line: &str) -> bool {
-    let bytes = line.as_bytes();
+/// So many digits, and from which to which number they begin.
+type Brand = (&'static [usize], &'static [(&'static str, &'static str)]);
+
+/// Who gives cards.
+const BRANDS: &[Brand] = &[
+    // Visa
+    (&[13, 16, 19], &[("4", "4")]),
+    // Mastercard
+    (&[16], &[("51", "55"), ("2221", "2720")]),
+    // American Express
+    (&[15], &[("34", "34"), ("37", "37")]),
+    // Diners Club
+    (&[14], &[("300", "305"), ("36", "36"), ("38", "39")]),
+    // Discover
+    (&[16, 19], &[("6011", "6011")]),
+    (&[16], &[("644", "649"), ("65", "65")]),
+    // JCB
+    (&[16], &[("3528", "3589")]),
+    // UnionPay
+    (&[16, 17, 18, 19], &[("62", "62")]),
+    // Maestro
+    (&[16, 18, 19], &[("5018", "5018"), ("6304", "6304"), ("6759", "6759")]),
+];
+
+/// Digits of a card, in a row or in groups that a blank or a hyphen separates, with nothing of a word beside them.
+fn shows_a_card(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_of_a_word = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
     (0..bytes.len()).any(|start| {
-        let digits: Vec<u32> = bytes
-            .iter()
-            .skip(start)
-            .filter(|byte| !matches!(byte, b' ' | b'-'))
-            .map_while(|byte| char::from(*byte).to_digit(10))
-            .take(17)
-            .collect();
-        let begins = start == 0 || !bytes.get(start - 1).is_some_and(u8::is_ascii_alphanumeric);
-        let sum: u32 = digits.iter().rev().enumerate().map(|(place, digit)| weigh(place, *digit)).sum();
-        begins && digits.len() == 16 && matches!(digits.first(), Some(4 | 5)) && sum.is_multiple_of(10)
+        let mut digits = String::new();
+        let mut at = start;
+        while let Some(digit) = bytes.get(at).filter(|byte| byte.is_ascii_digit()) {
+            digits.push(char::from(*digit));
+            at += 1;
+            if !is_of_a_word(at) && is_a_card(&digits) {
+                return start == 0 || !is_of_a_word(start - 1);
+            }
+            if matches!(bytes.get(at), Some(b' ' | b'-')) {
+                at += 1;
+            }
+            if digits.len() == 19 {
+                break;
+            }
+        }
+        false
     })
 }
 
-fn weigh(place: usize, digit: u32) -> u32 {
-    if place.is_multiple_of(2) { digit } else { digit * 2 / 10 + digit * 2 % 10 }
+fn is_a_card(digits: &str) -> bool {
+    let begins =
+        |(from, to): &(&str, &str)| digits.get(..from.len()).is_some_and(|start| (*from..=*to).contains(&start));
+    let given = BRANDS.iter().any(|(lengths, starts)| lengths.contains(&digits.len()) && starts.iter().any(begins));
+    let doubled = |place: usize, digit: u32| match digit {
+        _ if place.is_multiple_of(2) => digit,
+        0..5 => 2 * digit,
+        _ => 2 * digit - 9,
+    };
+    let digits = digits.chars().rev().filter_map(|digit| digit.to_digit(10));
+    given && digits.enumerate().map(|(place, digit)| doubled(place, digit)).sum::<u32>().is_multiple_of(10)
 }
 
-fn shows_a_bearer(line: &str) -> bool {
-    let lower = line.to_ascii_lowercase();
+fn shows_a_bearer(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
     lower.match_indices("bearer ").any(|(at, word)| {
         let after = lower.get(at + word.len()..).unwrap_or_default();
         let length = after.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte)).count();
@@ -112,28 +227,73 @@ fn shows_a_bearer(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::catch_unwind;
+
     use serde_json::json;
 
     use super::*;
 
-    /// Mutation: `search`, leave out any of its four looks.
+    /// Mutations: `search`, leave out any of its looks; `search_folder`, the folder's own files alone.
     #[test]
-    fn what_stands_where_it_must_not_is_found() {
+    fn what_is_kept_where_it_must_not_be_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
-        let confidence = Confidence::default();
-        confidence.listen(
-            &json!({ "client_secret": "hunter2hunter2", "items": [{ "token": "short" }], "name": "a-long-name" }),
-        );
+        let log = tempfile::NamedTempFile::new().unwrap();
+        listen(&json!({ "client_secret": "hunter2hunter2", "items": [{ "token": "short" }], "name": "a-long-name" }));
+        fs::create_dir(folder.path().join("inner")).unwrap();
         let search = |written: &str, kept: &str| {
-            fs::write(&log, written).unwrap();
-            fs::write(folder.path().join("bulkhead.db"), kept).unwrap();
-            confidence.search(&log, folder.path())
+            fs::write(log.path(), written).unwrap();
+            fs::write(folder.path().join("inner/bulkhead.db"), kept).unwrap();
+            search(log.path(), folder.path())
         };
         assert_eq!(search("a-long-name, short, 4242424242424241, Bearer tokens\n", "a-long-name"), [""; 0]);
         assert_eq!(search("so: hunter2hunter2\n", ""), ["line 1 of the log shows a secret that begins with \"hunt\""]);
         assert_eq!(search("\n4242 4242 4242 4242\n", ""), ["line 2 of the log shows a card number"]);
         assert_eq!(search("Bearer abcdefghijklmnop\n", ""), ["line 1 of the log shows a bearer token"]);
-        assert_eq!(search("", "x hunter2hunter2 y"), ["bulkhead.db holds a secret that begins with \"hunt\""]);
+        assert_eq!(search("", "x hunter2hunter2 y"), ["bulkhead.db shows a secret that begins with \"hunt\""]);
+        assert!(catch_unwind(|| kept("a table", b"x\0hunter2hunter2")).is_err());
+    }
+
+    /// Mutations: `answered`, leave out any of its looks; `shown`, any.
+    #[test]
+    fn what_is_shown_that_must_not_be_is_found() {
+        listen(&json!({ "password": "hunter3hunter3" }));
+        let found = |status: u16, body: Value| catch_unwind(|| answered(status, &body.to_string())).is_err();
+        let card = "4242424242424242";
+        assert!(!found(200, json!({ "output": card, "secret": "new4new4new4" })), "programs exchange it");
+        assert!(found(200, json!({ "output": "new4new4new4" })), "it was made known, once");
+        assert!(found(200, json!({ "output": "hunter3hunter3" })));
+        assert!(found(200, json!({ "items": [{ "failure": { "code": card } }] })));
+        assert!(found(422, json!({ "code": card })) && found(422, json!({ "code": "Bearer abcdefghijklmnop" })));
+        assert!(catch_unwind(|| answered(500, "Bearer abcdefghijklmnop")).is_err());
+        for said in [card, "hunter3hunter3", "bearer abcdefghijklmnop"] {
+            assert!(catch_unwind(|| shown("it", said)).is_err(), "{said}");
+        }
+    }
+
+    /// Mutation: BRANDS, without any line.
+    #[test]
+    fn cards_of_every_brand_are_known() {
+        for card in [
+            "4242424242424242",
+            "4222222222222",
+            "5555 5555 5555 4444",
+            "2223003122003222",
+            "3782-822463-10005",
+            "341111111111111",
+            "30569309025904",
+            "36227206271667",
+            "6011111111111117",
+            "6510000000000000",
+            "3530111333300000",
+            "6200000000000005",
+            "6759649826438453",
+            "on 2026-11-21 4242424242424242 2026-11-21T20:15",
+        ] {
+            assert!(shows_a_card(card), "{card}");
+        }
+        for other in ["4242424242424241", "a4242424242424242", "4242424242424242a", "1795245937123", "9130347798120106"]
+        {
+            assert!(!shows_a_card(other), "{other}");
+        }
     }
 }

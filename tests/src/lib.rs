@@ -6,7 +6,7 @@
 #![allow(clippy::expect_used, reason = "a story that cannot be set up has failed")]
 
 mod host;
-mod leaks;
+pub mod leaks;
 mod programs;
 pub mod shop;
 

@@ -151,7 +151,8 @@ impl Shop {
     /// The hosted page, the provider's consent page, the callback: as a person's browser goes through them.
     pub async fn authorize_books(&self, connection: &str) {
         let tenant = self.tenant();
-        let page = tenant.post(&format!("/v1/connections/{connection}/sessions"), json!({})).await.text("url");
+        let session = json!({ "second": true });
+        let page = tenant.post(&format!("/v1/connections/{connection}/sessions"), session).await.text("url");
         let browser = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().expect("a browser");
         let shown = browser.get(&page).send().await.expect("the page is there");
         assert_eq!(shown.status(), 200, "the connect page");

@@ -37,12 +37,16 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<(),
     // The versions that the product is built with.
     let (from, to) = (workspace.root.join("Cargo.lock"), workspace.root.join("fuzz/Cargo.lock"));
     fs::copy(from, &to).map_err(Problem::file(&to))?;
+    let mut found = Vec::new();
     for target in &chosen {
+        process::run(&mut cargo_fuzz_command(workspace, &cargo_fuzz, "build", target))?;
         say(&format!("fuzzing {target} for {seconds} s"));
-        run(workspace, &cargo_fuzz, target, seconds)?;
+        match run(workspace, &cargo_fuzz, target, seconds)? {
+            Some(inputs) => println!("fuzz: {target} held for {inputs} inputs"),
+            None => found.push(target.clone()),
+        }
     }
-    say(&format!("nothing was found in {} targets", chosen.len()));
-    Ok(())
+    if found.is_empty() { Ok(()) } else { Err(Problem::DoesNotHold { targets: found }) }
 }
 
 fn targets(workspace: &Workspace) -> Result<Vec<String>, Problem> {
@@ -95,15 +99,29 @@ fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf, Problem> {
     Ok(program)
 }
 
-fn run(workspace: &Workspace, cargo_fuzz: &Path, target: &str, seconds: u64) -> Result<(), Problem> {
-    let learnt = workspace.target.join("fuzz/corpus").join(target);
-    fs::create_dir_all(&learnt).map_err(Problem::file(&learnt))?;
+fn cargo_fuzz_command(workspace: &Workspace, cargo_fuzz: &Path, what: &str, target: &str) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly"]).arg(cargo_fuzz).current_dir(&workspace.root);
-    command.args(["fuzz", "run", "--no-default-features", "--features", target]);
+    command.args(["fuzz", what, "--no-default-features", "--features", target]);
     // What these parse is parsed without `unsafe`: a sanitizer would look for what cannot be there, at half the speed.
-    command.args(["--sanitizer", "none", "--target-dir"]).arg(workspace.target.join("fuzz"));
-    command.arg(target).arg(&learnt).arg(workspace.root.join("fuzz/corpus").join(target));
+    command.args(["--sanitizer", "none", "--target-dir"]).arg(workspace.target.join("fuzz")).arg(target);
+    command
+}
+
+/// How many inputs it held for. `None` where it does not hold for one of them, which has been said.
+fn run(workspace: &Workspace, cargo_fuzz: &Path, target: &str, seconds: u64) -> Result<Option<u64>, Problem> {
+    let learnt = workspace.target.join("fuzz/corpus").join(target);
+    fs::create_dir_all(&learnt).map_err(Problem::file(&learnt))?;
+    let mut command = cargo_fuzz_command(workspace, cargo_fuzz, "run", target);
+    command.arg(&learnt).arg(workspace.root.join("fuzz/corpus").join(target));
     command.args(["--", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
-    process::run(command.arg(format!("-max_total_time={seconds}")))
+    let (ended, said) = process::heard(command.arg(format!("-max_total_time={seconds}")))?;
+    if ended.is_err() {
+        eprint!("{said}");
+        return Ok(None);
+    }
+    let inputs =
+        said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok());
+    let expected = "how many inputs it tried";
+    inputs.map(Some).ok_or_else(|| Problem::Output { command: format!("cargo fuzz run {target}"), expected })
 }

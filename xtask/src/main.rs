@@ -10,6 +10,7 @@
 )]
 
 mod bench;
+mod copy;
 mod demo;
 mod distribution;
 mod fuzz;
@@ -17,6 +18,7 @@ mod guests;
 mod lint;
 mod mutants;
 mod mutations;
+mod one_test;
 mod postgres;
 mod problem;
 mod process;

@@ -1,125 +1,237 @@
-//! `cargo xtask mutants [FILTER…]`: takes each control of `tests/mutations` away, one after the other, and expects its
-//! tests to fail.
+//! `cargo xtask mutants [FILTER…]`: takes each control of `tests/mutations` away, one after the other, and expects one of
+//! its tests to say so.
 //!
 //! One build of a copy of the repository, in which every entry is a switch; so each run costs no more than its tests.
+//! Invariant: a control counts where a test that passes with all of them in force fails without it, in its own words. One
+//! that hangs or dies counts where it passes again with all of them in force, so that a machine out of breath proves nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, thread};
 
+use crate::copy;
 use crate::guests;
 use crate::mutations::{self, Mutation};
+use crate::one_test::{self, Ended, Test};
 use crate::postgres::{self, Cluster};
 use crate::problem::Problem;
 use crate::process::{self, say};
-use crate::test;
 use crate::workspace::Workspace;
 
-/// A test that takes longer without its control has noticed.
+/// So long a test may take with all controls in force.
 const LIMIT: Duration = Duration::from_secs(300);
 
-pub(crate) fn command(workspace: &Workspace, filters: &[String]) -> Result<(), Problem> {
-    let count = run(workspace, filters)?;
-    say(&format!("{count} controls: each has a test that fails without it"));
-    Ok(())
+/// So long, and ten times what it takes otherwise, a test may take without its control.
+const LONGER: Duration = Duration::from_secs(60);
+
+/// So long all of them may take.
+const WHOLE: Duration = Duration::from_secs(3 * 3600);
+
+/// What became of a control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// A test fails without it.
+    Fails,
+    /// A test does not end without it.
+    Hangs,
+    /// A test's process dies without it.
+    Dies,
+    /// Its tests are red with all controls in force too.
+    Red,
+    /// All its tests pass without it.
+    Unnoticed,
 }
 
-/// How many there are whose tests notice. Fails where one has none.
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Found::Fails => "fails",
+            Found::Hangs => "hangs",
+            Found::Dies => "dies",
+            Found::Red => "RED",
+            Found::Unnoticed => "UNNOTICED",
+        })
+    }
+}
+
+pub(crate) fn command(workspace: &Workspace, filters: &[String]) -> Result<(), Problem> {
+    run(workspace, filters).map(drop)
+}
+
+/// How many there are, each with a test that notices. Fails where one has none.
 pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<usize, Problem> {
     let all = mutations::read(workspace)?;
-    let copy = copied(workspace, &mutations::changed(workspace, &all)?)?;
+    let copy = copy::made(workspace, &mutations::changed(workspace, &all)?)?;
     say("building a copy in which each control is a switch");
     process::run(copy.build_binaries().arg("--tests"))?;
     guests::build(&copy)?;
+    let tests = one_test::all(&copy)?;
+    let is_chosen = |mutation: &&Mutation| filters.is_empty() || filters.iter().any(|part| mutation.id.contains(part));
+    let mut chosen = Vec::new();
+    for mutation in all.iter().filter(is_chosen) {
+        chosen.push((mutation, tests_of(mutation, &tests)?));
+    }
+    if chosen.is_empty() {
+        return Err(Problem::Usage(format!("tests/mutations: no entry's id has {} in it", filters.join(" or "))));
+    }
     let cluster = Cluster::start()?;
 
-    let chosen = |mutation: &&Mutation| filters.is_empty() || filters.iter().any(|filter| mutation.id.contains(filter));
-    let chosen: Vec<&Mutation> = all.iter().filter(chosen).collect();
-    let tests: Vec<&str> = chosen.iter().flat_map(|mutation| &mutation.tests).map(String::as_str).collect();
-    say(&format!("{} controls; first their tests with all of them in force", chosen.len()));
-    process::run_silently(&mut runner(&copy, &tests, &cluster, None)?)?;
-    let mut unnoticed = Vec::new();
-    for mutation in &chosen {
-        let tests: Vec<&str> = mutation.tests.iter().map(String::as_str).collect();
-        let outcome = fails(&mut runner(&copy, &tests, &cluster, Some(&mutation.id))?)?;
-        println!("{:<9} {}: {}", outcome, mutation.id, mutation.control);
-        if outcome == PASSES {
-            unnoticed.push(mutation.id.clone());
-        }
-    }
-    if unnoticed.is_empty() {
-        return Ok(chosen.len());
-    }
-    Err(Problem::Unnoticed { controls: unnoticed })
-}
-
-const PASSES: &str = "UNNOTICED";
-
-/// What a run whose control is gone came to.
-fn fails(command: &mut Command) -> Result<&'static str, Problem> {
     let began = Instant::now();
-    match process::run_within(command.stdout(Stdio::null()).stderr(Stdio::null()), LIMIT) {
-        Ok(()) => Ok(PASSES),
-        // nextest says so with 100, libtest with 101.
-        Err(Problem::Failed { code: Some(100 | 101), .. }) => Ok("fails"),
-        Err(Problem::TimedOut { .. }) if began.elapsed() >= LIMIT => Ok("hangs"),
-        Err(problem) => Err(problem),
-    }
+    let judge = Judge { url: &cluster.url, known: Mutex::default() };
+    let is_story = |(_, tests): &(&Mutation, Vec<&Test>)| tests.iter().any(|test| test.is_story);
+    let found = in_lanes(&chosen, is_story, |(mutation, tests)| {
+        if began.elapsed() > WHOLE {
+            return Err(Problem::TimedOut { command: "taking every control away".to_owned(), limit: WHOLE });
+        }
+        let found = judge.found(mutation, tests)?;
+        println!("{found:<9} {}: {}", mutation.id, mutation.control);
+        Ok((found, mutation.id.clone()))
+    })?;
+    summary(found, began.elapsed())
 }
 
-fn runner(copy: &Workspace, tests: &[&str], cluster: &Cluster, mutant: Option<&str>) -> Result<Command, Problem> {
-    let one_of: Vec<String> = tests.iter().map(|test| format!("test(={test})")).collect();
-    let mut command = test::nextest(copy)?;
-    command.args(["--no-tests", "fail", "-E", &one_of.join(" | ")]).env(postgres::VARIABLE, &cluster.url);
-    command.env(mutations::VARIABLE, mutant.unwrap_or_default());
-    Ok(command)
-}
-
-/// A copy of what belongs to the repository, with these files changed and a target folder of its own. A file that is there
-/// already stays as it is, so that cargo builds only what changed.
-fn copied(workspace: &Workspace, changed: &BTreeMap<String, String>) -> Result<Workspace, Problem> {
-    let root = workspace.target.join("mutants").join("tree");
-    let target = workspace.target.join("mutants").join("target");
-    let mut listing = Command::new("git");
-    listing.current_dir(&workspace.root).args(["ls-files", "--cached", "--others", "--exclude-standard"]);
-    let listed = process::output(&mut listing)?;
-    let mut kept = BTreeSet::new();
-    for file in listed.lines() {
-        let from = workspace.root.join(file);
-        let content = match changed.get(file) {
-            Some(text) => text.clone().into_bytes(),
-            None if from.is_file() => fs::read(&from).map_err(Problem::file(&from))?,
-            None => continue,
-        };
-        let to = root.join(file);
-        write_where_different(&to, &content)?;
-        kept.insert(to);
-    }
-    remove_others(&root, &kept)?;
-    Ok(Workspace { root, target })
-}
-
-fn write_where_different(path: &Path, content: &[u8]) -> Result<(), Problem> {
-    if fs::read(path).is_ok_and(|there| there == content) {
-        return Ok(());
-    }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(Problem::file(folder))?;
-    }
-    fs::write(path, content).map_err(Problem::file(path))
-}
-
-/// What was copied once and is not in the repository any more.
-fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<(), Problem> {
-    for entry in fs::read_dir(folder).map_err(Problem::file(folder))? {
-        let path = entry.map_err(Problem::file(folder))?.path();
-        if path.is_dir() {
-            remove_others(&path, kept)?;
-        } else if !kept.contains(&path) && !path.ends_with("Cargo.lock") {
-            fs::remove_file(&path).map_err(Problem::file(&path))?;
+/// The tests that an entry names, the short ones first.
+fn tests_of<'a>(mutation: &Mutation, tests: &'a [Test]) -> Result<Vec<&'a Test>, Problem> {
+    let mut named = Vec::new();
+    for name in &mutation.tests {
+        let before = named.len();
+        named.extend(tests.iter().filter(|test| test.name == *name));
+        if named.len() == before {
+            return Err(Problem::Usage(format!("tests/mutations: `{}` names `{name}`, which is no test", mutation.id)));
         }
     }
-    Ok(())
+    named.sort_by_key(|test| test.is_story);
+    Ok(named)
+}
+
+/// Says how many came to what, and fails where a control is not proven.
+fn summary(mut found: Vec<(Found, String)>, took: Duration) -> Result<usize, Problem> {
+    found.sort();
+    let mut counts: BTreeMap<Found, usize> = BTreeMap::new();
+    for (found, _) in &found {
+        *counts.entry(*found).or_default() += 1;
+    }
+    let counts: Vec<String> = counts.iter().map(|(found, count)| format!("{found} {count}")).collect();
+    say(&format!("{} controls: {}; in {} s", found.len(), counts.join(", "), took.as_secs()));
+    let unproven: Vec<String> = found
+        .iter()
+        .filter(|(found, _)| *found >= Found::Red)
+        .map(|(found, control)| format!("{found:<9} {control}"))
+        .collect();
+    if unproven.is_empty() { Ok(found.len()) } else { Err(Problem::Unnoticed { controls: unproven }) }
+}
+
+/// Runs tests, and knows how long they take with all controls in force.
+struct Judge<'a> {
+    url: &'a str,
+    known: Mutex<BTreeMap<Test, Option<Duration>>>,
+}
+
+impl Judge<'_> {
+    fn found(&self, mutation: &Mutation, tests: &[&Test]) -> Result<Found, Problem> {
+        let mut is_red = false;
+        for test in tests {
+            let Some(usual) = self.usual(test)? else {
+                is_red = true;
+                continue;
+            };
+            let (ended, _, _) = self.run(test, &mutation.id, LONGER + 10 * usual)?;
+            let found = match ended {
+                Ended::Passed => continue,
+                Ended::Failed => return Ok(Found::Fails),
+                Ended::Crashed => Found::Dies,
+                Ended::TimedOut => Found::Hangs,
+            };
+            if self.run(test, "", LIMIT)?.0 == Ended::Passed {
+                return Ok(found);
+            }
+            is_red = true;
+        }
+        Ok(if is_red { Found::Red } else { Found::Unnoticed })
+    }
+
+    /// How long it takes with all controls in force; `None` where it is red then, twice.
+    fn usual(&self, test: &Test) -> Result<Option<Duration>, Problem> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(usual) = known().get(test) {
+            return Ok(*usual);
+        }
+        let mut usual = None;
+        for _ in 0..2 {
+            let (ended, took, said) = self.run(test, "", LIMIT)?;
+            if ended == Ended::Passed {
+                usual = Some(took);
+                break;
+            }
+            say(&format!("{} is red with all controls in force: {ended:?}\n{said}", test.name));
+        }
+        known().insert(test.clone(), usual);
+        Ok(usual)
+    }
+
+    fn run(&self, test: &Test, mutant: &str, limit: Duration) -> Result<(Ended, Duration, String), Problem> {
+        test.run(&[(mutations::VARIABLE, mutant), (postgres::VARIABLE, self.url)], limit)
+    }
+}
+
+/// Does all of it, in as many lanes as there are cores. Half of them begin with stories: each has much going on by itself,
+/// and what it waits for should come in time.
+fn in_lanes<T: Sync, R: Send>(
+    items: &[T],
+    is_story: impl Fn(&T) -> bool,
+    work: impl Fn(&T) -> Result<R, Problem> + Sync,
+) -> Result<Vec<R>, Problem> {
+    let (stories, others): (Vec<&T>, Vec<&T>) = items.iter().partition(|item| is_story(item));
+    let (stories, others) = (Mutex::new(stories.into_iter()), Mutex::new(others.into_iter()));
+    let next = |queue: &Mutex<std::vec::IntoIter<_>>| queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let lane = |takes_stories: bool| {
+        let mut done = Vec::new();
+        while let Some(item) = takes_stories.then(|| next(&stories)).flatten().or_else(|| next(&others)) {
+            done.push(work(item)?);
+        }
+        Ok(done)
+    };
+    let lanes = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let lane = &lane;
+        let lanes: Vec<_> = (0..lanes).map(|nth| scope.spawn(move || lane(nth % 2 == 0))).collect();
+        let mut done = Vec::new();
+        for lane in lanes {
+            match lane.join() {
+                Ok(results) => done.extend(results?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(done)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Mutation: `summary`, without `Found::Red`.
+    #[test]
+    fn whatever_is_not_proven_is_named() {
+        let found = |all: &[Found]| all.iter().map(|found| (*found, format!("a-{found}"))).collect::<Vec<_>>();
+        let proven = [Found::Fails, Found::Hangs, Found::Dies];
+        assert_eq!(summary(found(&proven), Duration::ZERO).unwrap(), 3);
+        for not in [Found::Red, Found::Unnoticed] {
+            let problem = summary(found(&[Found::Fails, not]), Duration::ZERO).unwrap_err();
+            assert!(problem.to_string().contains(&format!("a-{not}")), "{problem}");
+        }
+    }
+
+    /// Mutation: `in_lanes`, lanes that take stories only.
+    #[test]
+    fn everything_is_done_once() {
+        let items: Vec<usize> = (0..100).collect();
+        let mut done = in_lanes(&items, |item| item % 3 == 0, |item| Ok(*item)).unwrap();
+        done.sort_unstable();
+        assert_eq!(done, items);
+        let failing = in_lanes(&items, |_| true, |_| Err::<(), _>(Problem::Usage("no".to_owned())));
+        assert!(failing.is_err());
+    }
 }

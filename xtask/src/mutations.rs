@@ -111,10 +111,15 @@ pub(crate) fn changed(workspace: &Workspace, mutations: &[Mutation]) -> Result<B
         let path = workspace.root.join(file);
         fs::read_to_string(&path).map_err(Problem::file(&path))
     };
-    let mut files = BTreeMap::new();
+    let (mut files, mut wrong) = (BTreeMap::new(), Vec::new());
     for (file, mutations) in by_file {
-        let text = switched(&read(file)?, &mutations);
-        files.insert(file.to_owned(), text.map_err(|problem| Problem::Usage(format!("{file}: {problem}")))?);
+        match switched(&read(file)?, &mutations) {
+            Ok(text) => drop(files.insert(file.to_owned(), text)),
+            Err(problem) => wrong.push(format!("{file}: {problem}")),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Problem::Usage(wrong.join("\n")));
     }
     let crates: BTreeSet<String> =
         files.keys().filter_map(|file| Some(file.split_once("/src/")?.0.to_owned())).collect();
@@ -130,14 +135,15 @@ pub(crate) fn changed(workspace: &Workspace, mutations: &[Mutation]) -> Result<B
 
 /// The text with the switches of all these in it.
 fn switched(text: &str, mutations: &[&Mutation]) -> Result<String, String> {
-    let mut places = Vec::new();
+    let (mut places, mut wrong) = (Vec::new(), Vec::new());
     for mutation in mutations {
-        let mut found = text.match_indices(&mutation.find);
-        let (Some((at, _)), None) = (found.next(), found.next()) else {
-            let count = text.matches(&mutation.find).count();
-            return Err(format!("what `{}` replaces stands there {count} times, and not once", mutation.id));
-        };
-        places.push((at, at + mutation.find.len(), mutation));
+        match text.match_indices(&mutation.find).collect::<Vec<_>>()[..] {
+            [(at, found)] => places.push((at, at + found.len(), mutation)),
+            ref found => wrong.push(format!("what `{}` replaces stands there {} times", mutation.id, found.len())),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(format!("{}, and not once", wrong.join("; ")));
     }
     places.sort_by_key(|(start, ..)| *start);
     let mut changed = String::new();

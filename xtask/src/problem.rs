@@ -19,8 +19,12 @@ pub(crate) enum Problem {
     Missing { what: String, help: String },
     /// A file could not be read or written.
     File { path: PathBuf, source: io::Error },
-    /// Without these controls every test passes.
+    /// No test proves these controls; each with why.
     Unnoticed { controls: Vec<String> },
+    /// The properties of these targets do not hold for some input.
+    DoesNotHold { targets: Vec<String> },
+    /// Less was attacked than there is to attack.
+    TooFew { counts: Vec<String> },
     /// We were called in a way that means nothing.
     Usage(String),
 }
@@ -50,8 +54,16 @@ impl fmt::Display for Problem {
             Problem::Missing { what, help } => write!(f, "{what} is missing: {help}"),
             Problem::File { path, source } => write!(f, "{}: {source}", path.display()),
             Problem::Unnoticed { controls } => {
-                write!(f, "no test notices when these are gone: {}", controls.join(", "))
+                write!(f, "no test shows that it needs these:\n{}", controls.join("\n"))
             }
+            Problem::DoesNotHold { targets } => {
+                write!(
+                    f,
+                    "an input was found for which this does not hold (see fuzz/artifacts): {}",
+                    targets.join(", ")
+                )
+            }
+            Problem::TooFew { counts } => write!(f, "less was attacked than there is to attack: {}", counts.join("; ")),
             Problem::Usage(text) => f.write_str(text),
         }
     }

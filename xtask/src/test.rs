@@ -56,7 +56,7 @@ fn run(workspace: &Workspace, lint: bool, filters: &[&String]) -> Result<(), Pro
     // What the builds wrote goes to the disk first: a database waits for its own words there, and behind gigabytes of others
     // it waits for longer than anybody who asks.
     process::run(&mut Command::new("sync"))?;
-    let mut command = match nextest(workspace) {
+    let mut command = match nextest(workspace, "run") {
         Ok(command) => command,
         Err(_) => surrounded(workspace.cargo(&["test", "--workspace", "--bins", "--tests", "--"])),
     };
@@ -64,15 +64,16 @@ fn run(workspace: &Workspace, lint: bool, filters: &[&String]) -> Result<(), Pro
 }
 
 /// The runner that tells tests apart by their whole names; not everybody has it.
-pub(crate) fn nextest(workspace: &Workspace) -> Result<Command, Problem> {
+pub(crate) fn nextest(workspace: &Workspace, what: &str) -> Result<Command, Problem> {
     if process::works(&mut workspace.cargo(&["nextest", "--version"])) {
-        return Ok(surrounded(workspace.cargo(&["nextest", "run", "--workspace"])));
+        return Ok(surrounded(workspace.cargo(&["nextest", what, "--workspace"])));
     }
     let help = "`cargo install cargo-nextest --locked`".to_owned();
     Err(Problem::Missing { what: "cargo-nextest, which chooses tests by their whole names,".to_owned(), help })
 }
 
-fn surrounded(mut command: Command) -> Command {
+/// What every test finds around it.
+pub(crate) fn surrounded(mut command: Command) -> Command {
     // What a failed test says is what it found; thirty frames of its runner after that bury it.
     command.env("RUST_BACKTRACE", "0");
     if let Some(folder) = in_memory() {
@@ -83,7 +84,7 @@ fn surrounded(mut command: Command) -> Command {
 
 /// A folder in memory, where there is a large one and from which artifacts can be run: what tests keep there does not wait
 /// for the disk that the build before them filled.
-fn in_memory() -> Option<&'static str> {
+pub(crate) fn in_memory() -> Option<&'static str> {
     const FOLDER: &str = "/dev/shm";
     const ROOM_KIB: u64 = 4 << 20;
     let mounts = fs::read_to_string("/proc/mounts").ok()?;

@@ -1,9 +1,14 @@
 //! `cargo xtask test walls`: everything that keeps a stranger's connector in, attacked; with counts.
 //!
-//! What holds is said by the tests themselves, in lines that begin with `walls: `. Then a neighbour's p99 beside each hostile
-//! guest, which is timed and so no part of an ordinary test run; then every control taken away, one after the other.
+//! Three parts, each timed: every test there is, for nearly all of them are about it, and a list of those that are would
+//! grow old; a neighbour's p99 beside each hostile guest, which needs a quiet machine and so is no part of an ordinary test
+//! run; every control taken away, one after the other. Each part has an end: the first two a time for each test
+//! (`.config/nextest.toml`), the last one a time for the whole.
+//!
+//! What holds is said by the tests themselves, in lines such as `walls: URLs refused 331`, and is never less than [`FLOORS`].
 
 use std::process::Command;
+use std::time::Instant;
 
 use crate::mutants;
 use crate::postgres::{self, Cluster};
@@ -12,28 +17,45 @@ use crate::process::{self, say};
 use crate::test;
 use crate::workspace::Workspace;
 
-/// What is attacked: crates whole, and the stories about it.
-const ATTACKED: &str = "package(bulkhead-egress) | package(bulkhead-vault) | package(bulkhead-fuzz) \
-    | binary(sandbox) | binary(wasi_http) | test(/^(hostile|authorizing|webhooks|upgrades|keys|budgets|uploads)::/)";
 const NEIGHBOUR: &str = "test(=hostile::walls::a_neighbours_p99_stays_below_twice_its_quiet_value)";
+
+/// What is counted, and how many there are at the least.
+const FLOORS: [(&str, usize); 5] = [
+    ("URLs refused", 300),
+    ("guests contained", 40),
+    ("neighbours timed", 40),
+    ("vectors passed", 16),
+    ("controls whose test fails without them", 1_000),
+];
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Problem> {
     let cluster = Cluster::start()?;
-    let said = counts(&mut runner(workspace, &cluster, ATTACKED, &["--success-output", "final"])?)?;
-    say("a neighbour's p99 beside each hostile guest");
-    process::run(&mut runner(workspace, &cluster, NEIGHBOUR, &["--run-ignored", "only", "--no-capture"])?)?;
+    let mut said = timed("every test", || counts(&mut runner(workspace, &cluster, &["--success-output", "final"])?))?;
+    let alone = ["-E", NEIGHBOUR, "--run-ignored", "only", "--success-output", "final"];
+    said.extend(timed("a neighbour's p99 beside each hostile guest", || {
+        counts(&mut runner(workspace, &cluster, &alone)?)
+    })?);
     drop(cluster);
-    let controls = mutants::run(workspace, &[])?;
-    for line in said {
+    let controls = timed("every control taken away", || mutants::run(workspace, &[]))?;
+    said.push(format!("walls: controls whose test fails without them {controls}"));
+    for line in &said {
         println!("{line}");
     }
-    println!("walls: controls whose test fails without them {controls}");
-    Ok(())
+    check(&said)
 }
 
-fn runner(workspace: &Workspace, cluster: &Cluster, tests: &str, flags: &[&str]) -> Result<Command, Problem> {
-    let mut command = test::nextest(workspace)?;
-    command.args(flags).args(["-E", tests]).env(postgres::VARIABLE, &cluster.url);
+/// Says what is done now, and how long it took.
+fn timed<R>(what: &str, part: impl FnOnce() -> Result<R, Problem>) -> Result<R, Problem> {
+    say(what);
+    let began = Instant::now();
+    let result = part()?;
+    say(&format!("{what}: {} s", began.elapsed().as_secs()));
+    Ok(result)
+}
+
+fn runner(workspace: &Workspace, cluster: &Cluster, flags: &[&str]) -> Result<Command, Problem> {
+    let mut command = test::nextest(workspace, "run")?;
+    command.args(flags).env(postgres::VARIABLE, &cluster.url);
     Ok(command)
 }
 
@@ -50,4 +72,46 @@ fn counts(command: &mut Command) -> Result<Vec<String>, Problem> {
     lines.dedup();
     lines.extend(said.lines().rfind(|line| line.contains("tests run:")).map(str::to_owned));
     Ok(lines)
+}
+
+/// Whether there are so many of each: a corpus that is not found any more refuses nothing, and passes.
+fn check(said: &[String]) -> Result<(), Problem> {
+    let below = FLOORS.iter().filter(|(what, least)| count(said, what) < *least);
+    let below: Vec<String> =
+        below.map(|(what, least)| format!("{what} {}, and not {least} or more", count(said, what))).collect();
+    if below.is_empty() { Ok(()) } else { Err(Problem::TooFew { counts: below }) }
+}
+
+/// The sum of the numbers that stand after these words.
+fn count(said: &[String], what: &str) -> usize {
+    let number = |line: &String| {
+        let rest = line.strip_prefix("walls: ")?.strip_prefix(what)?.trim_start();
+        rest.split(|found: char| !found.is_ascii_digit()).next()?.parse::<usize>().ok()
+    };
+    said.iter().filter_map(number).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(less: usize) -> Vec<String> {
+        FLOORS.iter().map(|(what, least)| format!("walls: {what} {}, of them 3", least - less)).collect()
+    }
+
+    /// Mutation: `check`, without any line of `FLOORS`.
+    #[test]
+    fn too_few_of_anything_is_told() {
+        assert!(check(&said(0)).is_ok());
+        assert_eq!(
+            count(&["walls: vectors passed 16".to_owned(), "walls: vectors passed 9".to_owned()], "vectors passed"),
+            25
+        );
+        for at in 0..FLOORS.len() {
+            let mut lines = said(0);
+            lines.remove(at);
+            assert!(check(&lines).is_err(), "{lines:?}");
+        }
+        assert!(check(&said(1)).is_err());
+    }
 }

@@ -12,12 +12,12 @@ use crate::{MAX_FILTER_BYTES, trouble};
 type Data = JustLut<Val>;
 
 /// Whether `filter` is one, without anything to apply it to.
-pub(crate) fn check(filter: &str) -> Result<(), Failure> {
+pub fn check(filter: &str) -> Result<(), Failure> {
     if filter.len() > MAX_FILTER_BYTES { Err(trouble::too_long(filter.len())) } else { compile(filter).map(drop) }
 }
 
 /// The one output of `filter` on `input`, both JSON text.
-pub(crate) fn one(filter: &str, input: &str) -> Result<String, Failure> {
+pub fn one(filter: &str, input: &str) -> Result<String, Failure> {
     if filter.len() > MAX_FILTER_BYTES {
         return Err(trouble::too_long(filter.len()));
     }

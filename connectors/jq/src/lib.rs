@@ -15,6 +15,9 @@
 mod evaluate;
 mod trouble;
 
+#[doc(hidden)]
+pub use evaluate::{check, one};
+
 use bulkhead_sdk::prelude::*;
 use serde_json::value::RawValue;
 

@@ -31,7 +31,7 @@ pub(crate) enum ClientError {
     #[error("{url} cannot be reached: {problem}. Is the server running? (--url or BULKHEAD_URL says where)")]
     Unreachable { url: String, problem: String },
     #[error("{detail}{}", listed(.errors))]
-    Problem { detail: String, errors: Vec<Field> },
+    Problem { code: String, detail: String, errors: Vec<Field> },
     #[error("{url} answered {status} with something that is not JSON: is it a Bulkhead server?")]
     NotJson { url: String, status: u16 },
 }
@@ -120,7 +120,7 @@ impl Server {
             }
             _ => {}
         }
-        Err(ClientError::Problem { detail, errors })
+        Err(ClientError::Problem { code, detail, errors })
     }
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: the default file names every setting, so it is their documentation; a file's setting that is not in it
 //! is refused, and one of the environment warned of. What is wrong is named; its value never is, since it may be a secret.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,6 +14,8 @@ use bulkhead_server::{KeySource, TransitSettings};
 use serde::Deserialize;
 use toml::{Table, Value};
 use url::Url;
+
+use self::limits::LimitSettings;
 
 /// All settings, as `default.toml` explains them.
 #[derive(Deserialize)]
@@ -38,6 +42,7 @@ pub(crate) struct Config {
     pub development_upstreams: String,
     pub log: String,
     pub log_format: LogFormat,
+    pub limits: LimitSettings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -115,14 +120,13 @@ fn words(name: &str) -> &'static str {
 impl Config {
     /// Reads the settings. `environment` is the process's own, passed in.
     pub(crate) fn load(file: Option<&Path>, environment: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        let defaults: Table =
-            DEFAULTS.parse().map_err(|e: toml::de::Error| ConfigError::Unusable(e.message().to_owned()))?;
+        let defaults = defaults()?;
         let mut settings = defaults.clone();
         if let Some(path) = file {
             merge(&mut settings, &defaults, path)?;
         }
         for (name, default) in &defaults {
-            let own = format!("BULKHEAD_{}", name.to_uppercase());
+            let own = variable(name);
             let also = ALSO.iter().filter(|(_, setting)| setting == name).map(|(variable, _)| (*variable).to_owned());
             let mut taken: Option<String> = None;
             for variable in also.chain([own]) {
@@ -137,14 +141,14 @@ impl Config {
         if let Some(port) = from_environment(environment, "PORT")? {
             replace_port(&mut settings, &port)?;
         }
-        for (name, least, most) in RANGES {
+        for (name, least, most) in RANGES.into_iter().chain(limits::RANGES) {
             let number = settings.get(name).and_then(Value::as_integer).unwrap_or_default();
             if !(i64::from(least)..=i64::from(most)).contains(&number) {
                 return Err(ConfigError::OutOfRange { name, least, most });
             }
         }
         // All that is left to be wrong is a word that is none of those known. The parser's own message may quote it.
-        let config: Self = serde_path_to_error::deserialize(Value::Table(settings))
+        let config: Self = serde_path_to_error::deserialize(Value::Table(nested(settings)))
             .map_err(|error| ConfigError::WrongWord { name: error.path().to_string() })?;
         if config.data_dir.as_os_str().is_empty() {
             return Err(ConfigError::NoFolder);
@@ -200,6 +204,42 @@ impl Config {
     }
 }
 
+/// Each setting with its default. One in a table has the table's name before it: `limits.requests`.
+fn defaults() -> Result<Table, ConfigError> {
+    DEFAULTS.parse().map(flat).map_err(|e: toml::de::Error| ConfigError::Unusable(e.message().to_owned()))
+}
+
+/// The variables that are settings.
+pub(crate) fn variables() -> impl Iterator<Item = String> {
+    defaults().unwrap_or_default().into_iter().map(|(name, _)| variable(&name))
+}
+
+fn variable(name: &str) -> String {
+    format!("BULKHEAD_{}", name.replace('.', "_").to_uppercase())
+}
+
+fn flat(table: Table) -> Table {
+    let settings = table.into_iter().flat_map(|(name, value)| match value {
+        Value::Table(inner) => inner.into_iter().map(|(own, value)| (format!("{name}.{own}"), value)).collect(),
+        value => vec![(name, value)],
+    });
+    settings.collect()
+}
+
+fn nested(settings: Table) -> Table {
+    let mut table = Table::new();
+    for (name, value) in settings {
+        match name.split_once('.') {
+            Some((of, own)) => {
+                let inner = table.entry(of).or_insert_with(|| Value::Table(Table::new()));
+                inner.as_table_mut().map(|inner| inner.insert(own.to_owned(), value));
+            }
+            None => drop(table.insert(name, value)),
+        }
+    }
+    table
+}
+
 fn merge(settings: &mut Table, defaults: &Table, path: &Path) -> Result<(), ConfigError> {
     let text = read_bounded(path).map_err(|problem| ConfigError::Unreadable { path: path.to_owned(), problem })?;
     let given: Table = text.parse().map_err(|error: toml::de::Error| {
@@ -211,7 +251,7 @@ fn merge(settings: &mut Table, defaults: &Table, path: &Path) -> Result<(), Conf
         }
     })?;
     let from = path.display().to_string();
-    for (name, value) in given {
+    for (name, value) in flat(given) {
         let Some(default) = defaults.get(&name) else { return Err(ConfigError::Unknown { from, name }) };
         if !default.same_type(&value) {
             return Err(ConfigError::WrongKind { from, expected: kind(&name, default), name });
@@ -222,7 +262,7 @@ fn merge(settings: &mut Table, defaults: &Table, path: &Path) -> Result<(), Conf
 }
 
 fn kind(name: &str, default: &Value) -> String {
-    let range = RANGES.iter().find(|(of, ..)| *of == name);
+    let range = RANGES.iter().chain(&limits::RANGES).find(|(of, ..)| *of == name);
     match (default, range) {
         (Value::Integer(_), Some((_, least, most))) => format!("a number from {least} to {most}"),
         (Value::Integer(_), None) => "a number".to_owned(),
@@ -298,11 +338,17 @@ mod tests {
     fn the_environment_wins_over_the_file_and_a_file_may_hold_a_value() {
         let folder = tempfile::tempdir().unwrap();
         let (file, secret) = (folder.path().join("b.toml"), folder.path().join("url"));
-        std::fs::write(&file, "workers = 3\nlisten = \"0.0.0.0:1\"\n").unwrap();
+        std::fs::write(&file, "workers = 3\nlisten = \"0.0.0.0:1\"\n[limits]\nrequests = 7\nheaders = 8\n").unwrap();
         std::fs::write(&secret, "postgres://u:p@h/d\n").unwrap();
-        let set =
-            environment(&[("BULKHEAD_WORKERS", "5"), ("PORT", "9"), ("DATABASE_URL_FILE", secret.to_str().unwrap())]);
+        let set = environment(&[
+            ("BULKHEAD_WORKERS", "5"),
+            ("BULKHEAD_LIMITS_HEADERS", "9"),
+            ("PORT", "9"),
+            ("DATABASE_URL_FILE", secret.to_str().unwrap()),
+        ]);
         let config = Config::load(Some(&file), &set).unwrap();
+        let run = config.limits.host().run;
+        assert_eq!((run.requests, run.headers, run.header_bytes), (7, 9, 64 << 10));
         assert_eq!((config.workers, config.listen.as_str()), (5, "0.0.0.0:9"));
         assert_eq!(config.database_url(), "postgres://u:p@h/d");
     }
@@ -327,6 +373,10 @@ mod tests {
         assert!(
             refused(&[("BULKHEAD_SANDBOX_SLOTS", "32")]).starts_with("sandbox_slots has to be larger than workers")
         );
+        let text = refused(&[("BULKHEAD_LIMITS_REQUESTS", "0")]);
+        assert_eq!(text, "limits.requests has to be a number from 1 to 10000");
+        let text = refused(&[("BULKHEAD_LIMITS_ANSWER_MIB", "s3cret")]);
+        assert!(text.ends_with("BULKHEAD_LIMITS_ANSWER_MIB has to be a number from 1 to 16"), "{text}");
         let text = refused(&[("BULKHEAD_LOG_FORMAT", "s3cret")]);
         assert_eq!(text, "log_format has to be `text` or `json`");
     }
@@ -338,6 +388,12 @@ mod tests {
         std::fs::write(&file, "wrokers = 3\n").unwrap();
         let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
         assert!(text.contains("wrokers"), "{text}");
+        std::fs::write(&file, "[limits]\nreqests = 3\n").unwrap();
+        let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
+        assert!(text.contains("limits.reqests"), "{text}");
+        std::fs::write(&file, "limits = 3\n").unwrap();
+        let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
+        assert!(text.contains("there is no setting \"limits\""), "{text}");
         std::fs::write(&file, "listen = 5\n").unwrap();
         let text = Config::load(Some(&file), &BTreeMap::new()).err().unwrap().to_string();
         assert!(text.ends_with("listen has to be text"), "{text}");

@@ -68,14 +68,7 @@ impl Keys {
 
 impl List {
     async fn run(self) -> Result<(), Failed> {
-        let mut keys = self.server.get(PATH, &[]).await?;
-        for key in items_mut(&mut keys) {
-            // Counting looks through everything: only where it says something.
-            if is(key, "retiring") {
-                let path = format!("{PATH}/{}", text(key, "id"));
-                *key = self.server.get(&path, &[]).await?;
-            }
-        }
+        let keys = self.server.get(PATH, &[]).await?;
         if self.json {
             writeln!(stdout(), "{keys:#}")?;
             return Ok(());
@@ -89,7 +82,18 @@ impl List {
 
 impl Rotate {
     async fn run(self) -> Result<(), Failed> {
-        let mut keys = self.server.post(&format!("{PATH}/rotate")).await?;
+        let mut keys = match self.server.post(&format!("{PATH}/rotate")).await {
+            Err(ClientError::Problem { code, .. }) if code == "key-coming" => {
+                let keys = self.again().await?;
+                let coming = items(&keys).last().map(|key| (text(key, "id"), at(key, "active_ms")));
+                let (id, from) = coming.unwrap_or_default();
+                return Err(format!(
+                    "Key {id} has only just been made. It seals from {from} UTC on: rotate again then."
+                )
+                .into());
+            }
+            rotated => rotated?,
+        };
         if let Some(new) = items(&keys).last() {
             let when = if is(new, "coming") { "seals as soon as every node has it" } else { "seals from now on" };
             writeln!(stdout(), "Key {} {when}.", text(new, "id"))?;
@@ -102,12 +106,7 @@ impl Rotate {
             beat.tick().await;
             keys = self.again().await?;
         }
-        writeln!(stdout(), "Everything is wrapped by it.")?;
-        for old in items(&keys).iter().filter(|key| is(key, "retired")) {
-            let from = old.get("removable_ms").and_then(Value::as_u64).map(moment::utc).unwrap_or_default();
-            let id = text(old, "id");
-            writeln!(stdout(), "Key {id} can be removed from {from} UTC on: bulkhead keys remove {id}")?;
-        }
+        write!(stdout(), "{}", done(items(&keys)))?;
         Ok(())
     }
 
@@ -122,7 +121,15 @@ impl Remove {
         if self.id.is_empty() || !self.id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(format!("{:?} is no key's id: `bulkhead keys list` shows them", self.id).into());
         }
-        self.server.delete(&format!("{PATH}/{}", self.id)).await?;
+        let path = format!("{PATH}/{}", self.id);
+        match self.server.delete(&path).await {
+            Err(ClientError::Problem { code, .. }) if code == "key-too-young" => {
+                let from = at(&self.server.get(&path, &[]).await?, "removable_ms");
+                let why = "what began while it sealed may still be written";
+                return Err(format!("Key {} can be removed from {from} UTC on: {why}.", self.id).into());
+            }
+            removed => removed?,
+        };
         writeln!(stdout(), "Key {} is destroyed. It is still in copies of the key file, if you keep any.", self.id)?;
         Ok(())
     }
@@ -130,10 +137,6 @@ impl Remove {
 
 fn items(keys: &Value) -> &[Value] {
     keys.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn items_mut(keys: &mut Value) -> &mut [Value] {
-    keys.get_mut("items").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
 }
 
 fn text<'k>(key: &'k Value, name: &str) -> &'k str {
@@ -144,12 +147,39 @@ fn is(key: &Value, state: &str) -> bool {
     text(key, "state") == state
 }
 
+fn at(key: &Value, name: &str) -> String {
+    key.get(name).and_then(Value::as_u64).map(moment::utc).unwrap_or_default()
+}
+
+/// What could not be wrapped by another key.
+fn left(key: &Value) -> Option<String> {
+    let count = key.get("uses").and_then(Value::as_u64).filter(|count| *count > 0)?;
+    let values = if count == 1 { "value" } else { "values" };
+    Some(format!("{count} {values} under it cannot be opened: the host's log names them"))
+}
+
+/// What a rotation came to.
+fn done(keys: &[Value]) -> String {
+    let retired: Vec<_> = keys.iter().filter(|key| is(key, "retired")).collect();
+    let mut said = String::new();
+    if !retired.iter().any(|key| left(key).is_some()) {
+        said += "Everything is wrapped by it.\n";
+    }
+    for old in retired {
+        let (id, from) = (text(old, "id"), at(old, "removable_ms"));
+        said += &match left(old) {
+            Some(left) => format!("Key {id} is still needed: {left}.\n"),
+            None => format!("Key {id} can be removed from {from} UTC on: bulkhead keys remove {id}\n"),
+        };
+    }
+    said
+}
+
 /// One key, and under it what is to be said about it.
 fn line(key: &Value) -> String {
-    let created = key.get("created_ms").and_then(Value::as_u64).map(moment::utc).unwrap_or_default();
-    let mut line = format!("{created}  {}  {}", text(key, "id"), text(key, "state"));
-    if let Some(sealed) = key.get("sealed").and_then(Value::as_u64) {
-        line += &format!("  {sealed} values still under it");
+    let mut line = format!("{}  {}  {}", at(key, "created_ms"), text(key, "id"), text(key, "state"));
+    if let Some(left) = left(key) {
+        line += &format!("\n  {left}");
     }
     for warning in key.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         line += &format!("\n  {}", text(warning, "message"));
@@ -166,10 +196,25 @@ mod tests {
     #[test]
     fn a_line_says_since_when_what_it_does_and_what_to_do() {
         let key = json!({
-            "id": "ab12", "state": "retiring", "created_ms": 1_000, "sealed": 7,
+            "id": "ab12", "state": "retired", "created_ms": 1_000, "uses": 7,
             "warnings": [{ "code": "wrapping-key-old", "message": "It is old." }],
         });
-        let expected = "1970-01-01 00:00:01.000  ab12  retiring  7 values still under it\n  It is old.\n";
+        let expected = "1970-01-01 00:00:01.000  ab12  retired\n  7 values under it cannot be opened: the host's log names \
+                        them\n  It is old.\n";
         assert_eq!(line(&key), expected);
+        let plain = json!({ "id": "ab12", "state": "active", "created_ms": 1_000, "uses": null, "warnings": [] });
+        assert_eq!(line(&plain), "1970-01-01 00:00:01.000  ab12  active\n");
+    }
+
+    /// Mutation: `done`, everything is wrapped whatever is left.
+    #[test]
+    fn a_rotation_says_what_can_be_removed_and_what_cannot() {
+        let retired = |uses| json!({ "id": "ab12", "state": "retired", "removable_ms": 2_000, "uses": uses });
+        let active = json!({ "id": "cd34", "state": "active", "uses": null });
+        let removable = "Everything is wrapped by it.\nKey ab12 can be removed from 1970-01-01 00:00:02.000 UTC on: bulkhead \
+                         keys remove ab12\n";
+        assert_eq!(done(&[retired(0), active.clone()]), removable);
+        let needed = "Key ab12 is still needed: 1 value under it cannot be opened: the host's log names them.\n";
+        assert_eq!(done(&[retired(1), active]), needed);
     }
 }

@@ -1,12 +1,14 @@
 //! The host's log: lines on stderr, as people may read them.
 //!
-//! Invariant: a line goes out whole, and nothing goes out but through [`mask`].
+//! Invariant: a line goes out whole, and nothing goes out but through [`mask`]; what a panic says neither.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::panic;
+use std::thread;
 
 use bulkhead_manifest::mask;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
@@ -25,7 +27,22 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), &'static str>
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
     }
+    mask_panics(format, io::stderr);
     Ok(())
+}
+
+/// Lets a panic be told like a line of the log.
+pub(crate) fn mask_panics<W: Write>(format: LogFormat, out: impl Fn() -> W + Send + Sync + 'static) {
+    panic::set_hook(Box::new(move |panic| {
+        let thread = thread::current();
+        let said = format!("thread {:?} {panic}", thread.name().unwrap_or_default());
+        let line = match format {
+            LogFormat::Text => format!("ERROR {said}\n"),
+            LogFormat::Json => format!("{}\n", json!({ "level": "ERROR", "fields": { "message": said } })),
+        };
+        // Who cannot be told is not told.
+        let _ = Masked { out: out(), format }.write_all(line.as_bytes());
+    }));
 }
 
 /// Is given a line at a time.
@@ -62,8 +79,40 @@ fn masked(line: &str, format: LogFormat) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// What is written is there for all to see.
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Seen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Mutation: `mask_panics`, without the hook; without `Masked`.
+    #[test]
+    fn what_a_panic_says_is_masked() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (seen, before) = (Seen::default(), panic::take_hook());
+            let out = seen.clone();
+            mask_panics(format, move || out.clone());
+            let panicked = thread::spawn(|| panic!("with Bearer abcdefgh12")).join();
+            panic::set_hook(before);
+            assert!(panicked.is_err());
+            let said = String::from_utf8(seen.0.lock().unwrap().clone()).unwrap();
+            assert!(said.contains("log.rs:") && said.contains("with Bearer [secret]"), "{said}");
+            assert!(!said.contains("abcdefgh12"), "{said}");
+        }
+    }
 
     fn written(line: &str, format: LogFormat) -> String {
         let mut masked = Masked { out: Vec::new(), format };

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == COMPILE_COMMAND) {
         return bulkhead_runtime::compile_main();
     }
+    log::mask_panics(config::LogFormat::Text, io::stderr);
     // One provider for the whole process, chosen here and not by whichever crate comes first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(Cli::parse().command) {

@@ -1,6 +1,6 @@
 //! `bulkhead serve`: reads the settings and hands them to the host's own boot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write as _, stdout};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use url::Url;
 
 use crate::COMPILE_COMMAND;
-use crate::config::{Config, DEFAULTS};
+use crate::config::{Config, DEFAULTS, variables};
 use crate::log;
 
 /// Starts the host.
@@ -82,16 +82,15 @@ fn is_ours(name: &str) -> bool {
 
 /// Names that look like a setting and are none.
 fn unknown(environment: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
-    let defaults: toml::Table = DEFAULTS.parse().unwrap_or_default();
+    let settings: BTreeSet<String> = variables().collect();
     environment.keys().map(String::as_str).filter(move |name| {
-        let known = |name: &str| defaults.contains_key(&name.to_lowercase()) || CLIENTS.contains(&name);
-        let setting = name.strip_prefix("BULKHEAD_");
-        setting.is_some_and(|name| !known(name) && !name.strip_suffix("_FILE").is_some_and(known))
+        let known = |name: &str| settings.contains(name) || CLIENTS.contains(&name);
+        name.starts_with("BULKHEAD_") && !known(name) && !name.strip_suffix("_FILE").is_some_and(known)
     })
 }
 
 /// What other commands read.
-const CLIENTS: [&str; 4] = ["CONFIG", "URL", "KEY", "TENANT"];
+const CLIENTS: [&str; 4] = ["BULKHEAD_CONFIG", "BULKHEAD_URL", "BULKHEAD_KEY", "BULKHEAD_TENANT"];
 
 async fn serve(config: Config) -> Result<(), Failed> {
     // Everything below it is this user's alone: the keys, and what customers have sent.
@@ -166,6 +165,7 @@ fn settings(config: &Config) -> Result<Settings, Failed> {
         workers: config.workers as usize,
         lease_ms: u64::from(config.lease_seconds) * 1_000,
         sandbox_slots: config.sandbox_slots,
+        limits: config.limits.host(),
         clients: Clients {
             connections: config.client_connections as usize,
             patience: Duration::from_secs(u64::from(config.client_seconds)),

@@ -10,6 +10,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use url::Host;
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, length: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
@@ -46,6 +47,7 @@ const SPECIAL_V6: &[(Ipv6Net, &str)] = &[
     (v6(0x3fff, 0, 0, 20), "documentation"),
 ];
 
+const TEREDO: Ipv6Net = v6(0x2001, 0, 0, 32);
 const NAT64: Ipv6Net = v6(0x64, 0xff9b, 0, 96);
 const SIX_TO_FOUR: Ipv6Net = v6(0x2002, 0, 0, 16);
 
@@ -96,6 +98,76 @@ fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         return Some(joined(s6, s7));
     }
     address.to_ipv4_mapped()
+}
+
+/// How an address is written in the place of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Literal {
+    /// `127.0.0.1`.
+    #[error("in four decimal numbers")]
+    Dotted,
+    /// `127.1`: the last number stands for several.
+    #[error("in fewer than four numbers")]
+    Short,
+    /// `2130706433`.
+    #[error("in one number")]
+    Number,
+    /// `0177.0.0.1`.
+    #[error("in octal")]
+    Octal,
+    /// `0x7f.0.0.1`.
+    #[error("in hexadecimal")]
+    Hex,
+    /// `[::1]`.
+    #[error("as IPv6")]
+    V6,
+    /// `[::ffff:127.0.0.1]`.
+    #[error("as IPv4 mapped into IPv6")]
+    Mapped,
+    /// `[64:ff9b::127.0.0.1]`.
+    #[error("as IPv4 that NAT64 carries")]
+    Nat64,
+    /// `[2002:7f00:1::]`.
+    #[error("as IPv4 that 6to4 carries")]
+    SixToFour,
+    /// `[2001:0:7f00:1::]`.
+    #[error("as IPv4 that Teredo carries")]
+    Teredo,
+    /// `[2606:4700::5efe:10.0.0.1]`.
+    #[error("as IPv4 that ISATAP carries")]
+    Isatap,
+}
+
+/// How the address is written that a parser finds in the host of a URL; `None` for a name.
+pub(crate) fn literal(text: &str, parsed: &Host<&str>) -> Option<Literal> {
+    let address = match parsed {
+        Host::Domain(_) => return None,
+        Host::Ipv4(_) => return Some(literal_v4(text)),
+        Host::Ipv6(address) => address,
+    };
+    Some(match address {
+        _ if address.to_ipv4_mapped().is_some() => Literal::Mapped,
+        _ if NAT64.contains(address) => Literal::Nat64,
+        _ if SIX_TO_FOUR.contains(address) => Literal::SixToFour,
+        _ if TEREDO.contains(address) => Literal::Teredo,
+        _ if isatap_v4(*address).is_some() => Literal::Isatap,
+        _ => Literal::V6,
+    })
+}
+
+fn literal_v4(text: &str) -> Literal {
+    let numbers: Vec<&str> = text.strip_suffix('.').unwrap_or(text).split('.').collect();
+    if numbers.iter().any(|number| number.starts_with("0x")) {
+        return Literal::Hex;
+    }
+    if numbers.iter().any(|number| number.len() > 1 && number.starts_with('0')) {
+        return Literal::Octal;
+    }
+    match numbers.len() {
+        1 => Literal::Number,
+        4 => Literal::Dotted,
+        _ => Literal::Short,
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //!   budget holds nothing that is shared more widely than the budget.
 //! - One owner's requests take another's places only where a budget says that both share it, and a budget is shared only
 //!   by connectors of one publisher: else anybody could declare a tiny one for `api.stripe.com` and starve everybody.
+//! - In the line of a shared budget no tenant stands so long that another's first request has to be turned away: whoever has
+//!   one there already waits half as long with the next.
 //!
 //! Places (`concurrency`) are counted by each node for itself; budgets are the ledger's.
 
@@ -24,7 +26,7 @@ use crate::config::DoorConfig;
 use crate::error::DoorError;
 use crate::learn::lessons;
 use crate::ledger::{BudgetKey, Ledger};
-use crate::rate::{Budgeted, Rates, Terms, limited};
+use crate::rate::{Budgeted, Patience, Rates, Terms, limited};
 use crate::request::{Answer, Pass};
 
 /// Places, by who shares them. A key without requests takes no memory.
@@ -47,6 +49,7 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Scopes<'a> {
     own: BudgetKey,
+    tenant: &'a str,
     budgets: Vec<Budgeted>,
     /// As long as `budgets`, or empty.
     rules: Vec<&'a RateRule>,
@@ -72,7 +75,7 @@ impl<'a> Scopes<'a> {
             budgets.push(Budgeted { key, terms: None });
         }
         let own = name(&[b"bulkhead places 1", owner]);
-        Self { own, budgets, rules: declared.into_iter().map(|(_, rule)| rule).collect() }
+        Self { own, tenant: pass.tenant, budgets, rules: declared.into_iter().map(|(_, rule)| rule).collect() }
     }
 
     /// Those of one scope, with what is declared of them.
@@ -85,15 +88,17 @@ impl<'a> Scopes<'a> {
 /// The name of a declared budget: who shares it, and its terms, so that another version's other terms are another
 /// budget. Of a request's own nothing but its connection.
 fn shared_by(rule: &RateRule, pass: &Pass<'_>) -> BudgetKey {
-    let who = match rule.scope {
-        RateScope::Connection => pass.owner,
+    let (scope, who) = match rule.scope {
+        RateScope::Connection => ("connection", pass.owner),
         // A credential of its own has no app to share with.
-        RateScope::App => pass.app.unwrap_or(pass.owner),
-        RateScope::Host => pass.publisher,
+        RateScope::App => ("app", pass.app.unwrap_or(pass.owner)),
+        RateScope::Host => ("host", pass.publisher),
     };
-    let terms = format!("{:?}", (rule.scope, rule.requests, rule.per_seconds, rule.burst, rule.concurrency));
+    let numbers = [Some(rule.requests), Some(rule.per_seconds), rule.burst, rule.concurrency];
+    // None that is declared is 0.
+    let terms = numbers.map(|number| number.unwrap_or_default().to_be_bytes()).concat();
     let host = rule.host.as_ref().map_or("", |host| host.as_str());
-    let mut parts = vec![b"bulkhead budget 1".as_slice(), who.as_bytes(), terms.as_bytes(), host.as_bytes()];
+    let mut parts = vec![b"bulkhead budget 2".as_slice(), scope.as_bytes(), who.as_bytes(), &terms, host.as_bytes()];
     parts.extend(rule.paths.iter().map(|path| path.as_str().as_bytes()));
     hmac_sha256_framed(pass.effect.key, &parts)
 }
@@ -106,20 +111,29 @@ impl Budget {
         ledger: &dyn Ledger,
         config: &DoorConfig,
     ) -> Result<Vec<Place>, DoorError> {
-        let until = Instant::now() + Duration::from_millis(config.budget_wait_ms.min(LONGEST_WAIT_MS));
+        let (now, wait) = (Instant::now(), Duration::from_millis(config.budget_wait_ms.min(LONGEST_WAIT_MS)));
+        let (halfway, until) = (now + wait / 2, now + wait);
         self.rates.refuse(&scopes.budgets, until)?;
         let mut places = vec![self.acquire(scopes.own, config.per_connection_concurrency, until).await?];
         let mut spent = Vec::new();
         let waited = async {
             for scope in [RateScope::Connection, RateScope::App, RateScope::Host] {
+                let (mut line, mut standing) = (Vec::new(), Vec::new());
                 // Everybody goes by one order: no two wait for what the other holds.
                 for (budget, rule) in scopes.within(scope) {
+                    let mut patience = Patience::until(until);
+                    if scope != RateScope::Connection {
+                        let stands = self.rates.stand(budget, scopes.tenant);
+                        patience = Patience { soon: halfway, until: if stands.is_alone { until } else { halfway } };
+                        standing.push(stands);
+                    }
                     if let Some(count) = rule.and_then(|rule| rule.concurrency) {
                         let count = usize::try_from(count).unwrap_or(usize::MAX);
-                        places.push(self.acquire(budget.key, count, until).await?);
+                        places.push(self.acquire(budget.key, count, patience.until).await?);
                     }
+                    line.push((budget, patience));
                 }
-                self.turns(scopes, scope, until, ledger, &mut spent).await?;
+                self.turns(line, ledger, &mut spent).await?;
             }
             // What was learned meanwhile.
             while let Some(held) = self.rates.held_until(&scopes.budgets) {
@@ -140,28 +154,27 @@ impl Budget {
         }
     }
 
-    /// Spends from each budget of the scope and waits for its turn: where that is to come, before the others are asked, whose
+    /// Spends from each budget of a scope and waits for its turn: where that is to come, before the others are asked, whose
     /// turns would be over by then.
     async fn turns<'s>(
         &self,
-        scopes: &'s Scopes<'_>,
-        scope: RateScope,
-        until: Instant,
+        line: Vec<(&'s Budgeted, Patience)>,
         ledger: &dyn Ledger,
         spent: &mut Vec<(&'s Budgeted, Instant)>,
     ) -> Result<(), DoorError> {
-        let mut waits: Vec<_> =
-            scopes.within(scope).map(|(budget, _)| (Reverse(self.rates.waits_until(budget)), budget)).collect();
-        waits.sort_by_key(|(until, _)| *until);
-        let free = waits.split_off(waits.partition_point(|(Reverse(until), _)| until.is_some()));
-        for (_, budget) in waits {
-            let turn = self.rates.turn(budget, until, ledger).await?;
+        let waits = |(budget, patience)| (Reverse(self.rates.waits_until(budget)), budget, patience);
+        let mut waits: Vec<_> = line.into_iter().map(waits).collect();
+        waits.sort_by_key(|(until, ..)| *until);
+        let free = waits.split_off(waits.partition_point(|(Reverse(until), ..)| until.is_some()));
+        for (_, budget, patience) in waits {
+            let turn = self.rates.turn(budget, patience, ledger).await?;
             spent.push((budget, turn));
             sleep_until(turn).await;
         }
         let (mut last, mut refused) = (Instant::now(), None);
-        let asked =
-            free.into_iter().map(|(_, budget)| async move { (budget, self.rates.turn(budget, until, ledger).await) });
+        let asked = free
+            .into_iter()
+            .map(|(_, budget, patience)| async move { (budget, self.rates.turn(budget, patience, ledger).await) });
         for (budget, turn) in join_all(asked).await {
             match turn {
                 Ok(turn) => {
@@ -215,7 +228,7 @@ impl Budget {
 /// Whether a request to this URL counts.
 fn covers(rule: &RateRule, url: &Url) -> bool {
     let host = rule.host.as_ref().is_none_or(|host| host.matches(url.host_str().unwrap_or_default()));
-    host && (rule.paths.is_empty() || rule.paths.iter().any(|path| path.matches(url.path())))
+    host && (rule.paths.is_empty() || rule.paths.iter().any(|path| path.may_match(url.path())))
 }
 
 impl Drop for Place {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkhead_vault::Secret;
 use http::Method;
 use rustls::pki_types::TrustAnchor;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use crate::error::{ConnectFailure, DoorError, InvalidRequest, Large};
 use crate::exchange::{Bounds, exchange};
 use crate::inject::{self, Injection};
 use crate::intents::{Intent, Intents, Point};
-use crate::normalise::normalise;
+use crate::normalise::{check_name, normalise};
 use crate::pool::{Pool, PoolKey};
 use crate::redact::clean;
 use crate::request::{Answer, Outgoing, Pass, Sent};
@@ -128,12 +129,14 @@ impl Door {
             intents.intent(&cleared.intent(effect_key)).await?;
             intents.reached(Point::IntentCommitted).await;
         }
-        let answer = self.deliver(&cleared, pass, intents).await?;
+        let (answer, signatures) = self.deliver(&cleared, pass, intents).await?;
         intents.reached(Point::AnswerReceived).await;
         let held_back_ms = self.shared.budget.learn(&scopes, &answer, pass).await;
 
         let captures = capture::wanted(cleared.route.rule, cleared.draft.url.path(), answer.status);
-        let (answer, captured) = clean(answer, captures, cleared.injection.secrets).await?;
+        let mut secrets = cleared.injection.secrets;
+        secrets.extend(signatures);
+        let (answer, captured) = clean(answer, cleared.limits.answer_bytes, captures, secrets).await?;
         Ok(Sent {
             credential_rejected: answer.status == 401 && cleared.injection.has_credential,
             answer,
@@ -147,11 +150,12 @@ impl Door {
     fn clear<'a>(&self, pass: &Pass<'a>, request: Outgoing) -> Result<Cleared<'a>, DoorError> {
         let config = &self.shared.config;
         let url = normalise(&request.url)?;
+        check_name(&request.url, &url)?;
         let route = route(config, pass.rules, &request.method, &url)?;
         if request.body.len() > config.max_request_bytes {
             return Err(DoorError::TooLarge { what: Large::Request, limit: config.max_request_bytes });
         }
-        let headers = strip(&request.headers, route.rule, config)?;
+        let headers = strip(&request, &route.destination.name, route.rule, config)?;
         let injection = inject::prepare(route.rule, pass, &route.destination.name)?;
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| InvalidRequest::Method)?;
         let mut draft = Draft { method, url, headers, body: request.body };
@@ -168,13 +172,13 @@ impl Door {
         Ok(Cleared { route, draft, injection, effect_key, keyed, limits })
     }
 
-    /// Resolve, check, dial, inject, send, read.
+    /// Resolve, check, dial, inject, send, read. What comes back, and the signatures that were sent.
     async fn deliver(
         &self,
         cleared: &Cleared<'_>,
         pass: &Pass<'_>,
         intents: &dyn Intents,
-    ) -> Result<Answer, DoorError> {
+    ) -> Result<(Answer, Vec<Secret>), DoorError> {
         let destination = &cleared.route.destination;
         let key = PoolKey { owner: pass.owner.to_owned(), destination: destination.clone() };
         let bounds =
@@ -184,10 +188,11 @@ impl Door {
 
         let repeatable = cleared.route.safe || cleared.keyed;
         if let Some(line) = self.shared.pool.take(&key, repeatable) {
-            match exchange(line, &authorized().await?, destination, bounds, intents).await {
+            let draft = authorized().await?;
+            match exchange(line, &draft, destination, bounds, intents).await {
                 Ok((answer, line)) => {
                     self.shared.pool.put(key, line);
-                    return Ok(answer);
+                    return Ok((answer, cleared.injection.signatures(&draft)));
                 }
                 // The connection had been closed while it waited. Never for an unsafe request of which
                 // a byte may have left: that is for the engine to decide, or for a person.
@@ -196,9 +201,10 @@ impl Door {
             }
         }
         let line = self.connect(cleared, bounds.deadline).await?;
-        let (answer, line) = exchange(line, &authorized().await?, destination, bounds, intents).await?;
+        let draft = authorized().await?;
+        let (answer, line) = exchange(line, &draft, destination, bounds, intents).await?;
         self.shared.pool.put(key, line);
-        Ok(answer)
+        Ok((answer, cleared.injection.signatures(&draft)))
     }
 
     async fn connect(&self, cleared: &Cleared<'_>, deadline: Instant) -> Result<Line, DoorError> {

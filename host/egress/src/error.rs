@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use bulkhead_manifest::egress_match::Miss;
 
+use crate::address::Literal;
 use crate::intents::Refused;
 use crate::resolve::ResolveError;
 
@@ -71,6 +72,14 @@ pub enum DoorError {
         /// Why it cannot be.
         problem: &'static str,
     },
+    /// The answer came packed, though that was not asked for, and cannot be unpacked. The provider did answer.
+    #[error("the provider answered {status}, and the answer's body cannot be read: {problem}")]
+    Packed {
+        /// With this status.
+        status: u16,
+        /// Why it cannot be.
+        problem: &'static str,
+    },
     /// The journal did not let it go.
     #[error("{0}")]
     Refused(#[from] Refused),
@@ -86,7 +95,7 @@ impl DoorError {
         match self {
             Self::Timeout { sent } | Self::Broken { sent } => *sent,
             Self::TooLarge { what, .. } => matches!(what, Large::Answer { .. }),
-            Self::Withheld { .. } => true,
+            Self::Withheld { .. } | Self::Packed { .. } => true,
             Self::Denied(_)
             | Self::NoCredential { .. }
             | Self::RateLimited { .. }
@@ -98,7 +107,7 @@ impl DoorError {
 
     /// Whether it may have happened and nobody can tell: bytes may have left and no status came back.
     pub fn ambiguous(&self) -> bool {
-        self.request_sent() && !matches!(self, Self::TooLarge { .. } | Self::Withheld { .. })
+        self.request_sent() && !matches!(self, Self::TooLarge { .. } | Self::Withheld { .. } | Self::Packed { .. })
     }
 
     /// Whether the same request may fare better later.
@@ -137,6 +146,9 @@ pub enum Denial {
         /// Which.
         method: String,
     },
+    /// The host is an address, in whatever writing.
+    #[error("denied: the URL names an address, written {0}; ask for a name")]
+    Literal(Literal),
     /// The name leads to an address inside somebody's network.
     #[error("denied: {host} does not resolve to public addresses only")]
     Address {
@@ -164,11 +176,25 @@ pub enum InvalidRequest {
     /// Its method.
     #[error("the method must be a word in upper case, such as GET")]
     Method,
-    /// A header's name, or a character in its value.
-    #[error("the header {name:?} cannot be sent: names are tokens without `_`, values have no control characters")]
-    Header {
+    /// A header's name is none.
+    #[error("no header can be called {name:?}: names are tokens without `_`, line breaks and colons")]
+    HeaderName {
         /// The name as given.
         name: String,
+    },
+    /// A character in a header's value.
+    #[error("the value of the header {name:?} has a line break or another control character in it; take it out")]
+    HeaderValue {
+        /// The header's name.
+        name: String,
+    },
+    /// A header that the host alone writes, and not what it would write.
+    #[error("the header {name} is the host's to write: {reserved}")]
+    Reserved {
+        /// The header's name.
+        name: String,
+        /// What it is about.
+        reserved: Reserved,
     },
     /// More headers than are allowed.
     #[error("{found} headers; at most {limit} are allowed")]
@@ -212,6 +238,29 @@ pub enum InvalidRequest {
     },
 }
 
+/// What a header that the host alone writes is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Reserved {
+    /// `Host`.
+    #[error("it says whom the URL names, once; leave it out, and to ask somebody else ask for another URL")]
+    Host,
+    /// `Content-Length`.
+    #[error("it says how long the body is, once; leave it out")]
+    Length,
+    /// `Transfer-Encoding` and what else tells where a message ends, or how it comes.
+    #[error("a body goes whole, with its length; leave it out")]
+    Framing,
+    /// `Connection`, and what belongs to the network connection alone.
+    #[error("a connection carries one request after the other and is never upgraded; leave it out")]
+    Connection,
+    /// What proxies ask and are told.
+    #[error("there is no proxy on the way; leave it out")]
+    Proxy,
+    /// `X-Forwarded-For` and its like.
+    #[error("a request tells nobody whom else it came from or was for; leave it out")]
+    Forwarding,
+}
+
 /// What is wrong with a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlProblem {
@@ -230,8 +279,17 @@ pub enum UrlProblem {
     /// A user, or a host that is made to look like one, stands before an `@`.
     #[error("it has user information before its host")]
     UserInfo,
-    /// Characters in the host or port that do not belong there.
-    #[error("its host must be lower-case ASCII (punycode), without percent-encoding")]
+    /// Letters of another script in the host, or what looks like ASCII and is not.
+    #[error("its host has characters beyond ASCII; write it in punycode, as DNS has it")]
+    NotAscii,
+    /// Capitals in the host.
+    #[error("its host has capitals; write it in lower case")]
+    Capitals,
+    /// Something percent-encoded in the host or port.
+    #[error("its host or port has something percent-encoded in it; write it as it is")]
+    Encoded,
+    /// Other characters in the host or port that do not belong there.
+    #[error("its host must be letters, digits, dots and hyphens")]
     Authority,
     /// The host is no name that DNS could have, though parsers take it for one.
     #[error("its host must be a name of labels of 1 to 63 letters, digits and inner hyphens, 253 in all")]

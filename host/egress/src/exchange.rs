@@ -71,7 +71,7 @@ fn build(draft: &Draft, destination: &Destination, body: Metered) -> Result<Requ
     *request.headers_mut() = draft.headers.clone();
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::from_str(&destination.name).map_err(malformed)?);
-    // What is counted and handed on is what was sent; nothing unpacks to a thousand times its size here.
+    // Who packs all the same is unpacked; nobody has to.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("bulkhead"));
     Ok(request)

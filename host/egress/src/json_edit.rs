@@ -71,9 +71,11 @@ impl<'de> Visitor<'de> for Child<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let (mut found, mut nth) = (None, 0_usize);
+        // As it is written, and no other way: `01` and `+1` are the number of nothing.
+        let wanted = self.0.parse::<usize>().ok().filter(|nth| nth.to_string() == self.0);
+        let (mut found, mut nth) = (None, 0);
         while let Some(item) = items.next_element()? {
-            if nth.to_string() == self.0 {
+            if wanted == Some(nth) {
                 found = Some(item);
             }
             nth += 1;
@@ -150,6 +152,16 @@ impl<'de> Deserialize<'de> for Members<'de> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Mutation: `Child::visit_seq`, without the comparison of what was read with what was written.
+    #[test]
+    fn an_item_has_one_number_and_one_writing_of_it() {
+        let found = |pointer: &str| locate("[[10], 11]", pointer).unwrap();
+        assert_eq!((found("/0/0"), found("/1")), (Some(2..4), Some(7..9)));
+        for none in ["/2", "/01", "/+1", "/-1", "/-", "/ 1", "/18446744073709551616"] {
+            assert_eq!(found(none), None, "{none}");
+        }
+    }
 
     fn set(document: &str, pointer: &str) -> Result<String, NoObject> {
         set_text(document.as_bytes(), pointer, "k").map(|edited| String::from_utf8(edited).unwrap())

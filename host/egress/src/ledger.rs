@@ -69,12 +69,13 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Books of nobody's store, for any number of doors; told to, none that can be read.
+    /// Books of nobody's store, for any number of doors; told to, none that can be read, or none that ever answer.
     #[derive(Debug, Default)]
     pub(crate) struct Books {
         rows: Mutex<HashMap<BudgetKey, Row>>,
         asked: Mutex<Asked>,
         broken: bool,
+        silent: bool,
     }
 
     #[derive(Debug, Clone, Copy, Default)]
@@ -97,6 +98,10 @@ pub(crate) mod tests {
             Self { broken: true, ..Self::default() }
         }
 
+        pub(crate) fn silent() -> Self {
+            Self { silent: true, ..Self::default() }
+        }
+
         pub(crate) fn asked(&self) -> Asked {
             *self.asked.lock().unwrap()
         }
@@ -110,6 +115,9 @@ pub(crate) mod tests {
             Box::pin(async move {
                 *count(&mut self.asked.lock().unwrap()) += 1;
                 tokio::task::yield_now().await;
+                if self.silent {
+                    std::future::pending::<()>().await;
+                }
                 match self.broken {
                     true => Err(LedgerFault("gone".into())),
                     false => Ok(of(&mut self.rows.lock().unwrap())),

@@ -41,13 +41,15 @@ mod sigv4;
 #[doc(hidden)]
 pub mod steps;
 mod strip;
+mod unpack;
 mod wire;
 
+pub use address::Literal;
 pub use address::refusal as address_refusal;
 pub use bulkhead_vault::CredentialFields;
 pub use config::{DevUpstream, DoorConfig, DoorSetupError, LARGEST_ANSWER_MIB};
 pub use door::Door;
-pub use error::{ConnectFailure, Denial, DoorError, InvalidRequest, Large, UrlProblem};
+pub use error::{ConnectFailure, Denial, DoorError, InvalidRequest, Large, Reserved, UrlProblem};
 pub use intents::{Intent, Intents, NoIntents, Point, Refused};
 pub use ledger::{BudgetKey, Leased, Ledger, LedgerFault, Order};
 pub use request::{Answer, AppPins, Audience, Captured, EffectPlan, Outgoing, Pass, Sent};

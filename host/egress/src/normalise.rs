@@ -6,7 +6,8 @@
 
 use url::Url;
 
-use crate::error::UrlProblem;
+use crate::address::literal;
+use crate::error::{Denial, UrlProblem};
 
 const MAX_LENGTH: usize = 8192;
 const MAX_NAME: usize = 253;
@@ -26,6 +27,13 @@ pub(crate) fn normalise(text: &str) -> Result<Url, UrlProblem> {
     Ok(url)
 }
 
+/// Refuses an address in the place of a name. The parser has made of all its writings one; how it was written is said.
+pub(crate) fn check_name(text: &str, url: &Url) -> Result<(), Denial> {
+    let host = authority(text).unwrap_or_default().split(':').next().unwrap_or_default();
+    let literal = url.host().and_then(|parsed| literal(host, &parsed));
+    literal.map_or(Ok(()), |literal| Err(Denial::Literal(literal)))
+}
+
 /// What stands between the two slashes and the next.
 fn authority(text: &str) -> Result<&str, UrlProblem> {
     let Some(after_scheme) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
@@ -41,6 +49,15 @@ fn authority(text: &str) -> Result<&str, UrlProblem> {
 fn check_authority(authority: &str) -> Result<(), UrlProblem> {
     if authority.contains('@') {
         return Err(UrlProblem::UserInfo);
+    }
+    if !authority.is_ascii() {
+        return Err(UrlProblem::NotAscii);
+    }
+    if authority.contains('%') {
+        return Err(UrlProblem::Encoded);
+    }
+    if authority.contains(|c: char| c.is_ascii_uppercase()) {
+        return Err(UrlProblem::Capitals);
     }
     let belongs = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:[]".contains(&b);
     if !authority.bytes().all(belongs) {
@@ -92,7 +109,9 @@ mod tests {
     /// Without the checks before the parser each of these becomes a URL, some of another host.
     #[test]
     fn what_parsers_repair_in_different_ways_is_refused() {
-        use UrlProblem::{Authority, Character, Name, NotAbsolute, Port, Scheme, UserInfo};
+        use UrlProblem::{
+            Authority, Capitals, Character, Encoded, Name, NotAbsolute, NotAscii, Port, Scheme, UserInfo,
+        };
         for (url, problem) in [
             ("https://api.example.com\\@evil.example/", Character),
             ("https://api.example.com/a b", Character),
@@ -115,11 +134,12 @@ mod tests {
             ("https://user:pass@api.example.com/", UserInfo),
             ("https://@api.example.com/", UserInfo),
             ("https://api.example.com@evil.example/", UserInfo),
-            ("https://api%2eexample.com/", Authority),
-            ("https://API.example.com/", Authority),
-            ("https://１２７.0.0.1/", Authority),
-            ("https://api。example.com/", Authority),
-            ("https://аpi.example.com/", Authority),
+            ("https://api%2eexample.com/", Encoded),
+            ("https://API.example.com/", Capitals),
+            ("https://１２７.0.0.1/", NotAscii),
+            ("https://api。example.com/", NotAscii),
+            ("https://аpi.example.com/", NotAscii),
+            ("https://*.example.com/", Authority),
             ("https://api.example.com:/", Port),
             ("https://api.example.com:0443/", Port),
             ("https://api.example.com:65536/", Port),

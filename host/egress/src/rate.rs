@@ -3,10 +3,12 @@
 //! The ledger is the budget; here is what this node has leased of it: for each request its turn, and where a budget lets
 //! so many go that asking each time would be dear, a chunk of turns ahead. What is leased ahead is taken off the burst
 //! first, and is good for as long as it takes to earn: however many nodes hold chunks, and however late they spend them,
-//! no window ever sees more than the budget.
+//! no window ever sees more than the burst and what is earned in it. Where no burst is declared, both together are what
+//! `requests` says.
 //!
 //! Invariants: a request goes no earlier than its turn, and not while its budget is held back; one question at a time is
-//! asked about a budget, for everybody who waits. What is remembered of one is a few bytes, until it says nothing any more.
+//! asked about a budget, for everybody who waits; the second half of a line that tenants share is for those who have
+//! nobody else in it. What is remembered of one is a few bytes, until it says nothing any more.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,11 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_manifest::RateRule;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::DoorError;
 use crate::intents::Refused;
-use crate::ledger::{BudgetKey, Ledger, Order};
+use crate::ledger::{BudgetKey, Ledger, LedgerFault, Order};
 
 /// How much of a budget is leased at a time, where it is used.
 const CHUNK: Duration = Duration::from_millis(250);
@@ -53,9 +55,14 @@ pub(crate) struct Terms {
 
 impl Terms {
     pub(crate) fn of(rule: &RateRule) -> Self {
-        let micros = (u64::from(rule.per_seconds) * 1_000_000).div_ceil(u64::from(rule.requests.max(1)));
+        let requests = rule.requests.max(1);
+        let (burst, earned) = match rule.burst {
+            Some(burst) => (burst.max(1), requests),
+            // A quarter at once. The first of the others may go an interval later, so there is one interval more.
+            None => ((requests / 4).max(1), requests - (requests / 4).max(1) + 1),
+        };
+        let micros = (u64::from(rule.per_seconds) * 1_000_000).div_ceil(u64::from(earned));
         let interval = Duration::from_micros(micros.max(1));
-        let burst = rule.burst.unwrap_or(rule.requests).max(1);
         let earned = u32::try_from(CHUNK.as_micros() / interval.as_micros().max(1)).unwrap_or(u32::MAX);
         let chunk = if interval >= SLOW { 1 } else { earned.min(burst / 2).clamp(1, MOST) };
         Self { interval, burst: if chunk > 1 { burst - chunk } else { burst }, chunk }
@@ -64,6 +71,22 @@ impl Terms {
     /// How late a turn may be taken.
     fn grace(&self) -> Duration {
         if self.chunk > 1 { self.interval * self.chunk } else { GRACE.min(self.interval) }
+    }
+}
+
+/// How long a request waits for its turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// In line with everybody.
+    pub(crate) soon: Instant,
+    /// At all.
+    pub(crate) until: Instant,
+}
+
+impl Patience {
+    /// Where nobody else is to be let past.
+    pub(crate) fn until(until: Instant) -> Self {
+        Self { soon: until, until }
     }
 }
 
@@ -84,6 +107,8 @@ struct Shelf {
     /// Held by whoever asks the ledger.
     asking: tokio::sync::Mutex<()>,
     waiting: AtomicU32,
+    /// How many requests of each tenant stand in line, where several share it.
+    line: Mutex<HashMap<String, usize>>,
     stock: Mutex<Stock>,
 }
 
@@ -111,29 +136,48 @@ impl Rates {
         self.shelf(budget.key).stock().free_at().filter(|free| *free > Instant::now())
     }
 
-    /// Spends one request, and says when it may go: by `until`, or it is not spent.
+    /// Gets in the line of a budget that tenants share.
+    pub(crate) fn stand(&self, budget: &Budgeted, tenant: &str) -> Standing {
+        let shelf = self.shelf(budget.key);
+        let mut line = shelf.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = line.entry(tenant.to_owned()).or_default();
+        *standing += 1;
+        let is_alone = *standing == 1;
+        drop(line);
+        Standing { shelf, tenant: tenant.to_owned(), is_alone }
+    }
+
+    /// Spends one request, and says when it may go: in time, or it is not spent.
     pub(crate) async fn turn(
         &self,
         budget: &Budgeted,
-        until: Instant,
+        patience: Patience,
         ledger: &dyn Ledger,
     ) -> Result<Instant, DoorError> {
+        let Patience { soon, until } = patience;
         let shelf = self.shelf(budget.key);
         let Some(terms) = &budget.terms else { return shelf.look(budget.key, until, ledger).await };
         let _waiting = InLine::at(&shelf);
-        let asking = timeout(LONGEST_ASK, shelf.asking.lock()).await;
-        let _asking = asking.map_err(|_| Refused::Host { message: "rate budgets are not answered for".to_owned() })?;
+        let asking = timeout_at(until, shelf.asking.lock()).await;
+        let _asking = asking.map_err(|_| DoorError::RateLimited { retry_after_ms: 1_000 })?;
         if let Some(turn) = shelf.stock().take(terms, until)? {
             return Ok(turn);
         }
-        let order = Order {
+        let order_by = |want, until: Instant| Order {
             key: budget.key,
             interval: terms.interval,
             burst: terms.burst,
-            want: shelf.want(terms),
+            want,
             patience: until.saturating_duration_since(Instant::now()),
         };
-        let leased = ledger.lease(&order).await.map_err(Refused::from)?;
+        let is_long = shelf.stock().free_at().is_some_and(|free| free > soon);
+        let mut order = if is_long { order_by(1, until) } else { order_by(shelf.want(terms), soon) };
+        let mut leased = asked(ledger.lease(&order)).await?;
+        // The line was longer than was known here. Its end is gone to one by one.
+        if leased.turns.is_empty() && soon < until && Instant::now() + leased.next <= until {
+            order = order_by(1, until);
+            leased = asked(ledger.lease(&order)).await?;
+        }
         let now = Instant::now();
         let mut stock = shelf.stock();
         stock.leased = order.want;
@@ -202,7 +246,7 @@ impl Shelf {
         let now = Instant::now();
         let fresh = self.stock().looked.is_some_and(|looked| now.duration_since(looked) < LOOK_AGAIN);
         if !fresh {
-            let held = ledger.held_back(&key).await.map_err(Refused::from)?;
+            let held = asked(ledger.held_back(&key)).await?;
             let now = Instant::now();
             let mut stock = self.stock();
             stock.looked = Some(now);
@@ -239,6 +283,33 @@ impl Stock {
             .iter()
             .flatten()
             .all(|until| *until + CHUNK < now)
+    }
+}
+
+/// What the ledger answers, as long as it answers.
+async fn asked<T>(asking: impl Future<Output = Result<T, LedgerFault>>) -> Result<T, Refused> {
+    let answer = timeout(LONGEST_ASK, asking).await;
+    answer.unwrap_or_else(|_| Err(LedgerFault("there is no answer".to_owned()))).map_err(Refused::from)
+}
+
+/// A request in the line of a budget that tenants share.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    shelf: Arc<Shelf>,
+    tenant: String,
+    /// Whether no other of its tenant's stood there when it came.
+    pub(crate) is_alone: bool,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        let mut line = self.shelf.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(standing) = line.get_mut(&self.tenant) {
+            *standing -= 1;
+            if *standing == 0 {
+                line.remove(&self.tenant);
+            }
+        }
     }
 }
 

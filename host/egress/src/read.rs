@@ -45,8 +45,14 @@ pub(crate) async fn read(response: Response<Incoming>, limit: usize) -> Result<A
     })
 }
 
-/// Whether nobody can tell where it ends: it says so twice, or goes on in a protocol that nobody asked for.
+/// Whether nobody can tell where it ends: it says so twice, is framed in a way that nobody asked for, or goes on in another
+/// protocol.
 fn is_ambiguous(head: &http::response::Parts) -> bool {
-    let has = |name| head.headers.contains_key(name);
-    (has(CONTENT_LENGTH) && has(TRANSFER_ENCODING)) || head.status == StatusCode::SWITCHING_PROTOCOLS
+    let framing: Vec<_> = head.headers.get_all(TRANSFER_ENCODING).iter().collect();
+    let is_told = match framing.as_slice() {
+        [] => true,
+        [only] => only.as_bytes().eq_ignore_ascii_case(b"chunked") && !head.headers.contains_key(CONTENT_LENGTH),
+        _ => false,
+    };
+    !is_told || head.status == StatusCode::SWITCHING_PROTOCOLS
 }

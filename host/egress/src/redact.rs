@@ -1,6 +1,6 @@
 //! Step 12: an answer that repeats the credential does not carry it to the guest.
 //!
-//! Best effort: it finds the texts that were sent, as they were sent or as JSON writes them. What a secret
+//! Best effort: it finds the texts that were sent, as they were sent or as JSON or an address writes them. What a secret
 //! cannot do is leave for a host it is not pinned to; that is the guarantee, and it is not here.
 //!
 //! Invariant: for each secret the time grows with its length plus the answer's, never with one times the
@@ -10,24 +10,33 @@ use bulkhead_manifest::Capture;
 use bulkhead_vault::Secret;
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::aside::aside;
 use crate::capture;
 use crate::error::DoorError;
 use crate::request::{Answer, Captured};
+use crate::unpack::{is_packed, unpack};
 
 const REPLACEMENT: &[u8] = b"[secret]";
 /// Shorter texts stand in answers by chance.
 const SHORTEST: usize = 8;
 
-/// The answer without what is to be captured of it and without the secrets; and what was captured.
+/// The answer, unpacked to so many bytes at most, without what is to be captured of it and without the secrets; and what
+/// was captured.
 pub(crate) async fn clean(
     mut answer: Answer,
+    limit: usize,
     captures: Vec<Capture>,
     mut secrets: Vec<Secret>,
 ) -> Result<(Answer, Vec<Captured>), DoorError> {
-    let cleaning = aside(answer.body.len(), move || {
+    let is_packed = is_packed(&answer);
+    // However little is packed, it may be much.
+    let cleaning = aside(if is_packed { limit } else { answer.body.len() }, move || {
+        if is_packed {
+            unpack(&mut answer, limit)?;
+        }
         let length = answer.body.len();
         let captured = capture::take(&mut answer, &captures)?;
         // What was captured may stand in other places, too.
@@ -43,11 +52,12 @@ pub(crate) async fn clean(
     cleaning.await.ok_or(DoorError::Broken { sent: true })?
 }
 
-/// As it is sent, and as JSON repeats it; many servers escape slashes there.
-pub(crate) fn writings(text: &str) -> [Secret; 3] {
+/// As it is sent, as JSON repeats it (many servers escape slashes there), and as it stands in an address.
+pub(crate) fn writings(text: &str) -> [Secret; 4] {
     let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
     let in_json = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-    [text.to_owned(), in_json.to_owned(), in_json.replace('/', "\\/")].map(Secret::from_string)
+    let in_address = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    [text.to_owned(), in_json.to_owned(), in_json.replace('/', "\\/"), in_address].map(Secret::from_string)
 }
 
 /// Replaces every occurrence of the secrets.
@@ -130,11 +140,37 @@ mod tests {
         let answer = Answer { status: 200, headers: Vec::new(), body: body.clone() };
         let redacting = clean(
             answer,
+            usize::MAX,
             Vec::new(),
             vec![Secret::from_string(nearly.clone() + "b"), Secret::from_string(nearly + "c")],
         );
         let redacted = tokio::time::timeout(std::time::Duration::from_secs(10), redacting).await;
         assert_eq!(redacted.expect("it takes too long").unwrap().0.body, body);
+    }
+
+    /// A few bytes may be packed of many.
+    ///
+    /// Mutation: `clean`, `aside` by what came.
+    #[test]
+    fn what_is_packed_is_unpacked_on_a_thread_of_its_own() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (busy, done) = std::sync::mpsc::channel::<()>();
+            let occupied = tokio::task::spawn_blocking(move || done.recv());
+            let answer = |coding: &str, body: Vec<u8>| Answer {
+                status: 200,
+                headers: vec![("content-encoding".to_owned(), coding.to_owned())],
+                body: body.into(),
+            };
+            let packed = answer("gzip", crate::unpack::tests::gzipped(b"packed"));
+            let mut packed = std::pin::pin!(clean(packed, 1 << 20, Vec::new(), Vec::new()));
+            assert!(futures::poll!(&mut packed).is_pending());
+            let plain = clean(answer("identity", b"plain".to_vec()), 1 << 20, Vec::new(), Vec::new()).await;
+            assert_eq!(plain.unwrap().0.body, "plain");
+            drop(busy);
+            assert!(occupied.await.unwrap().is_err());
+            assert_eq!(packed.await.unwrap().0.body, "packed");
+        });
     }
 
     /// Mutation: `clean`, without `writings`, or leave the length as it is.
@@ -148,7 +184,7 @@ mod tests {
             ("content-length".to_owned(), body.len().to_string()),
         ];
         let answer = Answer { status: 200, headers, body: body.into() };
-        let (left, captured) = clean(answer, captures, Vec::new()).await.unwrap();
+        let (left, captured) = clean(answer, usize::MAX, captures, Vec::new()).await.unwrap();
         assert_eq!(left.body, r#"{"secret":"bulkhead:captured:s","note":"[secret]","id":1}"#);
         assert_eq!(left.headers[0].1, "[secret]");
         assert_eq!(left.headers[1].1, left.body.len().to_string());

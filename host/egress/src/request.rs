@@ -17,7 +17,8 @@ pub struct Outgoing {
     pub method: String,
     /// Absolute.
     pub url: String,
-    /// In order, as given. Those that are the host's business are dropped.
+    /// In order, as given. Those that are the host's to write are dropped where they say what it would write, else the
+    /// request is refused.
     pub headers: Vec<(String, String)>,
     /// The whole of it.
     pub body: Bytes,
@@ -34,7 +35,7 @@ pub struct Answer {
     pub status: u16,
     /// In order, names in lower case, without those of the network connection.
     pub headers: Vec<(String, String)>,
-    /// The whole of it, as sent.
+    /// The whole of it, unpacked where it was sent packed.
     pub body: Bytes,
 }
 
@@ -55,6 +56,8 @@ pub struct Pass<'a> {
     pub settings: &'a Value,
     /// Who shares the network connections and the budgets of a connection: the connection's id.
     pub owner: &'a str,
+    /// Whose turns are taken in budgets that several share: the tenant's id.
+    pub tenant: &'a str,
     /// Who shares the budgets of an app, where there is one: its id.
     pub app: Option<&'a str>,
     /// Who shares the budgets of a host: whoever published the connector that declares them.
@@ -69,7 +72,36 @@ pub struct Pass<'a> {
     pub clock: &'a dyn Clock,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// For a request of the host's own, in nobody's run: it falls under no budget but that of its owner's places.
+    #[must_use]
+    pub fn of_host(
+        owner: &'a str,
+        rules: &'a [EgressRule],
+        credential: &'a CredentialFields,
+        effect: EffectPlan<'a>,
+        ledger: &'a dyn Ledger,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        Self {
+            rules,
+            // The host writes its rules itself, each for the one host that it means.
+            pins: &AppPins::Unpinned,
+            credential: Some(credential),
+            app_secrets: None,
+            account: &Value::Null,
+            settings: &Value::Null,
+            owner,
+            tenant: owner,
+            app: None,
+            publisher: "",
+            budgets: &[],
+            ledger,
+            effect,
+            clock,
+        }
+    }
+
     /// A secret that a placement names.
     pub(crate) fn secret(&self, field: &str) -> Option<&Secret> {
         [self.credential, self.app_secrets].into_iter().flatten().find_map(|fields| fields.get(field))

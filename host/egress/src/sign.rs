@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bulkhead_manifest::{HmacTemplate, RequestPart, TimestampUnit};
 use bulkhead_vault::sign::{SigningKey, sha256};
-use http::header::{HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::effect::Draft;
@@ -24,6 +24,14 @@ pub(crate) enum Signer {
 }
 
 impl Signer {
+    /// Where the signature stands.
+    pub(crate) fn header(&self) -> &str {
+        match self {
+            Self::Aws(_) => AUTHORIZATION.as_str(),
+            Self::Template(signer) => &signer.signing.name,
+        }
+    }
+
     /// Adds the headers of a signature, in the place of whatever the request had there.
     pub(crate) fn sign(&self, draft: &mut Draft, host: &str, now_ms: u64) -> Result<(), InvalidRequest> {
         match self {

@@ -7,7 +7,8 @@ use url::Url;
 use crate::config::DoorConfig;
 use crate::error::DoorError;
 use crate::exchange::target;
-use crate::normalise::normalise;
+use crate::normalise::{check_name, normalise};
+use crate::request::Outgoing;
 use crate::route::route;
 use crate::strip::strip;
 
@@ -35,14 +36,15 @@ pub fn url<'a>(
     text: &str,
 ) -> Result<Allowed<'a>, DoorError> {
     let url = normalise(text)?;
+    check_name(text, &url)?;
     let route = route(config, rules, method, &url)?;
     Ok(Allowed { rule: route.rule, name: route.destination.name, target: target(&url), url })
 }
 
-/// Step 4.
+/// Step 4, of a request to the host called `name`.
 ///
 /// # Errors
 /// As [`crate::Door::send`].
-pub fn headers(headers: &[(String, String)], rule: &EgressRule, config: &DoorConfig) -> Result<HeaderMap, DoorError> {
-    strip(headers, rule, config)
+pub fn headers(request: &Outgoing, name: &str, rule: &EgressRule, config: &DoorConfig) -> Result<HeaderMap, DoorError> {
+    strip(request, name, rule, config)
 }

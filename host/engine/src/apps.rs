@@ -91,7 +91,7 @@ impl Engine {
         let mut tx = self.inner.store.system().await.map_err(EngineFault::from)?;
         self.roll_app_secrets(&mut Shelf::Any(&mut tx, owner), app, secrets, overlap_ms).await?;
         let kept = tx.commit().await;
-        self.inner.listeners.forget();
+        self.inner.listeners.forget(Owner::App(app));
         Ok(kept.map_err(EngineFault::from)?)
     }
 

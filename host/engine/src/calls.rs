@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 pub use bulkhead_store::RunFilter;
 
 use crate::Engine;
+use crate::aside::{aside, weight};
 use crate::attempt::Request;
 use crate::checks::Declared;
 use crate::connections::ConnectionError;
@@ -179,8 +180,13 @@ impl Engine {
         }
         let declared = Declared::Record(stream.clone());
         let data = self.checked(tenant, &known, declared, data).await?.map_err(CallError::Invalid)?;
-        let text = data.to_string();
-        let hash = Sha256::digest(text.as_bytes()).into();
+        let weight = weight(&data);
+        let hashed = move || {
+            let text = data.to_string();
+            let hash = Sha256::digest(text.as_bytes()).into();
+            (text, hash)
+        };
+        let (text, hash) = aside(weight, hashed).await?;
         let new = NewRecord {
             connection,
             stream: stream.clone(),
@@ -276,16 +282,19 @@ impl Engine {
     ) -> Result<RunView, CallError> {
         let waiter = self.waiter(tenant, wait_ms);
         let dedupe = idempotency_key.map(|key| format!("api:{key}"));
-        let run = self.new_run(row.id, request, dedupe, lane, waiter.is_some());
+        let (engine, connection, waits) = (self.clone(), row.id, waiter.is_some());
+        let weight = if let Request::Act { input, .. } = &request { weight(input) } else { 0 };
+        let run = aside(weight, move || engine.new_run(connection, request, dedupe, lane, waits)).await?;
         let mut tx = self.inner.store.tenant(tenant).await?;
         let queued = tx.enqueue(&run).await?;
+        tx.commit().await?;
+        // Looked at afterwards: whoever writes has the store for itself, and this may be large.
         if let Enqueued::Existing(id) = queued {
-            let earlier = tx.run(id).await?;
+            let earlier = self.run_row(tenant, id).await?;
             if (&earlier.target, &earlier.input) != (&run.target, &run.input) {
                 return Err(CallError::KeyReused);
             }
         }
-        tx.commit().await?;
         self.inner.wake.notify_one();
         self.await_end(tenant, queued.run(), waiter).await
     }

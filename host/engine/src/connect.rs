@@ -6,12 +6,15 @@
 //! - What a person has given is carried through, whether or not their page waits for it.
 //! - A link authorizes once. Whoever uses it claims it first; where nothing comes of that it is given back, its state
 //!   spent.
+//! - An account that the tenant has connected already is not connected a second time unawares: what was given for it waits,
+//!   sealed, until the person says that the first connection is to have it.
 //! - The account's id comes from the token response or from a call that the host made with the fresh token; what a
 //!   redirect's query says is only a claim until then.
 
 mod access;
 mod account;
 mod consent;
+mod offer;
 
 use std::collections::BTreeMap;
 
@@ -73,13 +76,21 @@ pub struct Connected {
     pub return_url: Option<Url>,
 }
 
+/// The connection that an account has already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct First {
+    pub connection: ConnectionId,
+    pub name: String,
+}
+
 /// A flow that a provider sent somebody back from, and that connects nothing.
 #[derive(Debug)]
 pub struct NotConnected {
     pub error: ConnectError,
     /// Where the platform wants the person back.
     pub return_url: Option<Url>,
-    /// Whether the link that their browser brought may be used again.
+    /// Whether the link that their browser brought may be used again; or, where the account is connected already, by it the
+    /// first connection be authorized again.
     pub again: bool,
 }
 
@@ -100,6 +111,12 @@ pub enum ConnectError {
     Expired,
     #[error("this link has been used: ask whoever sent it to you for a new one")]
     Used,
+    #[error(
+        "this account is connected already, as {:?}, and nothing was changed. That connection can be authorized again with the \
+         access that you have just given; if you do not want that, close this page. To connect the account twice on purpose, \
+         ask whoever sent the link for one that allows it", .first.name
+    )]
+    AlreadyConnected { first: First },
     #[error("this answer belongs to another browser: open the link again in this one")]
     WrongBrowser,
     #[error("the provider's answer does not belong to a link of ours: open the link again")]
@@ -140,18 +157,20 @@ impl From<ConnectionError> for ConnectError {
 }
 
 impl Engine {
-    /// Opens a link for one connection.
+    /// Opens a link for one connection. `second`: it may be to an account that the tenant has connected already.
     pub async fn open_session(
         &self,
         tenant: TenantId,
         connection: ConnectionId,
         return_url: Option<Url>,
+        second: bool,
     ) -> Result<OpenSession, ConnectError> {
         refuse_ended(&self.connection_row(tenant, connection).await?)?;
         let (id, token, now_ms) = (SessionId::new(self.now_ms()), bulkhead_vault::random_token("cs"), self.now_ms());
         let expires_ms = now_ms + SESSION_MS;
         let return_url = return_url.map(String::from);
-        let new = NewSession { id, connection, token_hash: hash(&token), return_url, created_ms: now_ms, expires_ms };
+        let token_hash = hash(&token);
+        let new = NewSession { id, connection, token_hash, return_url, second, created_ms: now_ms, expires_ms };
         let mut tx = self.inner.store.tenant(tenant).await?;
         tx.create_session(&new).await?;
         tx.commit().await?;
@@ -190,7 +209,7 @@ impl Engine {
             let used_ms = engine.use_up(&session).await?;
             let (tenant, connection) = (session.tenant, session.connection);
             match engine.authorize_with_fields(tenant, connection, fields, webhook_secret).await {
-                Ok(_) => engine.connected(&session).await,
+                Ok(_) => engine.connected(&session, connection).await,
                 Err(error) => {
                     engine.give_back(&session, used_ms).await;
                     Err(error.into())
@@ -200,16 +219,25 @@ impl Engine {
         .await
     }
 
-    async fn connected(&self, session: &Session) -> Result<Connected, ConnectError> {
-        let view = self.connection(session.tenant, session.connection).await?;
+    /// What `connection` is connected to now, by this link.
+    async fn connected(&self, session: &Session, connection: ConnectionId) -> Result<Connected, ConnectError> {
+        let view = self.connection(session.tenant, connection).await?;
         let label = view.account.as_ref().and_then(|account| account.get("label")?.as_str().map(str::to_owned));
         Ok(Connected { connection: view.id, account: label, return_url: return_url(session) })
     }
 
+    async fn session_of(&self, token: &str) -> Result<Session, ConnectError> {
+        let found = self.inner.store.system_read().await?.session_by_token(&hash(token)).await?;
+        found.ok_or(ConnectError::UnknownSession)
+    }
+
     /// A link that may still be used, and what it connects.
     async fn live_session(&self, token: &str) -> Result<(Session, Connection), ConnectError> {
-        let found = self.inner.store.system_read().await?.session_by_token(&hash(token)).await?;
-        let session = self.still_live(found.ok_or(ConnectError::UnknownSession)?)?;
+        let session = self.session_of(token).await?;
+        if let Some(first) = self.first_of(&session).await? {
+            return Err(ConnectError::AlreadyConnected { first });
+        }
+        let session = self.still_live(session)?;
         let row = self.connection_row(session.tenant, session.connection).await?;
         refuse_ended(&row)?;
         Ok((session, row))

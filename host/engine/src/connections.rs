@@ -93,6 +93,11 @@ pub enum ConnectionError {
         "this connection belongs to account {was}; the one just authorized is {now}: choose the same, or make a new connection"
     )]
     OtherAccount { was: String, now: String },
+    #[error(
+        "this account is connected already, as {name:?} ({connection}): authorize that one again, or open a connect session with \
+         `second` to connect it twice on purpose"
+    )]
+    AlreadyConnected { connection: ConnectionId, name: String },
     #[error("its app does not allow what version {version} wants: to {}. Whoever registered the app can pin it to that version", .wants.join("; to "))]
     NotPinned { version: String, wants: Vec<String> },
     #[error("this connection changed its version at the same moment: look at it again")]
@@ -152,7 +157,7 @@ impl Engine {
         if matches!(manifest.auth, Auth::None) {
             // There is nothing to wait for; where its check says otherwise, it can be asked again.
             let row = self.connection_row(tenant, id).await?;
-            if let Err(ConnectionError::Fault(fault)) = self.authorize(&row, &Given::default()).await {
+            if let Err(ConnectionError::Fault(fault)) = self.authorize(&row, &Given::default(), false).await {
                 return Err(fault.into());
             }
         }
@@ -211,7 +216,7 @@ impl Engine {
         let owner = Owner::Connection(connection);
         self.roll(&mut Shelf::Tenant(&mut tx), owner, WEBHOOK_SECRET, &secret, overlap_ms).await?;
         let kept = tx.commit().await;
-        self.inner.listeners.forget();
+        self.inner.listeners.forget(owner);
         Ok(kept?)
     }
 
@@ -245,7 +250,7 @@ impl Engine {
         let engine = self.clone();
         carried_through(async move {
             let (row, credential) = engine.end_connection(tenant, connection).await?;
-            engine.inner.listeners.forget();
+            engine.inner.listeners.forget(Owner::Connection(connection));
             // Whatever becomes of it, the credential is known here and nowhere else any more.
             let cancelled = engine.cancel_waiting(tenant, connection).await;
             if let Some(credential) = credential
@@ -296,6 +301,9 @@ impl Engine {
         credential: &Credential,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let Some(provider) = self.provider(row, &account(row)?).await? else { return Ok(()) };
+        if let Some(why) = provider.cannot_revoke() {
+            return Err(why.into());
+        }
         let fields = self.unsealed(Some(row.tenant), credential)?;
         Ok(provider.borrow().revoke(self, &fields).await?)
     }
@@ -315,8 +323,9 @@ impl Engine {
         let credential = read.credential(Owner::Connection(row.id), AUTHORIZATION).await?;
         let webhook_secret = read.credential(Owner::Connection(row.id), WEBHOOK_SECRET).await?;
         drop(read);
-        let meta = credential.map(|row| stored::<Meta>("a credential's description", &row.meta)).transpose()?;
-        let mut warnings = warnings(&row, meta.as_ref(), self.now_ms());
+        let described = |credential: &Credential| stored::<Meta>("a credential's description", &credential.meta);
+        let meta = credential.as_ref().map(described).transpose()?;
+        let mut warnings = warnings(&row, meta.as_ref().zip(credential.as_ref()), self.now_ms());
         warnings.extend(webhook_secret.as_ref().and_then(|secret| self.age_warning(secret)));
         Ok(ConnectionView {
             id: row.id,
@@ -346,13 +355,15 @@ impl Engine {
     }
 }
 
-fn warnings(row: &Connection, meta: Option<&Meta>, now_ms: u64) -> Vec<Warning> {
+fn warnings(row: &Connection, credential: Option<(&Meta, &Credential)>, now_ms: u64) -> Vec<Warning> {
     match row.status {
         ConnectionStatus::NeedsReauthorization => {
             let message = "The provider no longer accepts its authorization, so nothing is done. Authorize it again.";
             vec![Warning { code: "needs-reauthorization", since_ms: row.updated_ms, message: message.to_owned() }]
         }
-        ConnectionStatus::Active => meta.and_then(|meta| meta.warning(now_ms)).into_iter().collect(),
+        ConnectionStatus::Active => {
+            credential.and_then(|(meta, kept)| meta.warning(kept, now_ms)).into_iter().collect()
+        }
         ConnectionStatus::Pending | ConnectionStatus::Disconnected => Vec::new(),
     }
 }

@@ -5,11 +5,13 @@ mod lifetime;
 mod renewal;
 mod rolling;
 mod tending;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use bulkhead_egress::Audience;
-use bulkhead_manifest::{AppId, Auth, HostPattern, TenantId, UrlTemplate};
+use bulkhead_manifest::{AppId, Auth, HostPattern, Placement, TenantId, UrlTemplate};
 use bulkhead_store::{App, Connection, Credential, NewCredential, Owner, StoreError, TenantTx};
 use bulkhead_vault::{Context, CredentialFields, Sealed, Secret};
 use serde_json::{Map, Value};
@@ -68,28 +70,6 @@ impl Engine {
     }
 
     /// A single secret of an app or connection, such as what verifies its webhooks.
-    pub(crate) async fn secret(
-        &self,
-        tenant: Option<TenantId>,
-        owner: Owner,
-        name: &str,
-    ) -> Result<Option<Secret>, EngineFault> {
-        match self.sealed_secret(tenant, owner, name).await? {
-            Some(row) => self.open_secret(&row),
-            None => Ok(None),
-        }
-    }
-
-    /// The same, still sealed.
-    pub(crate) async fn sealed_secret(
-        &self,
-        tenant: Option<TenantId>,
-        owner: Owner,
-        name: &str,
-    ) -> Result<Option<Credential>, EngineFault> {
-        Ok(self.inner.store.system_read().await?.credential(tenant, owner, name).await?)
-    }
-
     pub(crate) fn open_secret(&self, row: &Credential) -> Result<Option<Secret>, EngineFault> {
         Ok(self.unsealed(row.tenant, row)?.remove(&row.name))
     }
@@ -167,21 +147,17 @@ impl Engine {
         connection: &Connection,
         fields: &CredentialFields,
     ) -> Result<Tokens, OAuthError> {
-        let refused = |fault| match fault {
-            EngineFault::AppRefused { problem } => OAuthError::BadApp(problem),
-            fault => OAuthError::Fault(Box::new(fault)),
-        };
-        let auth = self.auth_of(connection).await.map_err(refused)?;
+        let auth = self.auth_of(connection).await?;
         let (mut concurrency_key, mut name) = (connection.id.to_string(), None);
         let (mut of_app, mut secrets) = (CredentialFields::new(), Vec::new().into_iter());
         if let Some(app) = connection.app {
-            let (app, pins) = self.app_of(connection, app).await.map_err(refused)?;
+            let (app, pins) = self.app_of(connection, app).await?;
             if !auth.token_url().and_then(UrlTemplate::url).is_some_and(|url| pins.allows_origin(&url)) {
-                return Err(refused(not_pinned(&app, "token URL")));
+                return Err(not_pinned(&app, "token URL").into());
             }
             if auth.needs_app() {
                 (concurrency_key, name) = (app.id.to_string(), Some(format!("{:?} ({})", app.name, app.id)));
-                secrets = self.client_secrets(&app).await.map_err(refused)?.into_iter();
+                secrets = self.client_secrets(&app).await?.into_iter();
                 of_app.insert(CLIENT_ID, Secret::from_string(app.client_id.unwrap_or_default()));
             }
         }
@@ -229,10 +205,18 @@ pub(crate) struct OwnedProvider {
 }
 
 impl OwnedProvider {
-    /// Whether the app lets its tokens go to this address.
+    /// Whether the app lets its access tokens go to this address as bearer: in another place the audience is another.
     pub(crate) fn may_see_tokens(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default();
-        url.scheme() == "https" && self.audiences.iter().any(|audience| audience.host.matches(host))
+        let bearer = Placement::Bearer { field: ACCESS_TOKEN.to_owned() };
+        let lets = |audience: &Audience| audience.host.matches(host) && audience.credential == bearer;
+        url.scheme() == "https" && self.audiences.iter().any(lets)
+    }
+
+    /// What stands in the way of a revocation that the manifest declares.
+    pub(crate) fn cannot_revoke(&self) -> Option<&'static str> {
+        let unpinned = self.manifest.revoke_url.is_some() && self.revoke_url.is_none();
+        unpinned.then_some("its app is not pinned to where this version revokes, so nothing was revoked there")
     }
 
     pub(crate) fn borrow(&self) -> Provider<'_> {

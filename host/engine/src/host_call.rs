@@ -2,17 +2,16 @@
 //!
 //! Invariant: a host call goes to one origin, which an app or a manifest pinned, and follows no redirect.
 
-use bulkhead_egress::{Answer, AppPins, CredentialFields, DoorError, EffectPlan, NoIntents, Outgoing, Pass};
+use bulkhead_egress::{Answer, CredentialFields, DoorError, EffectPlan, NoIntents, Outgoing, Pass};
 use bulkhead_manifest::{EgressRule, HostPattern, Idempotency, PathPattern, Placement, Template};
 use bulkhead_vault::Secret;
 use bytes::Bytes;
-use serde_json::Value;
 use url::Url;
 
 use crate::Engine;
 
 /// Answers of token endpoints and account look-ups are small.
-const LARGEST_ANSWER: usize = 1 << 20;
+pub(crate) const LARGEST_ANSWER: usize = 1 << 20;
 /// The one name under which a host call's own `Authorization` travels to the door.
 const AUTHORIZATION: &str = "authorization";
 
@@ -59,22 +58,7 @@ impl Engine {
         }
         let rules = [if credential.is_empty() { EgressRule { credential: None, ..rule } } else { rule }];
         let effect = EffectPlan { key: &self.inner.effect_key, root: "host-call", name: None, ordinal: 0 };
-        let pass = Pass {
-            rules: &rules,
-            // The rule names this one host.
-            pins: &AppPins::Unpinned,
-            credential: Some(&credential),
-            app_secrets: None,
-            account: &Value::Null,
-            settings: &Value::Null,
-            owner,
-            app: None,
-            publisher: "",
-            budgets: &[],
-            ledger: self,
-            effect,
-            clock: &*self.inner.clock,
-        };
+        let pass = Pass::of_host(owner, &rules, &credential, effect, self, &*self.inner.clock);
         let method = parts.method.as_str().to_owned();
         let body = Bytes::from(body);
         let outgoing = Outgoing { method, url, headers, body, timeout_ms, max_response_bytes };
@@ -82,7 +66,8 @@ impl Engine {
     }
 }
 
-/// A rule for this one place. Its POSTs are the host's own business: nothing about them is journaled.
+/// A rule for this one place. Nothing about its POSTs is journaled; they are no reads all the same. A code, or a refresh token that
+/// rotates, is good once: sent again because its line broke, it could end the whole authorization.
 fn own_rule(url: &str, method: &str) -> Result<EgressRule, HostCallError> {
     let bad = || HostCallError::BadAddress { url: url.to_owned() };
     let parsed = Url::parse(url).map_err(|_| bad())?;
@@ -92,8 +77,8 @@ fn own_rule(url: &str, method: &str) -> Result<EgressRule, HostCallError> {
     Ok(EgressRule {
         host: HostPattern::parse(host).map_err(|_| bad())?,
         methods: vec![method.to_owned()],
-        paths: vec![path.clone()],
-        read_only_posts: vec![path],
+        paths: vec![path],
+        read_only_posts: Vec::new(),
         credential: Some(Placement::Header { name: "Authorization".to_owned(), template }),
         headers: Default::default(),
         idempotency: Idempotency::None,

@@ -16,6 +16,7 @@ use bulkhead_manifest::{
     AppId, ConnectionId, DeliveryId, Handshake, Reply as Replies, RunId, Scheme, TenantId, TokenPlace, Webhook,
 };
 use bulkhead_store::{Accepted, Came, DeliveryStatus, NewDelivery, NewRun, Priority, RunState, Scope};
+use bulkhead_vault::Secret;
 use bytes::Bytes;
 use serde_json::json;
 use url::form_urlencoded;
@@ -47,7 +48,10 @@ pub enum Target {
 #[derive(Debug, Clone)]
 pub struct Inbound {
     pub method: String,
+    /// Without the token.
     pub path: String,
+    /// What follows the address in the path.
+    pub path_token: Option<Arc<Secret>>,
     /// Without the question mark.
     pub query: String,
     pub headers: Vec<(String, String)>,
@@ -97,17 +101,20 @@ impl Engine {
         if inbound.method != "POST" && !matches!(declared.handshake, Handshake::EchoHeader { .. }) {
             return Err(reply::no_method(declared));
         }
+        let inbound = Arc::new(inbound);
         self.proven(&to, &listener, &inbound).await?;
-        let body =
-            std::str::from_utf8(&inbound.body).map_err(|_| Refused::NotText { status: declared.refusal_status })?;
-        if let Some(reply) = reply::echoed(&declared.handshake, &inbound, body) {
+        std::str::from_utf8(&inbound.body).map_err(|_| Refused::NotText { status: declared.refusal_status })?;
+        if let Some(reply) = echoed(&listener, &inbound).await? {
             return Ok(Delivered::nothing(reply));
         }
         if reply::is_ignored(declared, &inbound) {
             return Ok(Delivered::nothing(reply::taken(&declared.handshake, &inbound)));
         }
         let shown = without_tokens(&listener, &inbound).await?;
-        let inbound = shown.map_or_else(|| inbound.clone(), |body| Inbound { body: body.into(), ..inbound.clone() });
+        let inbound = match shown {
+            Some(body) => Arc::new(Inbound { body: body.into(), ..Inbound::clone(&inbound) }),
+            None => inbound,
+        };
         let body = std::str::from_utf8(&inbound.body).unwrap_or_default();
         let items = taken_apart(&listener, &inbound).await?;
         let mut new = self.parts(&listener, &inbound, body, &items).await?;
@@ -243,6 +250,16 @@ struct Asker {
     tenant: TenantId,
     run: RunId,
     waiter: Waiter,
+}
+
+/// The answer to a handshake that verified.
+async fn echoed(listener: &Arc<Listener>, inbound: &Arc<Inbound>) -> Result<Option<Reply>, EngineFault> {
+    let (listener, inbound) = (Arc::clone(listener), Arc::clone(inbound));
+    aside(inbound.body.len(), move || {
+        let body = std::str::from_utf8(&inbound.body).unwrap_or_default();
+        listener.webhook.as_ref().and_then(|declared| reply::echoed(&declared.handshake, &inbound, body))
+    })
+    .await
 }
 
 /// The body without what proves something to us, where it repeats that.

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use bulkhead_manifest::mask;
-use bulkhead_runtime::{HttpError, HttpResponse};
+use bulkhead_runtime::{HttpError, HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::json;
@@ -62,6 +62,18 @@ impl Answered {
             Err(error) => error.retryable,
         }
     }
+}
+
+/// A request for people. JSON.
+pub(crate) fn shown(request: &HttpRequest) -> String {
+    let text = |text| mask::text(cut(text));
+    let shown = serde_json::json!({
+        "method": text(&request.method),
+        "url": text(&request.url),
+        "body_bytes": request.body.len(),
+        "effect": request.effect.as_deref().map(text),
+    });
+    shown.to_string()
 }
 
 /// As much of a guest's or a provider's text as is kept for people: a run may have many.
@@ -117,7 +129,7 @@ pub(crate) struct Journal {
 
 #[cfg(test)]
 mod tests {
-    use bulkhead_runtime::HttpErrorKind;
+    use bulkhead_runtime::{Deliver, HttpErrorKind};
 
     use super::*;
 
@@ -132,6 +144,28 @@ mod tests {
         };
         assert!(answered(Ok(response(422))).refused() && answered(Err(error(false))).refused());
         assert!(!answered(Ok(response(201))).refused() && !answered(Err(error(true))).refused());
+    }
+
+    /// Mutations: `shown`, without `mask`, of either.
+    #[test]
+    fn what_is_shown_of_a_request_and_of_its_failure_is_masked() {
+        let said = || "4242424242424242".to_owned();
+        let request = HttpRequest {
+            method: said(),
+            url: format!("https://a.example/x?token={}", said()),
+            headers: Vec::new(),
+            body: Default::default(),
+            deliver: Deliver::Text,
+            effect: Some(said()),
+            timeout_ms: None,
+        };
+        let card = "[card number 4242]";
+        let expected = serde_json::json!({
+            "method": card, "url": "https://a.example/x?token=[secret]", "body_bytes": 0, "effect": card,
+        });
+        assert_eq!(shown(&request), expected.to_string());
+        let error = HttpError { kind: HttpErrorKind::TooLarge, message: said(), request_sent: false, retryable: false };
+        assert_eq!(Answered { result: Err(error), at_ms: 0 }.shown(), format!("{card:?}"));
     }
 
     /// Mutation: let a conflict count as "still running" for ever.

@@ -1,20 +1,26 @@
 //! The way to the service that guards the keys: through a door of its own, which leads to that one address and nowhere
 //! else. An operator's word opens it; no tenant's, and no manifest's.
+//!
+//! Invariant: what is kept here of a key on its way is overwritten when it was sent or read. Copies that the layers of
+//! HTTP and TLS make of it are not.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulkhead_egress::{
-    AppPins, BudgetKey, CredentialFields, DevUpstream, Door, DoorConfig, EffectPlan, Leased, Ledger, LedgerFault,
-    NoIntents, Order, Outgoing, Pass,
+    BudgetKey, CredentialFields, DevUpstream, Door, DoorConfig, EffectPlan, Leased, Ledger, LedgerFault, NoIntents,
+    Order, Outgoing, Pass,
 };
 use bulkhead_manifest::{EgressRule, HostPattern, Idempotency, PathPattern, Placement, SharedClock, Template};
 use bulkhead_vault::{Answered, Secret, Transit, Transport, VaultError};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
-use serde_json::Value;
 use url::Url;
+
+use crate::aside::far_aside;
 
 /// Where keys are guarded by a service that speaks Vault's transit API.
 #[derive(Debug, Clone)]
@@ -32,7 +38,7 @@ pub struct TransitSettings {
 /// How long the service may take.
 const TIMEOUT_MS: u64 = 10_000;
 const LARGEST_ANSWER: usize = 64 << 10;
-const LONGEST_TOKEN: u64 = 4 << 10;
+const LONGEST_TOKEN: usize = 4 << 10;
 /// The name under which the token travels to the door.
 const TOKEN: &str = "token";
 
@@ -41,21 +47,28 @@ const TOKEN: &str = "token";
 /// # Errors
 /// [`VaultError::ProviderRefused`] says which setting is not right.
 pub fn transit(settings: &TransitSettings, clock: SharedClock) -> Result<Transit, VaultError> {
+    Transit::new(Box::new(way(settings, clock)?), &settings.mount, &settings.key)
+}
+
+fn way(settings: &TransitSettings, clock: SharedClock) -> Result<Way, VaultError> {
     let refused = |reason: &str| VaultError::ProviderRefused { reason: reason.to_owned() };
     let name = rule_host(&settings.address).ok_or_else(|| {
         refused("its address has to be https:// with a host name, or http:// with an address of this machine")
     })?;
     let upstream = DevUpstream { host: name.clone(), to: settings.address.clone() };
-    let config = DoorConfig { development: vec![upstream], total_timeout_ms: TIMEOUT_MS, ..DoorConfig::default() };
-    let door = Door::new(config).map_err(|error| VaultError::ProviderRefused { reason: error.to_string() })?;
-    let way = Way {
+    let door =
+        Door::new(config(upstream)).map_err(|error| VaultError::ProviderRefused { reason: error.to_string() })?;
+    Ok(Way {
         door,
         clock,
         rule: rule(&name).ok_or_else(|| refused("its host is no host name"))?,
         name,
         token_file: settings.token_file.clone(),
-    };
-    Transit::new(Box::new(way), &settings.mount, &settings.key)
+    })
+}
+
+fn config(upstream: DevUpstream) -> DoorConfig {
+    DoorConfig { development: vec![upstream], total_timeout_ms: TIMEOUT_MS, ..DoorConfig::default() }
 }
 
 /// What the service is called at the door: over https as its certificate is, else as it is anyway.
@@ -105,42 +118,52 @@ impl Transport for Way {
             let token = token(&self.token_file).await?;
             let credential: CredentialFields = [(TOKEN.to_owned(), token)].into_iter().collect();
             let no_effect = Secret::new(Vec::new());
-            let pass = Pass {
-                rules: std::slice::from_ref(&self.rule),
-                pins: &AppPins::Unpinned,
-                credential: Some(&credential),
-                app_secrets: None,
-                account: &Value::Null,
-                settings: &Value::Null,
-                owner: "key-service",
-                app: None,
-                publisher: "",
-                budgets: &[],
-                ledger: &NoBudgets,
-                effect: EffectPlan { key: &no_effect, root: "", name: None, ordinal: 0 },
-                clock: &*self.clock,
-            };
+            let effect = EffectPlan { key: &no_effect, root: "", name: None, ordinal: 0 };
+            let pass = Pass::of_host(
+                "key-service",
+                std::slice::from_ref(&self.rule),
+                &credential,
+                effect,
+                &NoBudgets,
+                &*self.clock,
+            );
             let outgoing = Outgoing {
                 method: "POST".to_owned(),
                 url: format!("https://{}{path}", self.name),
                 headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-                body: Bytes::copy_from_slice(body.expose()),
+                body: Bytes::from_owner(OnItsWay(body)),
                 timeout_ms: None,
                 max_response_bytes: LARGEST_ANSWER,
             };
             let sent = self.door.send(&pass, outgoing, &NoIntents).await.map_err(|error| error.to_string())?;
-            Ok((sent.answer.status, Secret::new(sent.answer.body.to_vec())))
+            // Takes the bytes themselves, where nobody else has them.
+            Ok((sent.answer.status, Secret::new(sent.answer.body.into())))
         })
     }
 }
 
 async fn token(file: &Path) -> Result<Secret, String> {
-    use tokio::io::AsyncReadExt as _;
+    let path = file.to_owned();
+    let read = far_aside(move || {
+        // Sized ahead, so that growing leaves no copies.
+        let mut bytes = Vec::with_capacity(LONGEST_TOKEN + 1);
+        let read = File::open(path).and_then(|open| open.take(LONGEST_TOKEN as u64).read_to_end(&mut bytes));
+        (Secret::new(bytes), read)
+    });
     let unreadable = |error: std::io::Error| format!("the token's file {} cannot be read: {error}", file.display());
-    let mut text = String::new();
-    let open = tokio::fs::File::open(file).await.map_err(unreadable)?;
-    open.take(LONGEST_TOKEN).read_to_string(&mut text).await.map_err(unreadable)?;
+    let (bytes, read) = read.await.map_err(|fault| unreadable(std::io::Error::other(fault)))?;
+    read.map_err(unreadable)?;
+    let text = bytes.expose_str().map_err(|error| unreadable(std::io::Error::other(error)))?;
     Ok(Secret::from_string(text.trim().to_owned()))
+}
+
+/// A secret as the body of a request; overwritten when the last that sends it is done.
+struct OnItsWay(Secret);
+
+impl AsRef<[u8]> for OnItsWay {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
 }
 
 /// Nothing is declared about how often the service may be asked.
@@ -163,7 +186,62 @@ impl Ledger for NoBudgets {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::clock::SystemClock;
+
+    /// A service that answers one request with this, and a way to it.
+    async fn answering(body: String) -> (tempfile::TempDir, Way) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut wire, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"}") {
+                wire.read_buf(&mut head).await.unwrap();
+            }
+            let length = body.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+            // Who has read enough hangs up.
+            let _ = wire.write_all(answer.as_bytes()).await;
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let token_file = folder.path().join("token");
+        std::fs::write(&token_file, "t").unwrap();
+        let settings = TransitSettings { address, token_file, mount: "m".to_owned(), key: "k".to_owned() };
+        (folder, way(&settings, Arc::new(SystemClock)).unwrap())
+    }
+
+    /// Mutation: `post`, without `LARGEST_ANSWER`.
+    #[tokio::test]
+    async fn what_the_service_answers_is_only_so_large() {
+        for (padding, is_taken) in [(10, true), (LARGEST_ANSWER, false)] {
+            let padding = "x".repeat(padding);
+            let body = format!(r#"{{"data":{{"ciphertext":"vault:v1:a"}},"more":"{padding}"}}"#);
+            let (_folder, way) = answering(body).await;
+            let answer = way.post("/v1/m/encrypt/k".to_owned(), Secret::from_string("{}".to_owned())).await;
+            assert_eq!(answer.is_ok(), is_taken);
+        }
+    }
+
+    /// Mutation: `config`, without `TIMEOUT_MS`: everybody who starts waits with it.
+    #[test]
+    fn the_service_has_only_so_long_to_answer() {
+        let upstream = DevUpstream { host: "localhost".to_owned(), to: "http://127.0.0.1:1".parse().unwrap() };
+        assert!(config(upstream).total_timeout_ms < DoorConfig::default().total_timeout_ms);
+    }
+
+    /// Mutation: `token`, without `LONGEST_TOKEN`.
+    #[tokio::test]
+    async fn of_the_file_with_the_token_only_so_much_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!(" {}\n", "t".repeat(LONGEST_TOKEN))).unwrap();
+        assert_eq!(token(file.path()).await.unwrap().len(), LONGEST_TOKEN - 1);
+    }
 
     /// Mutations: `rule_host`, any http; https to an address, whose certificate nobody can check.
     #[test]

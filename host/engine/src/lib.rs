@@ -28,9 +28,11 @@ mod host_call;
 mod ingress;
 mod journal;
 mod key_service;
+mod limits;
 mod listeners;
 mod mapping;
 mod oauth;
+mod passage;
 mod pins;
 mod ports;
 mod proof;
@@ -72,12 +74,13 @@ pub use bulkhead_egress::{DevUpstream, Door, DoorConfig, DoorSetupError};
 pub use bulkhead_runtime::{CompilerCommand, External, PullMode, Runtime, RuntimeConfig, StartError};
 pub use calls::{ActionCall, CallError, LinkError, PullCall, RunFilter};
 pub use clock::SystemClock;
-pub use connect::{Access, ConnectError, Connected, NotConnected, OpenSession, Reach, SessionKind, SessionView};
+pub use connect::{Access, ConnectError, Connected, First, NotConnected, OpenSession, Reach, SessionKind, SessionView};
 pub use connections::{ConnectionError, ConnectionView, NewConnection};
 pub use credentials::USUAL_OVERLAP_MS;
 pub use fault::EngineFault;
 pub use ingress::{Delivered, Inbound, Refused, Reply, Target};
 pub use key_service::{TransitSettings, transit};
+pub use limits::HostLimits;
 pub use pins::Pinning;
 pub use publish::{Examined, PublishError, Published, examine};
 pub use resolve::Verdict;
@@ -107,6 +110,7 @@ pub struct EngineConfig {
     pub waiters: usize,
     /// From which age on a secret is warned of, milliseconds.
     pub secret_age_warning_ms: u64,
+    pub limits: HostLimits,
 }
 
 impl EngineConfig {
@@ -121,6 +125,7 @@ impl EngineConfig {
             lease_ms: 30_000,
             waiters: 256,
             secret_age_warning_ms: 60 * warnings::DAY_MS,
+            limits: HostLimits::default(),
         }
     }
 }
@@ -249,6 +254,10 @@ impl Engine {
 
     pub fn public_url(&self) -> &Url {
         &self.inner.config.public_url
+    }
+
+    pub fn limits(&self) -> &HostLimits {
+        &self.inner.config.limits
     }
 
     pub(crate) fn now_ms(&self) -> u64 {

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use self::asking::Caller;
+pub(crate) use self::asking::TOKEN_CALL_MS;
+use self::asking::{Caller, seconds};
 pub(crate) use self::minted::Minter;
 use crate::Engine;
 use crate::fault::EngineFault;
@@ -93,6 +94,15 @@ pub(crate) enum OAuthError {
     BadApp(String),
     #[error(transparent)]
     Fault(Box<EngineFault>),
+}
+
+impl From<EngineFault> for OAuthError {
+    fn from(fault: EngineFault) -> Self {
+        match fault {
+            EngineFault::AppRefused { problem } => Self::BadApp(problem),
+            fault => Self::Fault(Box::new(fault)),
+        }
+    }
 }
 
 impl OAuthError {
@@ -236,7 +246,7 @@ impl Provider<'_> {
     fn tokens(&self, response: &Response) -> Tokens {
         let tokens = tokens(response, &self.manifest.scope_separator, self.manifest.expires_default_s);
         let field = self.manifest.refresh_expires_field.as_ref();
-        let refresh_expires_in_s = field.and_then(|field| tokens.extra.get(field)?.as_u64());
+        let refresh_expires_in_s = field.and_then(|field| seconds(tokens.extra.get(field)?));
         Tokens { refresh_expires_in_s, ..tokens }
     }
 }
@@ -295,7 +305,10 @@ fn tokens(response: &Response, separator: &str, expires_default_s: Option<u32>) 
     });
     Tokens {
         access_token: Secret::from_string(response.access_token().secret().clone()),
-        refresh_token: response.refresh_token().map(|token| Secret::from_string(token.secret().clone())),
+        refresh_token: response
+            .refresh_token()
+            .map(|token| Secret::from_string(token.secret().clone()))
+            .filter(|token| !token.is_empty()),
         expires_in_s: response.expires_in().map(|span| span.as_secs()).or(expires_default_s.map(u64::from)),
         refresh_expires_in_s: None,
         scopes,

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use bulkhead_egress::{AppPins, Audience};
 use bulkhead_manifest::{AppId, Auth, HostPattern, Manifest, Placement, TenantId, Webhook};
-use bulkhead_store::App;
+use bulkhead_store::{App, Owner};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -179,7 +179,7 @@ impl Engine {
         let mut tx = self.inner.store.system().await.map_err(EngineFault::from)?;
         tx.set_app_pins(app, &json(&then)).await.map_err(EngineFault::from)?;
         let kept = tx.commit().await;
-        self.inner.listeners.forget();
+        self.inner.listeners.forget(Owner::App(app));
         self.inner.held_back.invalidate_all();
         Ok(kept.map_err(EngineFault::from)?)
     }

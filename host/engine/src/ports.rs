@@ -15,15 +15,14 @@ mod sealing;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bulkhead_egress::{AppPins, DoorError, EffectPlan, Outgoing, Pass, Sent as Passed};
+use bulkhead_egress::{DoorError, EffectPlan, Outgoing, Sent as Passed};
 use bulkhead_manifest::egress_match::find;
-use bulkhead_manifest::{AppId, ConnectionId, EgressRule, Failure, FailureKind, RateRule, TenantId, VersionId};
+use bulkhead_manifest::{ConnectionId, EgressRule, Failure, FailureKind, TenantId, VersionId};
 use bulkhead_runtime::{Call, Decision, External, Halt, HaltReason, HttpRequest, Ports, Sent};
 use bulkhead_store::{Lease, NewEntry, READS};
 use bulkhead_vault::CredentialFields;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::Value;
 use tracing::{Instrument, Span};
 use url::Url;
 
@@ -33,6 +32,7 @@ use crate::Engine;
 use crate::credentials::Current;
 use crate::fault::EngineFault;
 use crate::journal::{Answered, Journal, Place, leaves_open, stays_open};
+use crate::passage::Passage;
 
 /// The ports of one run.
 #[derive(Clone)]
@@ -47,17 +47,7 @@ pub(crate) struct Binding {
     /// The effects' root: the original event or API call.
     pub root: String,
     pub version: VersionId,
-    /// Granted rules, variables filled in.
-    pub rules: Vec<EgressRule>,
-    /// Declared budgets, and the app and the publisher (none: the operator) that some are shared by.
-    pub budgets: Vec<RateRule>,
-    pub app: Option<AppId>,
-    /// Where a rule places one of them.
-    pub app_secrets: Option<CredentialFields>,
-    pub publisher: Option<TenantId>,
-    pub pins: AppPins,
-    pub account: Value,
-    pub settings: Value,
+    pub passage: Passage,
     pub largest_answer: usize,
     /// What is being tried out, in the place of the connection's credential.
     pub candidate: Option<Arc<CredentialFields>>,
@@ -143,7 +133,7 @@ impl Bound {
 
     async fn decide(&self, call: &Call) -> Decision {
         let place = (call.seq, call.sub);
-        let safe = reads_only(&self.to.rules, &call.request);
+        let safe = reads_only(&self.to.passage.rules, &call.request);
         if self.progress(|progress| call.seq > progress.seq)
             && let Err(fault) = self.shelve().await
         {
@@ -205,12 +195,27 @@ impl Bound {
         }
     }
 
-    /// Through the door; once more with a fresh token where the provider refused the old one.
+    /// Through the door; once more with what the provider may know instead, where it refused.
     async fn dispatch(&self, call: &Call, sent_before: bool) -> Result<Result<Passed, DoorError>, Halt> {
+        let answer = self.dispatch_as(call, sent_before, false).await?;
+        let rejected = answer.as_ref().is_ok_and(|passed| passed.credential_rejected);
+        if rejected && self.to.passage.has_older(&call.request.method, &call.request.url) {
+            return self.dispatch_as(call, sent_before, true).await;
+        }
+        Ok(answer)
+    }
+
+    /// With a fresh token, where the provider refused the old one; `older`: with the app's secret before the newest.
+    async fn dispatch_as(
+        &self,
+        call: &Call,
+        sent_before: bool,
+        older: bool,
+    ) -> Result<Result<Passed, DoorError>, Halt> {
         let mut credential = self.credential(None).await?;
         for again in [true, false] {
             let fields = credential.as_ref().map(|current| &*current.fields);
-            let answer = self.pass(call, fields).await;
+            let answer = self.pass(call, fields, older).await;
             let rejected = answer.as_ref().is_ok_and(|passed| passed.credential_rejected);
             let Some(used) = credential.as_ref().filter(|current| again && rejected && current.renewable) else {
                 return Ok(answer);
@@ -230,7 +235,7 @@ impl Bound {
                 return Ok(answer);
             }
         }
-        Ok(self.pass(call, credential.as_ref().map(|current| &*current.fields)).await)
+        Ok(self.pass(call, credential.as_ref().map(|current| &*current.fields), older).await)
     }
 
     /// What the next request is authorized with; renewed, where the provider just `rejected` that generation.
@@ -247,33 +252,17 @@ impl Bound {
         self.with_captured(current).await.map_err(|fault| host(&fault))
     }
 
-    async fn pass(&self, call: &Call, fields: Option<&CredentialFields>) -> Result<Passed, DoorError> {
+    async fn pass(&self, call: &Call, fields: Option<&CredentialFields>, older: bool) -> Result<Passed, DoorError> {
         let request = &call.request;
         let place = (call.seq, call.sub);
         let ordinal = self.progress(|progress| progress.planned.get(&place).copied().unwrap_or_default());
-        let (key, app) = (self.to.connection.to_string(), self.to.app.map(|app| app.to_string()));
-        let publisher = self.to.publisher.map_or_else(|| "operator".to_owned(), |tenant| tenant.to_string());
         let effect = EffectPlan {
             key: &self.engine.inner.effect_key,
             root: &self.to.root,
             name: request.effect.as_deref(),
             ordinal: u64::from(self.to.lease.leg) << 32 | u64::from(ordinal),
         };
-        let pass = Pass {
-            rules: &self.to.rules,
-            pins: &self.to.pins,
-            credential: fields,
-            app_secrets: self.to.app_secrets.as_ref(),
-            account: &self.to.account,
-            settings: &self.to.settings,
-            owner: &key,
-            app: app.as_deref(),
-            publisher: &publisher,
-            budgets: &self.to.budgets,
-            ledger: &self.engine,
-            effect,
-            clock: &*self.engine.inner.clock,
-        };
+        let pass = self.to.passage.pass(&self.engine, fields, effect, older);
         let outgoing = Outgoing {
             method: request.method.clone(),
             url: request.url.clone(),

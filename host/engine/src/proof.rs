@@ -2,21 +2,27 @@
 //!
 //! Invariants: anybody may send a request, so what one makes the host fetch is bounded: at the declared hosts alone, so many
 //! bytes, so long, once for all who wait for the same, not again for what was not there, and so often a minute for one
-//! address. What could not be fetched is not refused: the provider is asked to come again.
+//! address, in places of its owner's alone. What could not be fetched is not refused: the provider is asked to come again.
+//! What was found and cannot be had anew stays good for a day, and nothing that a stranger names keeps it from being
+//! asked for. A question is asked only where the manifest's rules say that it changes nothing.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod kept;
 
-use bulkhead_egress::{EffectPlan, NoIntents, Outgoing, Pass};
-use bulkhead_manifest::{ConnectionId, PostbackScheme, Scheme, TenantId, TokenValue};
+use std::sync::Arc;
+
+use bulkhead_egress::{EffectPlan, NoIntents, Outgoing};
+use bulkhead_manifest::egress_match::find;
+use bulkhead_manifest::{ConnectionId, EgressRule, PostbackScheme, Scheme, TenantId, TokenValue};
 use bulkhead_vault::webhook::{self, Fetched, Refusal};
 use bulkhead_vault::{CredentialFields, Secret};
 use bytes::Bytes;
-use serde_json::Value;
 use url::Url;
 
+pub(crate) use self::kept::Proofs;
+use self::kept::{FOUND_MS, Found, QUESTIONS, RENEWED_MS};
 use crate::Engine;
-use crate::fault::{EngineFault, stored};
+use crate::aside::aside;
+use crate::fault::EngineFault;
 use crate::ingress::{Inbound, Refused, Target};
 use crate::listeners::Listener;
 
@@ -24,69 +30,8 @@ use crate::listeners::Listener;
 const LARGEST: usize = 64 << 10;
 /// How long one may take, milliseconds: providers wait hardly longer for us.
 const WITHIN_MS: u32 = 3_000;
-/// How long what was found is good for; nobody's signature is believed by it after its certificate's own end.
-const FOUND_MS: u64 = 60 * 60_000;
-/// And at least, where a signer's key is not among it.
-const RENEWED_MS: u64 = 60_000;
-/// How long it is believed that there is nothing.
-const ABSENT_MS: u64 = 60_000;
-/// How long nobody tries again who did not get there.
-const UNREACHABLE_MS: u64 = 5_000;
-/// What is remembered.
-const MOST_KEPT: u64 = 256;
-/// For one address a minute: certificates and lists of keys; questions, of which every delivery takes one.
-const FETCHES: u32 = 20;
-const QUESTIONS: u32 = 300;
 /// When a provider may come again, seconds.
 const COME_AGAIN_S: u64 = 60;
-
-/// What was fetched to verify requests, and how much in this minute.
-pub(crate) struct Proofs {
-    kept: moka::future::Cache<Url, Arc<Kept>>,
-    spent: Mutex<(u64, HashMap<Target, u32>)>,
-}
-
-struct Kept {
-    at_ms: u64,
-    found: Found,
-}
-
-enum Found {
-    Bytes(Bytes),
-    Absent,
-    Unreachable,
-}
-
-impl Default for Proofs {
-    fn default() -> Self {
-        Self { kept: moka::future::Cache::new(MOST_KEPT), spent: Mutex::default() }
-    }
-}
-
-impl Proofs {
-    /// Whether so many more may be fetched for this address now; none more, whether it was not too much already.
-    fn spend(&self, at: &Target, more: u32, most: u32, now_ms: u64) -> bool {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let minute = now_ms / 60_000;
-        if spent.0 != minute {
-            *spent = (minute, HashMap::new());
-        }
-        let count = spent.1.entry(at.clone()).or_default();
-        *count = count.saturating_add(more);
-        *count <= most
-    }
-}
-
-impl Kept {
-    fn is_good(&self, now_ms: u64, found_ms: u64) -> bool {
-        let for_ms = match self.found {
-            Found::Bytes(_) => found_ms,
-            Found::Absent => ABSENT_MS,
-            Found::Unreachable => UNREACHABLE_MS,
-        };
-        now_ms.abs_diff(self.at_ms) < for_ms
-    }
-}
 
 /// Why a proof cannot be judged.
 enum NotNow {
@@ -106,24 +51,78 @@ impl From<bulkhead_store::StoreError> for NotNow {
     }
 }
 
+/// A request, and all that it is judged by.
+#[derive(Clone)]
+struct Case {
+    engine: Engine,
+    listener: Arc<Listener>,
+    secrets: Arc<[Secret]>,
+    inbound: Arc<Inbound>,
+}
+
+impl Case {
+    /// Judges by one scheme, on a thread that serves nobody where the body is large: nobody knows yet who sent it.
+    async fn judged<T: Send + 'static>(
+        &self,
+        scheme: &Scheme,
+        judge: impl FnOnce(&Scheme, &[&Secret], &webhook::Inbound<'_>) -> T + Send + 'static,
+    ) -> Result<T, EngineFault> {
+        let (case, scheme) = (self.clone(), scheme.clone());
+        aside(self.inbound.body.len(), move || {
+            let keys: Vec<&Secret> = match &scheme {
+                Scheme::Token { expects: TokenValue::ClientId, .. } => case.listener.client_id.iter().collect(),
+                _ => case.secrets.iter().collect(),
+            };
+            judge(&scheme, &keys, &case.request())
+        })
+        .await
+    }
+
+    fn request(&self) -> webhook::Inbound<'_> {
+        webhook::Inbound {
+            headers: &self.inbound.headers,
+            url: &self.listener.url,
+            query: &self.inbound.query,
+            path_token: self.inbound.path_token.as_ref().and_then(|token| token.expose_str().ok()),
+            body: &self.inbound.body,
+        }
+    }
+
+    /// By what was fetched for that.
+    async fn verified(&self, scheme: &Scheme, bytes: Option<Bytes>) -> Result<Result<(), Refusal>, NotNow> {
+        let engine = self.engine.clone();
+        let verify = move |scheme: &Scheme, keys: &[&Secret], request: &webhook::Inbound<'_>| {
+            let fetched = Fetched { bytes: bytes.as_deref(), trusted: engine.inner.door.trusted() };
+            webhook::verify_with(scheme, keys, request, &fetched, engine.now_ms()).map(drop)
+        };
+        match self.judged(scheme, verify).await? {
+            Err(Refusal::NotFetched) => Err(NotNow::Later),
+            judged => Ok(judged),
+        }
+    }
+
+    /// In whose places something is fetched: whoever makes others fetch slowly keeps none but his own waiting.
+    fn owner(&self) -> String {
+        let of =
+            self.listener.connection.map_or_else(|| self.listener.scope.to_string(), |(tenant, _)| tenant.to_string());
+        format!("webhook-proofs/{of}")
+    }
+}
+
 impl Engine {
     /// Lets a request through that gives any of the declared proofs.
-    pub(crate) async fn proven(&self, at: &Target, listener: &Listener, inbound: &Inbound) -> Result<(), Refused> {
+    pub(crate) async fn proven(
+        &self,
+        at: &Target,
+        listener: &Arc<Listener>,
+        inbound: &Arc<Inbound>,
+    ) -> Result<(), Refused> {
         let Some(declared) = &listener.webhook else { return Err(Refused::Unknown) };
-        let secrets = self.secrets_of(listener)?;
-        let request = webhook::Inbound {
-            headers: &inbound.headers,
-            url: &listener.url,
-            query: &inbound.query,
-            body: &inbound.body,
-        };
+        let secrets = self.secrets_of(listener)?.into();
+        let case = Case { engine: self.clone(), listener: Arc::clone(listener), secrets, inbound: Arc::clone(inbound) };
         let (mut refusal, mut later) = (None, false);
         for scheme in declared.schemes() {
-            let keys: Vec<&Secret> = match scheme {
-                Scheme::Token { expects: TokenValue::ClientId, .. } => listener.client_id.iter().collect(),
-                _ => secrets.iter().collect(),
-            };
-            match self.proven_by(scheme, &keys, at, listener, &request).await {
+            match self.proven_by(scheme, at, &case).await {
                 Ok(Ok(())) => return Ok(()),
                 // Of two kinds of key only one is set: what the other has to say is about the request.
                 Ok(Err(refused)) if refusal.as_ref().is_none_or(|first| *first == Refusal::BadKey) => {
@@ -142,72 +141,48 @@ impl Engine {
         Err(Refused::Unverified { status: declared.refusal_status, bare: declared.refuse_bare, reason })
     }
 
-    async fn proven_by(
-        &self,
-        scheme: &Scheme,
-        keys: &[&Secret],
-        at: &Target,
-        listener: &Listener,
-        request: &webhook::Inbound<'_>,
-    ) -> Result<Result<(), Refusal>, NotNow> {
-        let trusted = self.inner.door.trusted();
-        let by = |bytes: Option<&[u8]>| {
-            webhook::verify_with(scheme, keys, request, &Fetched { bytes, trusted }, self.now_ms()).map(drop)
-        };
+    async fn proven_by(&self, scheme: &Scheme, at: &Target, case: &Case) -> Result<Result<(), Refusal>, NotNow> {
         if let Scheme::Postback(postback) = scheme {
-            let question = match webhook::question(scheme, keys, request) {
-                Ok(question) => question.unwrap_or_default(),
-                Err(refused) => return Ok(Err(refused)),
-            };
-            let Some(whose) = listener.connection else { return Ok(by(None)) };
-            let answer = self.asked(postback, question, at, whose).await?;
-            return Ok(by(answer.as_deref()));
+            return self.confirmed(scheme, postback, at, case).await;
         }
-        let url = match webhook::wanted(scheme, request) {
+        let url = match webhook::wanted(scheme, &case.request()) {
             Ok(Some(url)) => url,
-            Ok(None) => return Ok(by(None)),
+            Ok(None) => return case.verified(scheme, None).await,
             Err(refused) => return Ok(Err(refused)),
         };
-        let fetched = self.fetched(&url, at, FOUND_MS).await?;
-        let result = by(fetched.as_deref());
+        let fetched = self.fetched(scheme, &url, at, case, FOUND_MS).await?;
+        let result = case.verified(scheme, fetched).await?;
         if result != Err(Refusal::UnknownKey) {
             return Ok(result);
         }
         // Signers change their keys.
-        Ok(by(self.fetched(&url, at, RENEWED_MS).await?.as_deref()))
+        let fetched = self.fetched(scheme, &url, at, case, RENEWED_MS).await?;
+        case.verified(scheme, fetched).await
     }
 
     /// What stands there; `None` where nothing does.
-    async fn fetched(&self, url: &Url, at: &Target, found_ms: u64) -> Result<Option<Bytes>, NotNow> {
-        let now_ms = self.now_ms();
-        let proofs = &self.inner.proofs;
-        let old = proofs.kept.get(url).await;
-        let kept = match old.filter(|kept| kept.is_good(now_ms, found_ms)) {
-            Some(kept) => kept,
-            // Nor does it drive out what is known.
-            None if !proofs.spend(at, 0, FETCHES, now_ms) => return Err(NotNow::Later),
-            None => {
-                let entry = proofs.kept.entry_by_ref(url);
-                let fetching = async {
-                    let may = proofs.spend(at, 1, FETCHES, now_ms);
-                    let found = if may { self.fetch(url).await } else { Found::Unreachable };
-                    Arc::new(Kept { at_ms: now_ms, found })
-                };
-                entry.or_insert_with_if(fetching, |kept| !kept.is_good(now_ms, found_ms)).await.into_value()
-            }
-        };
-        match &kept.found {
-            Found::Bytes(bytes) => Ok(Some(bytes.clone())),
-            Found::Absent => Ok(None),
-            Found::Unreachable => Err(NotNow::Later),
-        }
+    async fn fetched(
+        &self,
+        scheme: &Scheme,
+        url: &Url,
+        at: &Target,
+        case: &Case,
+        found_ms: u64,
+    ) -> Result<Option<Bytes>, NotNow> {
+        let fetching = async { self.fetch(scheme, url, &case.owner()).await };
+        self.inner.proofs.find(url, at, self.now_ms(), found_ms, fetching).await
     }
 
-    async fn fetch(&self, url: &Url) -> Found {
+    async fn fetch(&self, scheme: &Scheme, url: &Url, owner: &str) -> Found {
         let Ok(request) = http::Request::get(url.as_str()).body(Vec::new()) else { return Found::Absent };
-        match self.host_call_within("webhook-proofs", request, Some(WITHIN_MS), LARGEST).await {
-            Ok(answer) if answer.status == 200 => Found::Bytes(answer.body),
-            Ok(answer) if answer.status == 429 || answer.status >= 500 => Found::Unreachable,
+        match self.host_call_within(owner, request, Some(WITHIN_MS), LARGEST).await {
+            Ok(answer) if answer.status == 200 && webhook::is_material(scheme, &answer.body) => {
+                Found::Bytes { bytes: answer.body, at_ms: self.now_ms(), missed: false }
+            }
+            Ok(answer) if matches!(answer.status, 200 | 429 | 500..) => {
+                tracing::warn!(%url, http.status = answer.status, "what proves a webhook could not be fetched");
+                Found::Unreachable
+            }
             Ok(_) => Found::Absent,
             Err(error) => {
                 tracing::warn!(%url, %error, "what proves a webhook could not be fetched");
@@ -216,11 +191,38 @@ impl Engine {
         }
     }
 
-    /// What the provider answered about a request to this connection; `None` where it does not understand the question.
+    /// Whether the provider says yes to any of the questions about a request.
+    async fn confirmed(
+        &self,
+        scheme: &Scheme,
+        postback: &PostbackScheme,
+        at: &Target,
+        case: &Case,
+    ) -> Result<Result<(), Refusal>, NotNow> {
+        let Some(whose) = case.listener.connection else { return Ok(Err(Refusal::NotFetched)) };
+        let questions = case.judged(scheme, webhook::questions).await?;
+        let questions = match questions {
+            Ok(questions) => questions,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let mut said = Err(Refusal::NoKey);
+        for question in questions {
+            said = match self.asked(postback, question.into(), at, whose).await? {
+                Some(answer) => case.verified(scheme, Some(answer)).await?,
+                None => Err(Refusal::Denied),
+            };
+            if said.is_ok() {
+                break;
+            }
+        }
+        Ok(said)
+    }
+
+    /// What the provider answered about a request to this connection; `None` where it makes nothing of the question.
     async fn asked(
         &self,
         postback: &PostbackScheme,
-        question: Vec<u8>,
+        question: Bytes,
         at: &Target,
         (tenant, id): (TenantId, ConnectionId),
     ) -> Result<Option<Bytes>, NotNow> {
@@ -232,11 +234,15 @@ impl Engine {
         for _ in 0..2 {
             let current = self.credential(tenant, id, rejected).await?;
             let fields = current.as_ref().map(|current| &*current.fields);
-            let sent = self.ask_as(postback, &question, tenant, id, fields).await?;
-            let renewable = current.as_ref().filter(|current| current.renewable && sent.1);
-            match renewable {
+            match self.ask_as(postback, question.clone(), tenant, id, fields).await? {
+                Said::Answer(answer) => return Ok(Some(answer)),
+                Said::Nothing => return Ok(None),
+                Said::Later => return Err(NotNow::Later),
+                Said::Rejected => {}
+            }
+            match current.filter(|current| current.renewable) {
                 Some(current) => rejected = Some(current.generation),
-                None => return Ok(sent.0),
+                None => return Err(NotNow::Later),
             }
         }
         Err(NotNow::Later)
@@ -245,84 +251,79 @@ impl Engine {
     async fn ask_as(
         &self,
         postback: &PostbackScheme,
-        question: &[u8],
+        question: Bytes,
         tenant: TenantId,
         id: ConnectionId,
         credential: Option<&CredentialFields>,
-    ) -> Result<(Option<Bytes>, bool), NotNow> {
+    ) -> Result<Said, NotNow> {
         let connection = self.inner.store.tenant_read(tenant).await?.connection(id).await?;
         let known = self.version(connection.version).await?;
         let variables = known.manifest.environment(&connection.environment).unwrap_or_default();
         let url = postback.url.bind(|name| variables.get(name).cloned()).ok().and_then(|url| url.url());
-        let Some(url) = url else { return Ok((None, false)) };
-        let settings: Value = stored("a connection's settings", &connection.settings)?;
-        let account = connection.account.as_deref().map(|account| stored("a connection's account", account));
-        let account = account.transpose()?.unwrap_or(Value::Null);
-        let rules: Vec<_> =
-            known.granted(&connection)?.egress().iter().map(|rule| rule.with_settings(&settings)).collect();
-        let (owner, app) = (id.to_string(), connection.app.map(|app| app.to_string()));
-        let publisher = known.row.tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
-        let (pins, app_secrets) = self.of_app(&connection, &rules, &settings).await?;
-        let pass = Pass {
-            rules: &rules,
-            pins: &pins,
-            credential,
-            app_secrets: app_secrets.as_ref(),
-            account: &account,
-            settings: &settings,
-            owner: &owner,
-            app: app.as_deref(),
-            publisher: &publisher,
-            budgets: &known.manifest.effective_rate(&connection.environment),
-            ledger: self,
-            effect: EffectPlan { key: &self.inner.effect_key, root: "webhook-proof", name: None, ordinal: 0 },
-            clock: &*self.inner.clock,
-        };
+        let passage = self.passage(&known, &connection).await?;
+        let url = url.filter(|url| only_reads(&passage.rules, url)).ok_or_else(|| {
+            let problem = format!("no egress rule lets connection {id} POST to {} only to read", postback.url);
+            EngineFault::damaged("a manifest's webhook scheme", problem)
+        })?;
+        let effect = EffectPlan { key: &self.inner.effect_key, root: "webhook-proof", name: None, ordinal: 0 };
+        let pass = passage.pass(self, credential, effect, false);
         let outgoing = Outgoing {
             method: "POST".to_owned(),
             url: url.to_string(),
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: Bytes::copy_from_slice(question),
+            body: question,
             timeout_ms: Some(WITHIN_MS),
             max_response_bytes: LARGEST,
         };
         match self.inner.door.send(&pass, outgoing, &NoIntents).await {
-            Ok(sent) if sent.credential_rejected => Ok((None, true)),
-            Ok(sent) if sent.answer.status < 300 => Ok((Some(sent.answer.body), false)),
-            Ok(sent) if sent.answer.status < 500 && sent.answer.status != 429 => Ok((None, false)),
-            Ok(_) => Err(NotNow::Later),
+            Ok(sent) if sent.credential_rejected => Ok(Said::Rejected),
+            Ok(sent) if (200..300).contains(&sent.answer.status) => Ok(Said::Answer(sent.answer.body)),
+            Ok(sent) if matches!(sent.answer.status, 400 | 422) => Ok(Said::Nothing),
+            Ok(sent) => {
+                tracing::warn!(%url, http.status = sent.answer.status, "a provider did not answer about a webhook");
+                Ok(Said::Later)
+            }
             Err(error) => {
                 tracing::warn!(%url, %error, "a provider could not be asked about a webhook");
-                Err(NotNow::Later)
+                Ok(Said::Later)
             }
         }
     }
 }
 
+/// What became of a question.
+enum Said {
+    Answer(Bytes),
+    /// It is no question to the provider.
+    Nothing,
+    /// Not by this credential.
+    Rejected,
+    Later,
+}
+
+/// Whether a question there is no effect: one that is sent under a key would be answered what it was answered before.
+fn only_reads(rules: &[EgressRule], url: &Url) -> bool {
+    find(rules, "POST", url).is_ok_and(|rule| rule.reads_only("POST", url))
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Mutations: `spend`, always; for all addresses together; without a new minute.
+    /// Mutation: `only_reads`, whatever a rule allows.
     #[test]
-    fn so_much_is_fetched_for_one_address_a_minute() {
-        let proofs = Proofs::default();
-        let at = |name: &str| Target::Endpoint(name.to_owned());
-        let spent = |name, now_ms| (0..FETCHES + 5).filter(|_| proofs.spend(&at(name), 1, FETCHES, now_ms)).count();
-        assert_eq!(spent("one", 0), FETCHES as usize);
-        assert_eq!(spent("one", 59_999), 0);
-        assert!(!proofs.spend(&at("one"), 0, FETCHES, 59_999) && proofs.spend(&at("other"), 0, FETCHES, 59_999));
-        assert_eq!(spent("other", 59_999), FETCHES as usize);
-        assert_eq!(spent("one", 60_000), FETCHES as usize);
-    }
-
-    #[test]
-    fn what_was_fetched_is_good_for_its_time() {
-        let good = |found, now_ms, found_ms| Kept { at_ms: 1_000_000, found }.is_good(now_ms, found_ms);
-        let bytes = || Found::Bytes(Bytes::new());
-        assert!(good(bytes(), 1_000_000 + FOUND_MS - 1, FOUND_MS) && !good(bytes(), 1_000_000 + FOUND_MS, FOUND_MS));
-        assert!(!good(bytes(), 1_000_000 + RENEWED_MS, RENEWED_MS));
-        assert!(good(Found::Absent, 1_000_000 + ABSENT_MS - 1, 0) && !good(Found::Absent, 1_000_000 + ABSENT_MS, 0));
-        assert!(!good(Found::Unreachable, 1_000_000 + UNREACHABLE_MS, FOUND_MS));
+    fn a_question_is_asked_only_where_it_is_no_effect() {
+        let manifest = |reading: &str| {
+            let connector = "[connector]\nname = \"asking\"\nversion = \"1.0.0\"\ntitle = \"T\"\ncontract = \"0.1\"\n";
+            let egress = format!(
+                "[[egress]]\nhost = \"a.example\"\nmethods = [\"POST\"]\npaths = [\"/v1/*\"]\nread_only_posts = [\"{reading}\"]\n"
+            );
+            bulkhead_manifest::Manifest::parse(&format!("{connector}{egress}")).unwrap()
+        };
+        let asks = |reading: &str, url: &str| only_reads(&manifest(reading).egress, &url.parse().unwrap());
+        assert!(asks("/v1/verify", "https://a.example/v1/verify"));
+        assert!(!asks("/v1/search", "https://a.example/v1/verify"));
+        assert!(!asks("/v1/verify", "https://b.example/v1/verify"));
     }
 }

@@ -18,6 +18,9 @@ use crate::fault::{EngineFault, json as text, stored};
 use crate::schema::{Schema, SchemaError};
 use crate::schema_cost::{self, MOST_PATTERNS};
 
+/// What was begun longer ago was cut off.
+const LONGEST_UPLOAD_MS: u64 = 60 * 60_000;
+
 /// A version that is there now.
 #[derive(Debug, Clone, Serialize)]
 pub struct Published {
@@ -173,20 +176,44 @@ impl Engine {
             }
             error => EngineFault::from(error).into(),
         };
+        let published = self.stored_version(owner, version).await.map_err(fault);
+        // Nothing is left of what was staged where it was published, and was not there before.
+        if let Err(error) = self.inner.store.give_up(version.id).await {
+            tracing::warn!(%error, "what was staged of an upload is removed later");
+        }
+        published
+    }
+
+    async fn stored_version(
+        &self,
+        owner: Option<TenantId>,
+        version: &NewVersion,
+    ) -> Result<bulkhead_store::Published, StoreError> {
+        let store = &self.inner.store;
+        if !store.system_read().await?.has_component(&version.digest).await? {
+            store.stage(owner, version).await?;
+        }
         match owner {
             Some(tenant) => {
-                let mut tx = self.inner.store.tenant(tenant).await.map_err(fault)?;
-                let published = tx.publish(version).await.map_err(fault)?;
-                tx.commit().await.map_err(fault)?;
-                Ok(published)
+                let mut tx = store.tenant(tenant).await?;
+                let published = tx.publish(version).await?;
+                tx.commit().await.map(|()| published)
             }
             None => {
-                let mut tx = self.inner.store.system().await.map_err(fault)?;
-                let published = tx.publish(version).await.map_err(fault)?;
-                tx.commit().await.map_err(fault)?;
-                Ok(published)
+                let mut tx = store.system().await?;
+                let published = tx.publish(version).await?;
+                tx.commit().await.map(|()| published)
             }
         }
+    }
+
+    /// Removes what uploads that were cut off have left. No upload takes an hour.
+    pub(crate) async fn remove_cut_off_uploads(&self) -> Result<(), StoreError> {
+        let before = VersionId::new(self.now_ms().saturating_sub(LONGEST_UPLOAD_MS));
+        while let Some(upload) = self.inner.store.given_up(before).await? {
+            self.inner.store.give_up(upload).await?;
+        }
+        Ok(())
     }
 }
 

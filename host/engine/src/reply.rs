@@ -137,7 +137,8 @@ mod tests {
 
     fn inbound(method: &str, query: &str) -> Inbound {
         let headers = vec![("x-hook-secret".to_owned(), "s".to_owned())];
-        Inbound { method: method.into(), path: "/".into(), query: query.into(), headers, body: Default::default() }
+        let (path, path_token, body) = ("/".into(), None, Default::default());
+        Inbound { method: method.into(), path, path_token, query: query.into(), headers, body }
     }
 
     /// Mutation: `echoed_query`, whatever the method; whatever the length; the first of several.
@@ -195,5 +196,22 @@ mod tests {
         assert_eq!(taken(&handshake(None), &inbound("POST", "")).body, "");
         assert!(echoed(&handshake(None), &inbound("GET", ""), "").is_some());
         assert!(echoed(&handshake(None), &inbound("POST", ""), "").is_none());
+        for (length, echoes) in [(LONGEST_ECHO, true), (LONGEST_ECHO + 1, false)] {
+            let mut long = inbound("POST", "");
+            long.headers = vec![("x-hook-secret".to_owned(), "s".repeat(length))];
+            assert_eq!(taken(&handshake(None), &long).headers.is_empty(), !echoes, "{length}");
+        }
+    }
+
+    /// Mutation: `echoed`, whatever the length.
+    #[test]
+    fn a_field_is_echoed_where_it_is_short() {
+        let pointer = bulkhead_manifest::JsonPointer::parse("/challenge").unwrap();
+        let handshake = Handshake::EchoJson { pointer, when: None, as_field: None };
+        let echo = |length| {
+            let body = json!({ "challenge": "c".repeat(length) }).to_string();
+            echoed(&handshake, &inbound("POST", ""), &body).map(|reply| reply.body.len())
+        };
+        assert_eq!((echo(LONGEST_ECHO), echo(LONGEST_ECHO + 1)), (Some(LONGEST_ECHO), None));
     }
 }

@@ -428,6 +428,19 @@ mod tests {
         assert_eq!(inside, r#"{"type":"block_actions","team":{"id":"T1"}}"#);
     }
 
+    /// Mutation: `account`, without `check_depth`.
+    #[test]
+    fn a_document_inside_an_item_nests_no_deeper_than_one_that_comes_alone() {
+        let account = |levels: usize| {
+            let inside = format!(r#"{{"x":{}{},"emailAddress":"a@b.c"}}"#, "[".repeat(levels), "]".repeat(levels));
+            let data = base64::prelude::BASE64_STANDARD.encode(inside);
+            let body = format!(r#"{{"message":{{"data":"{data}","messageId":"1"}}}}"#);
+            split(&declared("Gmail"), &body, |_| None).remove(0).account
+        };
+        assert_eq!(account(DEEPEST - 1).as_deref(), Some("a@b.c"));
+        assert_eq!(account(DEEPEST), None);
+    }
+
     /// Mutation: `read`, without `check_depth`.
     #[test]
     fn a_document_in_a_form_nests_no_deeper_than_one_that_comes_alone() {

@@ -3,15 +3,18 @@
 //! Invariants:
 //! - A newer version that asks for no more than was approved is taken by itself, when the next run begins. One that asks
 //!   for more waits until its tenant has seen the difference and agrees; what it does not ask for any more stays approved.
+//! - Agreement is to the version that was looked at, by name, and not to whatever is the newest by then.
+//! - Newer is what comes after it, and no pre-release unless it is on one: not what was uploaded later.
 //! - An app's pins come before anybody's agreement: a version that wants what its app does not allow is not taken.
-//! - A run goes on by the version that made its journal: its requests have to be met again.
+//! - A run goes on by what it began with, version, settings and approval: its requests have to be met again.
+//! - Looking at a newer version never fails a run of the one that works.
 //! - A connection that was put on a version by name stays there.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_manifest::{Approved, Change, ConnectionId, TenantId, VersionId};
-use bulkhead_store::{Connection, ConnectionStatus, GoesOn, StoreError};
+use bulkhead_manifest::{Approved, Change, ConnectionId, TenantId, VersionId, version};
+use bulkhead_store::{Connection, ConnectionStatus, GoesOn, Owner, StoreError};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -41,12 +44,15 @@ pub struct Upgrade {
     pub from: String,
     /// The other one.
     pub to: String,
-    /// What that one asks for beyond what is approved. Without any it is taken by itself.
+    /// What that one asks for beyond what is approved. Where it asks for nothing and nothing below is in its way, it is taken by
+    /// itself if it comes after the one it is of.
     pub changes: Vec<Asked>,
     /// What its app does not allow: whoever registered the app has to pin it anew first.
     pub not_pinned: Vec<String>,
     /// What its settings would have to say.
     pub settings: Vec<InvalidField>,
+    /// Where it does not have the connection's environment: those that it has.
+    pub environments: Option<Vec<String>>,
 }
 
 /// One thing that is asked for.
@@ -60,7 +66,8 @@ pub struct Asked {
 
 impl Upgrade {
     fn is_taken_by_itself(&self) -> bool {
-        self.changes.is_empty() && self.not_pinned.is_empty() && self.settings.is_empty()
+        let asks_nobody = self.changes.is_empty() && self.not_pinned.is_empty() && self.settings.is_empty();
+        asks_nobody && self.environments.is_none() && version::succeeds(&self.to, &self.from)
     }
 }
 
@@ -78,22 +85,27 @@ impl Engine {
         Ok(self.upgrade_of(&row, &known, settings).await?.0)
     }
 
-    /// Lets a connection go on by a version, or by the newest and then by newer ones, and agrees to what that asks for.
+    /// Lets a connection go on by a version that was looked at, and agrees to what that asks for. `follows`: afterwards by
+    /// newer ones that ask for no more.
     pub async fn upgrade(
         &self,
         tenant: TenantId,
         connection: ConnectionId,
-        version: Option<&str>,
+        version: &str,
+        follows: bool,
         settings: Option<Value>,
     ) -> Result<ConnectionView, ConnectionError> {
         let row = self.connection_row(tenant, connection).await?;
         refuse_ended(&row)?;
-        let known = self.version_for(&row, version).await?;
+        let known = self.version_for(&row, Some(version)).await?;
         let settings = match settings {
             Some(settings) => settings,
             None => stored("a connection's settings", &row.settings)?,
         };
         let (upgrade, settings) = self.upgrade_of(&row, &known, settings).await?;
+        if let Some(known) = upgrade.environments {
+            return Err(ConnectionError::UnknownEnvironment { found: row.environment, known });
+        }
         if !upgrade.not_pinned.is_empty() {
             return Err(ConnectionError::NotPinned { version: upgrade.to, wants: upgrade.not_pinned });
         }
@@ -101,7 +113,7 @@ impl Engine {
             return Err(ConnectionError::Invalid(upgrade.settings));
         }
         let approved = json(&known.ask(&row.environment)?.approve());
-        let (follows, settings) = (version.is_none(), settings.to_string());
+        let settings = settings.to_string();
         let to = GoesOn { version: known.row.id, follows, approved: &approved, settings: &settings };
         if !self.goes_on(&row, &to).await? {
             return Err(ConnectionError::Overtaken);
@@ -109,33 +121,45 @@ impl Engine {
         self.connection(tenant, connection).await
     }
 
-    /// The connection by the version that its next run is to be of.
-    pub(crate) async fn rolled_out(&self, row: Connection, newest: VersionId) -> Result<Connection, EngineFault> {
+    /// The connection by the version that its next run is to be of. What stands in the way of finding that out is looked at
+    /// again a while later, and the run begins by the version that works.
+    pub(crate) async fn rolled_out(&self, row: Connection, newest: VersionId) -> Connection {
         let key = (row.id, row.version, newest);
         let stays = newest == row.version || !row.follows || row.status == ConnectionStatus::Disconnected;
         if stays || self.inner.held_back.contains_key(&key) {
-            return Ok(row);
+            return row;
         }
+        let looked = self.taken_by_itself(&row, newest).await.unwrap_or_else(|fault| {
+            tracing::warn!(connection.id = %row.id, error = %fault, "a newer version could not be looked at");
+            None
+        });
+        if looked.is_none() {
+            self.inner.held_back.insert(key, ()).await;
+        }
+        looked.unwrap_or(row)
+    }
+
+    /// The connection as it is once that is settled; none where the newest waits for somebody.
+    async fn taken_by_itself(&self, row: &Connection, newest: VersionId) -> Result<Option<Connection>, EngineFault> {
         let known = self.version(newest).await?;
         let settings = stored("a connection's settings", &row.settings)?;
-        let (upgrade, settings) = self.upgrade_of(&row, &known, settings).await?;
+        let (upgrade, settings) = self.upgrade_of(row, &known, settings).await?;
         if !upgrade.is_taken_by_itself() {
-            self.inner.held_back.insert(key, ()).await;
-            return Ok(row);
+            return Ok(None);
         }
         let settings = settings.to_string();
         let to = GoesOn { version: newest, follows: true, approved: &row.approved, settings: &settings };
-        if self.goes_on(&row, &to).await? {
+        if self.goes_on(row, &to).await? {
             tracing::info!(connection.id = %row.id, from = %upgrade.from, to = %upgrade.to, "goes on by a newer version");
         }
-        Ok(self.inner.store.tenant_read(row.tenant).await?.connection(row.id).await?)
+        Ok(Some(self.inner.store.tenant_read(row.tenant).await?.connection(row.id).await?))
     }
 
     async fn goes_on(&self, row: &Connection, to: &GoesOn<'_>) -> Result<bool, EngineFault> {
         let mut tx = self.inner.store.tenant(row.tenant).await?;
         let gone_on = tx.set_connection_version(row, to, self.now_ms()).await?;
         tx.commit().await?;
-        self.inner.listeners.forget();
+        self.inner.listeners.forget(Owner::Connection(row.id));
         Ok(gone_on)
     }
 
@@ -170,12 +194,14 @@ impl Engine {
                 Pins::stored(&app)?.missing(&known.manifest, &row.environment, &row.connector.to_string())
             }
         };
+        let lacks = known.manifest.environment(&row.environment).is_none();
+        let environments = lacks.then(|| known.manifest.environments.keys().cloned().collect());
         let (settings, invalid) = match self.checked(row.tenant, known, Declared::Settings, settings).await? {
             Ok(settings) => (settings, Vec::new()),
             Err(invalid) => (Value::Null, invalid),
         };
         let from = self.version(row.version).await?.row.version.clone();
         let to = known.row.version.clone();
-        Ok((Upgrade { from, to, changes, not_pinned, settings: invalid }, settings))
+        Ok((Upgrade { from, to, changes, not_pinned, settings: invalid, environments }, settings))
     }
 }

@@ -1,11 +1,15 @@
 //! The workers of this node: claim what is due, carry it, claim again.
 //!
-//! Invariant: never more runs at once than permits; draining waits for what runs and claims nothing new.
+//! Invariants
+//! - Never more runs at once than permits; draining waits for what runs and claims nothing new.
+//! - They have threads of their own, so that guests may begin on them: what serves requests has others.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_store::{ClaimOrder, Priority, Run};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -15,11 +19,13 @@ use tracing::Instrument;
 use crate::Engine;
 use crate::fault::EngineFault;
 
-/// The claim loop and what it started.
+/// The claim loop and what it started. Dropping it abandons what still runs.
 pub struct Workers {
     stop: CancellationToken,
     runs: TaskTracker,
-    claiming: JoinHandle<()>,
+    claiming: Option<JoinHandle<()>>,
+    /// Taken by the drop alone.
+    threads: Option<Runtime>,
 }
 
 /// How often is looked without being told: another node may have queued something.
@@ -30,23 +36,45 @@ const REAP: u32 = 100;
 const BREATHE: Duration = Duration::from_millis(200);
 
 impl Workers {
-    /// Claims nothing more, and returns when what runs has ended.
-    pub async fn drain(self) {
+    /// Claims nothing more, and returns when what runs has ended. Connections that were opened for it live until this is
+    /// dropped.
+    pub async fn drain(&mut self) {
         self.stop.cancel();
-        let _ = self.claiming.await;
+        if let Some(claiming) = self.claiming.take() {
+            let _ = claiming.await;
+        }
         self.runs.close();
         self.runs.wait().await;
     }
 }
 
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // An ordinary drop waits, and panics inside an async context.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
 impl Engine {
     /// Starts working.
-    pub fn work(&self) -> Workers {
+    ///
+    /// # Errors
+    /// The operating system gives no threads.
+    pub fn work(&self) -> io::Result<Workers> {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        // One more than cores: of these threads guests never have the last.
+        let threads = Builder::new_multi_thread()
+            .worker_threads(cores + 1)
+            .thread_name("bulkhead-worker")
+            .enable_all()
+            .build()?;
         let (stop, runs) = (self.inner.stopping.child_token(), TaskTracker::new());
-        runs.spawn(stop.clone().run_until_cancelled_owned(self.clone().watch_keys()));
-        let claiming = tokio::spawn(claim_loop(self.clone(), stop.clone(), runs.clone()));
-        runs.spawn(self.clone().tend(stop.clone()));
-        Workers { stop, runs, claiming }
+        runs.spawn_on(stop.clone().run_until_cancelled_owned(self.clone().watch_keys()), threads.handle());
+        let claiming = threads.spawn(claim_loop(self.clone(), stop.clone(), runs.clone()));
+        runs.spawn_on(self.clone().tend(stop.clone()), threads.handle());
+        Ok(Workers { stop, runs, claiming: Some(claiming), threads: Some(threads) })
     }
 
     async fn carry(&self, run: Run) {
@@ -69,7 +97,8 @@ impl Engine {
             holder: self.inner.holder.clone(),
             limit: u32::try_from(free).unwrap_or(u32::MAX),
             least_urgent: Priority::Sync,
-            per_tenant: u32::try_from(share(self.inner.config.workers)).unwrap_or(u32::MAX),
+            // The rest is always for the others.
+            per_tenant: u32::try_from(self.limits().share(self.inner.config.workers)).unwrap_or(u32::MAX),
         };
         let claims = self.inner.store.claim(&order).await?;
         Ok((claims.runs, claims.more))
@@ -81,11 +110,6 @@ impl Engine {
         let until = due.map_or(LOOK_AGAIN_MS, |due| due.saturating_sub(self.now_ms()));
         Duration::from_millis(until.clamp(1, LOOK_AGAIN_MS))
     }
-}
-
-/// What one tenant may have of the workers: a quarter is always for the others.
-fn share(workers: usize) -> usize {
-    (workers - workers / 4).max(1)
 }
 
 async fn claim_loop(engine: Engine, stop: CancellationToken, runs: TaskTracker) {

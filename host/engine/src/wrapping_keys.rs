@@ -8,27 +8,30 @@
 //!   value meanwhile wins. It goes in bounded batches, on one node at a time; where that one ends in the middle, any node
 //!   goes on ([`WrappingKeys::look_after`]).
 //! - A key is removed only where nothing is sealed under it, and nothing that began while it sealed can still be written
-//!   ([`SETTLED_MS`]).
+//!   (`settled_ms`). Whether something is was counted while all was wrapped anew: nobody waits for that in a request.
+//! - A removal that was settled is carried out, whoever stops in between: the row goes last.
 
 mod known;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bulkhead_manifest::SharedClock;
-use bulkhead_store::{Dialect, SealedPlace, Store, StoreError, SystemTx};
+use bulkhead_store::{Dialect, SealedPlace, Store, StoreError, WrappingKeyRow};
 use bulkhead_vault::{LONGEST_HEAD, Rewrapped, Sealed, Transit, TransitKeys, Vault, VaultError, WrappingKey};
 
 use self::known::{Known, key};
 pub use self::known::{WrappingKeyState, WrappingKeyView};
-use crate::Engine;
 use crate::fault::EngineFault;
+use crate::{Engine, HostLimits};
 
 /// How often a node looks which key seals.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long before it seals a key is known, where there may be other nodes.
 const ANNOUNCED_MS: u64 = 15_000;
-/// What was sealed before another key took over is written by then: no attempt takes so long.
-const SETTLED_MS: u64 = 300_000;
+/// What a run of the longest kind takes beside its own time: until every node has heard which key seals, for what it
+/// sealed to be written, and for clocks that differ.
+const UNTIL_WRITTEN_MS: u64 = 300_000;
 /// Rows that are looked at, and values that are wrapped anew, in one transaction.
 const BATCH: u32 = 200;
 /// How long one node may take for a batch before another goes on.
@@ -51,8 +54,11 @@ pub enum WrappingKeyError {
         "what began while the key {id} sealed may still be written: it can be removed from {from_ms} on (milliseconds since 1970)"
     )]
     TooSoon { id: String, from_ms: u64 },
+    #[error("what the key {id} sealed is being looked through, which the host does by itself: try again in a moment")]
+    Looking { id: String },
     #[error(
-        "{count} sealed values still use the key {id}. They are wrapped anew while the host runs: try again when that is done"
+        "{count} sealed values still use the key {id} and could not be wrapped anew: the host's log names them. They are \
+         looked through once more now: mend or replace them, and try again"
     )]
     InUse { id: String, count: u64 },
     #[error(transparent)]
@@ -78,6 +84,13 @@ pub(crate) struct WrappingKeys<'a> {
     pub clock: &'a SharedClock,
     /// Who works.
     pub holder: &'a str,
+    /// So long after another key took over, all that was sealed before is written.
+    pub settled_ms: u64,
+}
+
+/// See [`WrappingKeys::settled_ms`].
+fn settled_ms(limits: &HostLimits) -> u64 {
+    limits.run.wall_ms.saturating_add(UNTIL_WRITTEN_MS)
 }
 
 impl WrappingKeys<'_> {
@@ -89,6 +102,19 @@ impl WrappingKeys<'_> {
     async fn hold(&self, known: &Known) -> Result<(), VaultError> {
         let active = known.active().map_or("", |row| &row.id);
         self.vault.keys().hold(&known.keys(), active).await
+    }
+
+    /// Gets hold of what there is by now, of what other nodes brought in too.
+    async fn look(&self) -> Result<(), EngineFault> {
+        let known = self.known().await?;
+        match self.hold(&known).await {
+            // Only what that one sealed is lost.
+            Err(VaultError::UnknownKey { key_id }) if known.active().is_some_and(|active| active.id != key_id) => {
+                tracing::error!(key.id = %key_id, "a key that secrets are sealed under is not to be had");
+                Ok(())
+            }
+            held => Ok(held?),
+        }
     }
 
     /// A key that the provider seals with and the store has never heard of is one whose making was interrupted, or the
@@ -104,11 +130,8 @@ impl WrappingKeys<'_> {
 
     async fn add(&self, key: &WrappingKey, known: &Known) -> Result<(), StoreError> {
         let now_ms = self.clock.now_ms();
-        // Of two in one millisecond it would be chance which seals.
-        let after_last_ms = known.rows.last().map_or(0, |(from_ms, _)| from_ms.saturating_add(1));
         let alone = self.store.dialect() == Dialect::Sqlite || known.rows.is_empty();
-        let announced_ms = if alone { now_ms } else { now_ms.saturating_add(ANNOUNCED_MS) };
-        let active_ms = announced_ms.max(after_last_ms);
+        let active_ms = seals_from(now_ms, alone, known.rows.last().map(|(from_ms, _)| *from_ms));
         let mut tx = self.store.system().await?;
         tx.add_wrapping_key(&key.id, key.guarded.as_deref(), now_ms, Some(active_ms)).await?;
         tx.commit().await
@@ -120,8 +143,16 @@ impl WrappingKeys<'_> {
         if let Some((active_ms, row)) = known.rows.last().filter(|(from_ms, _)| *from_ms > known.now_ms) {
             return Err(WrappingKeyError::Coming { id: row.id.clone(), active_ms: *active_ms });
         }
+        let is_old = |row: &WrappingKeyRow| known.retired().any(|(old, _)| old.id == row.id);
         for row in known.root.iter().chain(known.rows.iter().map(|(_, row)| row)) {
-            if let Some(guarded) = self.vault.keys().guard_anew(&key(row)).await? {
+            let guarded = match self.vault.keys().guard_anew(&key(row)).await {
+                Err(error @ VaultError::ProviderRefused { .. }) if is_old(row) => {
+                    tracing::error!(key.id = %row.id, %error, "an old key is not guarded anew");
+                    None
+                }
+                guarded => guarded?,
+            };
+            if let Some(guarded) = guarded {
                 let mut tx = self.store.system().await?;
                 tx.guard_wrapping_key(&row.id, &guarded).await?;
                 tx.commit().await?;
@@ -129,23 +160,36 @@ impl WrappingKeys<'_> {
         }
         let made = self.vault.keys().make(&known.keys()).await?;
         self.add(&made, &known).await?;
-        Ok(self.hold(&self.known().await?).await?)
+        Ok(self.look().await?)
     }
 
-    /// Gets hold of what other nodes brought in, and does what is to be done.
+    /// Does what is to be done about keys that this node has hold of.
     pub(crate) async fn look_after(&self) -> Result<(), EngineFault> {
         let known = self.known().await?;
-        self.hold(&known).await?;
-        let mut tx = self.store.system().await?;
-        tx.delete_ended_credentials(known.now_ms).await?;
-        tx.commit().await?;
-        if known.is_work_due() { self.rewrap_all(&known).await } else { Ok(()) }
+        self.sweep(known.now_ms).await?;
+        for (row, _) in known.retired().filter(|(row, _)| row.removing_ms.is_some()) {
+            self.destroy(&row.id).await?;
+        }
+        if known.is_work_due(self.settled_ms) { self.rewrap_all(&known).await } else { Ok(()) }
     }
 
-    /// Looks through everything that is sealed and wraps anew what is not under the active key.
+    /// Destroys what is over. Mostly there is nothing, and nothing is written.
+    async fn sweep(&self, now_ms: u64) -> Result<(), EngineFault> {
+        let mut tx = self.store.system().await?;
+        if tx.delete_ended_credentials(now_ms).await? > 0 {
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Looks through everything that is sealed, wraps anew what is not under the active key, and notes what could not be.
     async fn rewrap_all(&self, known: &Known) -> Result<(), EngineFault> {
-        let Some(active) = known.active() else { return Ok(()) };
-        let mut changed = 0_u64;
+        // Who has not heard yet which key seals would wrap values by another, and take them for done.
+        let Some(active) = known.active().filter(|active| active.id == self.vault.keys().active()) else {
+            return Ok(());
+        };
+        let mut uses: BTreeMap<&str, u64> = known.retired().map(|(row, _)| (row.id.as_str(), 0)).collect();
+        let (mut changed, mut said_ms) = (0_u64, 0_u64);
         for start in SealedPlace::STARTS {
             let mut after = start;
             while let Some(heads) = self.heads(&after).await? {
@@ -154,20 +198,29 @@ impl WrappingKeys<'_> {
                     match self.vault.rewrap(&head) {
                         Ok(rewrapped) => anew.extend(rewrapped.map(|rewrapped| (place, rewrapped))),
                         Err(error @ VaultError::ProviderUnavailable { .. }) => return Err(error.into()),
-                        // Nobody could open it, under whichever key.
-                        Err(error) => tracing::error!(?place, %error, "a sealed value is not wrapped anew"),
+                        // Nobody can open it as it is. Should it be mended, its key is needed.
+                        Err(error) => {
+                            let count = Sealed::key_id(&head).ok().and_then(|key| uses.get_mut(key));
+                            count.into_iter().for_each(|count| *count += 1);
+                            tracing::error!(?place, %error, "a sealed value is not wrapped anew");
+                        }
                     }
                 }
-                match self.replace(&active.id, &anew).await? {
-                    Some(replaced) => changed += replaced,
-                    None => return Ok(()),
+                // Who only looks writes now and then, to say that somebody is at it.
+                let now_ms = self.clock.now_ms();
+                if !anew.is_empty() || now_ms >= said_ms.saturating_add(AT_WORK_MS / 2) {
+                    match self.replace(&active.id, &anew).await? {
+                        Some(replaced) => changed += replaced,
+                        None => return Ok(()),
+                    }
+                    said_ms = now_ms;
                 }
                 after = heads.last;
             }
         }
         let mut tx = self.store.system().await?;
-        for (row, _) in known.retired() {
-            tx.note_rewrapped(&row.id, known.now_ms).await?;
+        for (key, count) in uses {
+            tx.note_rewrapped(key, known.now_ms, count).await?;
         }
         tx.commit().await?;
         tracing::info!(key.id = %active.id, values = changed, "what other keys had sealed is wrapped by this one");
@@ -203,20 +256,6 @@ impl WrappingKeys<'_> {
         }
     }
 
-    /// How many sealed values use a key.
-    async fn uses(&self, id: &str) -> Result<u64, EngineFault> {
-        let mut count = 0;
-        for start in SealedPlace::STARTS {
-            let mut after = start;
-            while let Some(heads) = self.heads(&after).await? {
-                let under = heads.found.iter().filter(|(_, head)| Sealed::key_id(head).is_ok_and(|key| key == id));
-                count += under.count() as u64;
-                after = heads.last;
-            }
-        }
-        Ok(count)
-    }
-
     async fn remove(&self, id: &str) -> Result<(), WrappingKeyError> {
         let known = self.known().await?;
         if !known.rows.iter().any(|(_, row)| row.id == id) {
@@ -226,26 +265,50 @@ impl WrappingKeys<'_> {
         let Some((row, retired_ms)) = known.retired().find(|(row, _)| row.id == id) else {
             return Err(WrappingKeyError::Active { id });
         };
-        let from_ms = retired_ms.saturating_add(SETTLED_MS);
-        if known.now_ms < from_ms {
+        if row.removing_ms.is_none() {
+            self.settle_removal(row, known.now_ms, retired_ms.saturating_add(self.settled_ms)).await?;
+        }
+        Ok(self.destroy(&id).await?)
+    }
+
+    /// Writes down that a key goes, where nothing uses it.
+    async fn settle_removal(&self, row: &WrappingKeyRow, now_ms: u64, from_ms: u64) -> Result<(), WrappingKeyError> {
+        let id = row.id.clone();
+        if now_ms < from_ms {
             return Err(WrappingKeyError::TooSoon { id, from_ms });
         }
-        match self.uses(&id).await? {
-            0 => {}
-            count => return Err(WrappingKeyError::InUse { id, count }),
+        if row.rewrapped_ms.is_none_or(|at_ms| at_ms < from_ms) {
+            return Err(WrappingKeyError::Looking { id });
         }
-        // First out of the store: a key that is known there and is gone keeps a host from starting.
         let mut tx = self.store.system().await?;
-        tx.remove_wrapping_key(&id).await?;
-        tx.commit().await?;
-        if let Err(error) = self.vault.keys().destroy(&id).await {
-            let mut tx: SystemTx = self.store.system().await?;
-            tx.add_wrapping_key(&id, row.guarded.as_deref(), row.created_ms, row.active_ms).await?;
+        let count = row.uses.unwrap_or_default();
+        if count > 0 {
+            tx.look_through_again(&id).await?;
             tx.commit().await?;
-            return Err(error.into());
+            return Err(WrappingKeyError::InUse { id, count });
         }
+        if !tx.removing_wrapping_key(&id, now_ms).await? {
+            return Err(WrappingKeyError::Looking { id });
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// First the key itself, and then what is known of it: whoever stops in between begins here again.
+    async fn destroy(&self, id: &str) -> Result<(), EngineFault> {
+        self.vault.keys().destroy(id).await?;
+        let mut tx = self.store.system().await?;
+        tx.remove_wrapping_key(id).await?;
+        tx.commit().await?;
+        tracing::info!(key.id = %id, "a key that nothing was sealed under any more is destroyed");
         Ok(())
     }
+}
+
+/// From when on a new key seals.
+fn seals_from(now_ms: u64, alone: bool, last_ms: Option<u64>) -> u64 {
+    let announced_ms = if alone { now_ms } else { now_ms.saturating_add(ANNOUNCED_MS) };
+    // Of two in one millisecond it would be chance which seals.
+    announced_ms.max(last_ms.map_or(0, |last_ms| last_ms.saturating_add(1)))
 }
 
 /// Rows with something sealed, and the last that was looked at.
@@ -260,7 +323,7 @@ struct Walked {
 /// # Errors
 /// [`VaultError::UnknownKey`] names one that is not to be had.
 pub async fn take_up_keys(store: &Store, vault: &Vault, clock: &SharedClock) -> Result<(), EngineFault> {
-    WrappingKeys { store, vault, clock, holder: "" }.take_up().await
+    WrappingKeys { store, vault, clock, holder: "", settled_ms: u64::MAX }.take_up().await
 }
 
 /// The vault over keys that a service guards; they are made at the very first start.
@@ -289,36 +352,56 @@ pub async fn guarded_vault(store: &Store, transit: Transit, clock: &SharedClock)
     Ok(Vault::transit(TransitKeys::open(transit, &root, &known.keys(), active, clock.clone()).await?))
 }
 
+fn told(done: Result<(), EngineFault>) {
+    if let Err(error) = done {
+        tracing::error!(%error, "the keys that secrets are sealed under could not be looked after");
+    }
+}
+
 impl Engine {
     fn keys(&self) -> WrappingKeys<'_> {
         let inner = &self.inner;
-        WrappingKeys { store: &inner.store, vault: &inner.vault, clock: &inner.clock, holder: &inner.holder }
+        let settled_ms = settled_ms(&inner.config.limits);
+        WrappingKeys {
+            store: &inner.store,
+            vault: &inner.vault,
+            clock: &inner.clock,
+            holder: &inner.holder,
+            settled_ms,
+        }
     }
 
-    /// Looks after the keys until the host stops.
+    /// Looks after the keys until the host stops. To look through all that is sealed may take long: meanwhile, too, a node
+    /// has to hear which key seals.
     pub(crate) async fn watch_keys(self) {
-        loop {
-            if let Err(error) = self.keys().look_after().await {
-                tracing::error!(%error, "the keys that secrets are sealed under could not be looked after");
+        let looks = async {
+            loop {
+                told(self.keys().look().await);
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
-            tokio::select! {
-                () = self.inner.keys_changed.notified() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+        };
+        let works = async {
+            loop {
+                told(self.keys().look_after().await);
+                tokio::select! {
+                    () = self.inner.keys_changed.notified() => {}
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
             }
-        }
+        };
+        let ((), ()) = tokio::join!(looks, works);
     }
 
     /// The keys, the one that seals latest last.
     pub async fn wrapping_keys(&self) -> Result<Vec<WrappingKeyView>, WrappingKeyError> {
-        Ok(self.keys().known().await?.views(self.inner.config.secret_age_warning_ms))
+        let keys = self.keys();
+        Ok(keys.known().await?.views(keys.settled_ms, self.inner.config.secret_age_warning_ms))
     }
 
-    /// One key, and how many sealed values use it: everything that is sealed is looked through.
-    pub async fn wrapping_key(&self, id: &str) -> Result<(WrappingKeyView, u64), WrappingKeyError> {
+    /// One key.
+    pub async fn wrapping_key(&self, id: &str) -> Result<WrappingKeyView, WrappingKeyError> {
         let views = self.wrapping_keys().await?;
-        let view = views.into_iter().find(|view| view.id == id).ok_or(WrappingKeyError::NotFound)?;
-        let uses = self.keys().uses(id).await?;
-        Ok((view, uses))
+        views.into_iter().find(|view| view.id == id).ok_or(WrappingKeyError::NotFound)
     }
 
     /// Lets a new key take over; what is sealed is wrapped anew from then on, in the background.
@@ -330,7 +413,9 @@ impl Engine {
 
     /// Destroys a key that nothing is sealed under any more.
     pub async fn remove_wrapping_key(&self, id: &str) -> Result<(), WrappingKeyError> {
-        self.keys().remove(id).await
+        let removed = self.keys().remove(id).await;
+        self.inner.keys_changed.notify_one();
+        removed
     }
 }
 

@@ -40,6 +40,8 @@ pub enum SegmentHazard {
     Encoding,
     /// Nothing between the first two slashes: a server may take what follows for a host.
     Empty,
+    /// A letter, a digit or one of `-._~`, encoded: another writing of a path that rules are asked about.
+    Unreserved,
 }
 
 impl fmt::Display for UrlHazard {
@@ -55,6 +57,9 @@ impl fmt::Display for UrlHazard {
             Self::Path(SegmentHazard::Control) => "the path has an encoded control character",
             Self::Path(SegmentHazard::Encoding) => "the path is not percent-encoded UTF-8",
             Self::Path(SegmentHazard::Empty) => "the path begins with two slashes",
+            Self::Path(SegmentHazard::Unreserved) => {
+                "the path has a letter, a digit or one of `-._~` percent-encoded; write it as it is"
+            }
         })
     }
 }
@@ -149,11 +154,19 @@ pub(crate) fn segment_hazard(segment: &str) -> Option<SegmentHazard> {
     }
     // Some servers drop what follows a semicolon before they look at dots.
     let dots = |text: &str| matches!(text.split(';').next(), Some("." | ".."));
-    (dots(&decoded) || dots(&twice)).then_some(SegmentHazard::Dots)
+    if dots(&decoded) || dots(&twice) {
+        return Some(SegmentHazard::Dots);
+    }
+    // Nearly every server reads it as the letter that it is.
+    let unreserved = |encoded: &str| {
+        let byte = encoded.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    segment.split('%').skip(1).any(unreserved).then_some(SegmentHazard::Unreserved)
 }
 
 /// Percent-decodes once; `None` where it is not UTF-8 or a `%` encodes nothing.
-fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
@@ -237,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_two_parsers_may_read_differently_falls_under_no_rule() {
-        use SegmentHazard::{Control, Dots, Empty, Encoding, Slash};
+        use SegmentHazard::{Control, Dots, Empty, Encoding, Slash, Unreserved};
         for (text, hazard) in [
             ("http://api.example.com/v1/a", UrlHazard::NotHttps),
             ("ftp://api.example.com/v1/a", UrlHazard::NotHttps),
@@ -262,6 +275,11 @@ mod tests {
             ("https://api.example.com/v1/%c0%ae%c0%ae/admin", UrlHazard::Path(Encoding)),
             ("https://api.example.com/v1/%zz", UrlHazard::Path(Encoding)),
             ("https://api.example.com/v1/%2", UrlHazard::Path(Encoding)),
+            ("https://api.example.com/v1/%68ooks", UrlHazard::Path(Unreserved)),
+            ("https://api.example.com/v1/a%20b%5Fc", UrlHazard::Path(Unreserved)),
+            ("https://api.example.com/v1/a%2Db", UrlHazard::Path(Unreserved)),
+            ("https://api.example.com/v1/%7Ea", UrlHazard::Path(Unreserved)),
+            ("https://api.example.com/v1/a%2e", UrlHazard::Path(Unreserved)),
             ("https://api.example.com//evil.example/", UrlHazard::Path(Empty)),
             ("https://api.example.com/v1/..//evil.example/", UrlHazard::Path(Empty)),
         ] {

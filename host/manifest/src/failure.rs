@@ -95,6 +95,9 @@ impl Failure {
     /// As people may read it: see [`mask`](crate::mask).
     #[must_use]
     pub fn masked(mut self) -> Self {
+        if let FailureKind::Other(name) = &mut self.kind {
+            *name = mask::text(name).into_owned();
+        }
         self.message = mask::text(&self.message).into_owned();
         self.field = self.field.map(|field| mask::text(&field).into_owned());
         self.code = self.code.map(|code| mask::text(&code).into_owned());
@@ -158,6 +161,20 @@ mod tests {
         assert!(FailureKind::Unavailable.retryable());
         assert!(!FailureKind::Rejected.retryable());
         assert!(!FailureKind::Other("rate-limited".into()).retryable());
+    }
+
+    /// Mutation: `masked`, without any of its parts.
+    #[test]
+    fn all_that_a_failure_says_is_masked() {
+        let said = |text: &str| text.to_owned();
+        let failure = |text: &str, details| Failure {
+            field: Some(said(text)),
+            code: Some(said(text)),
+            details: Some(Box::new(details)),
+            ..Failure::new(FailureKind::Other(said(text)), text)
+        };
+        let plain = failure("4242424242424242", json!({ "password": "hunter2" }));
+        assert_eq!(plain.masked(), failure("[card number 4242]", json!({ "password": "[secret]" })));
     }
 
     #[test]

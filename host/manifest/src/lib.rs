@@ -7,6 +7,7 @@
 //! - [`grant`] turns what was asked and what was approved into what is allowed.
 //! - [`egress_match`] decides whether one request falls under one rule.
 //! - [`mask`] takes card numbers and secrets out of what people read.
+//! - [`version`] says which of two versions comes after the other.
 //! - [`ids`], [`money`], [`failure`], [`descriptor`], [`clock`] are shared nouns.
 //!
 //! To add a section to the manifest: a struct in `model/`, its checks in `parse/checks/`, and, where it grants
@@ -27,6 +28,7 @@ pub mod money;
 pub mod parse;
 pub mod template;
 pub mod text;
+pub mod version;
 
 pub use clock::{Clock, SharedClock};
 pub use descriptor::{ActionSpec, Descriptor, DescriptorError, EventSpec, StreamSpec};

@@ -7,7 +7,7 @@
 //! a JSON document stays one.
 //!
 //! To know another shape of secret: a line in [`SHAPES`], and an example and a near miss in the tests. A shape is one that
-//! only secrets have: a provider's public prefix, or a name before it that says what it is.
+//! only secrets have, such as a provider's public prefix. What a name before it says is a secret: a word in [`NAMES`].
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -37,19 +37,36 @@ const SHAPES: &[&str] = &[
     r"(?<keep>)\bya29\.[A-Za-z0-9_-]{8,}",
     r"(?<keep>)\b(?:bk|br|cs|hk|st)_[A-Za-z0-9_-]{32,}",
     r"(?<keep>)-----BEGIN [A-Z ]*PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]*PRIVATE KEY-----)?",
-    // What a name says it is, in a query, a form, a header, a JSON text or a log.
-    concat!(
-        r#"(?<keep>(?i:access_token|refresh_token|id_token|client_secret|api[_-]?key|private_key|secret_access_key"#,
-        r#"|session_token|client_assertion|x-api-key|password|passwd)(?:\\?")?\s{0,4}[=:]\s{0,4}(?:\\?")?)"#,
-        r#"[^\s&"',;\\\[\]{}]{4,}"#
-    ),
 ];
+
+/// What the name of a secret ends with, without what separates its words and in small letters.
+const NAMES: &[&str] = &[
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "secretkey",
+    "signingkey",
+    "clientassertion",
+];
+/// Of those, names of places in lists.
+const PLACES: &[&str] = &["pagetoken", "nexttoken", "synctoken", "continuationtoken"];
 
 /// All shapes at once, to pass over what has none.
 static ANY: LazyLock<Option<RegexSet>> = LazyLock::new(|| RegexSet::new(SHAPES).ok());
 
 static EACH: LazyLock<Vec<Regex>> =
     LazyLock::new(|| SHAPES.iter().filter_map(|shape| Regex::new(shape).ok()).collect());
+
+/// What may be a secret's name, and what leads from it to the value: in a query, a form, a header, a JSON text or a log.
+static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let name = r"[A-Za-z0-9_.-]*(?i:token|secret|passw(?:or)?d|passphrase|key|assertion)";
+    Regex::new(&format!(r#"(?<name>{name})(?:\\?["'])?\s{{0,4}}(?<sign>[=:])>?\s{{0,4}}"#)).ok()
+});
 
 /// Digits that may stand together as a card number does, in groups or without.
 static DIGITS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[0-9](?:[ -]?[0-9]){12,}").ok());
@@ -73,7 +90,112 @@ fn without_secrets(text: &str) -> Cow<'_, str> {
             }
         }
     }
-    masked
+    match without_named(&masked) {
+        Some(done) => Cow::Owned(done),
+        None => masked,
+    }
+}
+
+/// `None` where nothing is named as a secret.
+fn without_named(text: &str) -> Option<String> {
+    let mut masked = String::new();
+    let (mut copied, mut from) = (0, 0);
+    let part = |range: Range<usize>| text.get(range).unwrap_or_default();
+    while let Some(found) = NAMED.as_ref()?.captures_at(text, from) {
+        let [name, sign] = ["name", "sign"].map(|group| found.name(group).map_or("", |found| found.as_str()));
+        let behind = found.get_match().end();
+        let Range { start, end } = value(part(behind..text.len()), sign);
+        let (start, end) = (behind + start, behind + end);
+        from = behind;
+        if start == end || !is_secret_name(name) {
+            continue;
+        }
+        from = end;
+        if ![SECRET, CARD].iter().any(|mask| part(start..text.len()).starts_with(mask)) {
+            masked.push_str(part(copied..start));
+            masked.push_str(SECRET);
+            copied = end;
+        }
+    }
+    (copied > 0).then(|| masked + part(copied..text.len()))
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
+    let ends_with = |words: &[&str]| words.iter().any(|word| plain.ends_with(word));
+    ends_with(NAMES) && !ends_with(PLACES)
+}
+
+/// Which part of this is the value that begins here: to the end of its quotes or brackets, where it has some.
+fn value(rest: &str, sign: &str) -> Range<usize> {
+    for quote in ["\\\"", "\"", "'"] {
+        if let Some(inside) = rest.strip_prefix(quote) {
+            return quote.len()..quote.len() + quoted(inside, quote);
+        }
+    }
+    if rest.starts_with(['{', '[']) {
+        return 0..bracketed(rest);
+    }
+    // "The password: no" says something about one.
+    let least = if sign == ":" { 4 } else { 1 };
+    let length = bare(rest);
+    0..if length < least { 0 } else { length }
+}
+
+/// How much of it is before this quote, which is itself escaped where the text is in another one's quotes.
+fn quoted(inside: &str, quote: &str) -> usize {
+    let is_escaped = quote.len() > 1;
+    let mut escapes = 0;
+    for (at, byte) in inside.bytes().enumerate() {
+        if byte == b'\\' {
+            escapes += 1;
+            continue;
+        }
+        let closes = if is_escaped { escapes % 4 == 1 } else { escapes % 2 == 0 };
+        if quote.as_bytes().last() == Some(&byte) && closes {
+            return at - usize::from(is_escaped);
+        }
+        escapes = 0;
+    }
+    inside.len()
+}
+
+/// How much of it is up to the bracket that closes the first one.
+fn bracketed(rest: &str) -> usize {
+    let (mut depth, mut in_quotes, mut escaped) = (0_usize, false, false);
+    for (at, byte) in rest.bytes().enumerate() {
+        match byte {
+            _ if escaped => {}
+            b'"' => in_quotes = !in_quotes,
+            b'{' | b'[' if !in_quotes => depth += 1,
+            b'}' | b']' if !in_quotes => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        escaped = byte == b'\\' && !escaped;
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    rest.len()
+}
+
+/// How much of it is before a blank, or what begins another field: `&`, `,` or `;` and another name.
+fn bare(rest: &str) -> usize {
+    const FIELDS: [char; 3] = ['&', ',', ';'];
+    let from = |at: usize| rest.get(at..).unwrap_or_default();
+    let ends = |sign: char| sign.is_whitespace() || "\"'`\\[]{}()<>".contains(sign) || FIELDS.contains(&sign);
+    let length = |at: usize| from(at).find(ends).unwrap_or(from(at).len());
+    let mut end = length(0);
+    while from(end).starts_with(FIELDS) {
+        let more = length(end + 1);
+        let next = rest.get(end + 1..end + 1 + more).unwrap_or_default();
+        if next.is_empty() || next.contains(['=', ':']) {
+            break;
+        }
+        end += 1 + more;
+    }
+    end
 }
 
 /// The document as people may read it.
@@ -92,17 +214,13 @@ pub fn json(document: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(json),
         Value::Object(fields) => {
             for (name, value) in fields {
-                let says_secret = value.as_str().is_some_and(|inside| is_named_as_secret(name, inside));
+                let is_there = !matches!(value, Value::Null | Value::Bool(_)) && value.as_str() != Some("");
+                let says_secret = is_there && is_secret_name(name);
                 if says_secret { *value = Value::String(SECRET.to_owned()) } else { json(value) }
             }
         }
         Value::Null | Value::Bool(_) => {}
     }
-}
-
-/// As it would be found in a text.
-fn is_named_as_secret(name: &str, value: &str) -> bool {
-    value != SECRET && without_secrets(&format!("{name}={value}")).starts_with(&format!("{name}={SECRET}"))
 }
 
 /// `None` where there is no card number in it.
@@ -236,9 +354,52 @@ mod tests {
             ("{\\\"client_secret\\\":\\\"abcd1234\\\"}".into(), "{\\\"client_secret\\\":\\\"[secret]\\\"}".into()),
             ("api_key=abcd1234 password: hunter22,".into(), "api_key=[secret] password: [secret],".into()),
         ];
+        all_masked(&table);
+    }
+
+    fn all_masked(table: &[(String, String)]) {
         for (plain, masked) in table {
-            assert_eq!(text(&plain), masked);
-            assert_eq!(text(&masked), masked, "once is enough");
+            assert_eq!(text(plain), *masked);
+            assert_eq!(text(masked), *masked, "once is enough");
+        }
+    }
+
+    /// Mutations: `without_secrets`, without `without_named`; NAMES, any line left out; `value`, any of its kinds left out;
+    /// `bare`, end at whichever sign; `quoted`, at whichever quote.
+    #[test]
+    fn what_is_named_as_a_secret_is_masked_up_to_its_end() {
+        let table = [
+            ("token=abcdefghijkl", "token=[secret]"),
+            ("secret: abcdefgh", "secret: [secret]"),
+            ("webhook_secret=x&y=1", "webhook_secret=[secret]&y=1"),
+            ("accessToken=a, refreshToken=b; n=1", "accessToken=[secret], refreshToken=[secret]; n=1"),
+            ("a=1,token=abc,b=2", "a=1,token=[secret],b=2"),
+            ("password=p&ssw0rd!long now", "password=[secret] now"),
+            ("client_secret=ab;cdefghijk", "client_secret=[secret]"),
+            ("X-Vault-Token: hvs.abc", "X-Vault-Token: [secret]"),
+            ("wrong passwd=x, passphrase='two words'", "wrong passwd=[secret], passphrase='[secret]'"),
+            ("privateKey=ab+/c== secretAccessKey => abcd", "privateKey=[secret] secretAccessKey => [secret]"),
+            (
+                "access_key=a signing-key=b client_assertion=c",
+                "access_key=[secret] signing-key=[secret] client_assertion=[secret]",
+            ),
+            (r#"{"password": "correct \"horse\", battery", "n": 1}"#, r#"{"password": "[secret]", "n": 1}"#),
+            (r#""{\"apiKey\":\"a\\\"b\\\\\",\"n\":1}""#, r#""{\"apiKey\":\"[secret]\",\"n\":1}""#),
+            (r#"{"token": 12345, "n": 1}"#, r#"{"token": [secret], "n": 1}"#),
+            (r#"{"token": {"a": ["}", 1]}, "n": 1}"#, r#"{"token": [secret], "n": 1}"#),
+            (r#"{"secret": ["a", "b"]}"#, r#"{"secret": [secret]}"#),
+            (r#"cut off in {"password": "correct hor"#, r#"cut off in {"password": "[secret]"#),
+            ("token: Bearer abcdefgh1", "token: [secret] [secret]"),
+        ];
+        all_masked(&table.map(|(plain, masked)| (plain.to_owned(), masked.to_owned())));
+    }
+
+    /// Mutation: `bare`, look for the end of all fields at each of them.
+    #[test]
+    fn a_long_text_of_nothing_but_names_is_masked_in_time_with_its_length() {
+        for part in ["token=a&", "token:\"", "token={", "token", "token=\\\"", "password="] {
+            let long = part.repeat(200_000);
+            assert!(!text(&long).contains("=a"), "{part}");
         }
     }
 
@@ -251,6 +412,12 @@ mod tests {
             "eyJ is how they begin",
             "sk_live_ is the prefix",
             "password: no",
+            "secret_name=a token_type: bearer",
+            "tokens: 12345, max_tokens=12345",
+            "?nextPageToken=abcd1234&sync_token=abcd",
+            "public_key: abcd1234 idempotency-key: abcd1234 effect_key=ab",
+            "token=",
+            "the key: abcd1234",
             "access_token is missing",
             "whsec_",
             "conn_01938c2e-7f5b-7c3e-8f3e-2f2f2f2f2f2f",
@@ -293,16 +460,19 @@ mod tests {
         }
     }
 
+    /// Mutations: `json`, without `is_secret_name`; texts alone; what is named by itself alone.
     #[test]
     fn a_document_stays_one() {
         let mut document = json!({
-            "card": 4_242_424_242_424_242_u64, "note": "4242 4242 4242 4242", "password": "hunter22", "n": [1, null, 2.5],
-            "inner": { "client_secret": "abcd1234", "text": "Bearer abcdefgh1" }
+            "card": 4_242_424_242_424_242_u64, "note": "4242 4242 4242 4242", "password": "no", "n": [1, null, 2.5],
+            "inner": { "clientSecret": { "a": ["b"] }, "text": "Bearer abcdefgh1" }, "token": null, "secret": false,
+            "items": [{ "api_key": 12 }], "pageToken": "p", "passphrase": ""
         });
         json(&mut document);
         let masked = json!({
             "card": "[card number 4242]", "note": "[card number 4242]", "password": "[secret]", "n": [1, null, 2.5],
-            "inner": { "client_secret": "[secret]", "text": "Bearer [secret]" }
+            "inner": { "clientSecret": "[secret]", "text": "Bearer [secret]" }, "token": null, "secret": false,
+            "items": [{ "api_key": "[secret]" }], "pageToken": "p", "passphrase": ""
         });
         assert_eq!(document, masked);
         json(&mut document);

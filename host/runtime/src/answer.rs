@@ -8,6 +8,7 @@ use bulkhead_manifest::{Failure, FailureKind};
 use crate::bindings::bulkhead::connector::types as wit;
 use crate::bindings::exports::bulkhead::connector::{account, actions, streams, webhooks};
 use crate::json;
+use crate::limits::Limits;
 use crate::operation::{ChangeOp, External, Registration};
 use crate::produced::{ActOutcome, Event, Identity, Output, Page, Pushed, Receipt, Reply};
 use crate::run_log::clean;
@@ -27,22 +28,25 @@ const MAX_MESSAGE: usize = 4 * 1024;
 pub(crate) struct Checker {
     allowed: u64,
     left: u64,
+    depth: usize,
 }
 
 type Checked<T> = Result<T, Stop>;
 
 impl Checker {
-    pub(crate) fn new(output_bytes: u64) -> Self {
-        Self { allowed: output_bytes, left: output_bytes }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { allowed: limits.output_bytes, left: limits.output_bytes, depth: limits.json_depth }
     }
 
     /// One JSON document.
     pub(crate) fn json(&mut self, what: &str, text: String) -> Checked<String> {
         let exceeded = Stop::Limit { kind: LimitKind::OutputSize, allowed: self.allowed };
         self.left = self.left.checked_sub(text.len() as u64).ok_or(exceeded)?;
-        match json::check(&text, usize::MAX) {
+        match json::check(&text, usize::MAX, self.depth) {
             Ok(()) => Ok(text),
-            Err(fault) => Err(bad(what, fault.found(), "one JSON document, nested at most 64 deep")),
+            Err(fault) => {
+                Err(bad(what, fault.found(), &format!("one JSON document, nested at most {} deep", self.depth)))
+            }
         }
     }
 
@@ -213,7 +217,7 @@ mod tests {
     use super::*;
 
     fn checker() -> Checker {
-        Checker::new(100)
+        Checker::new(&Limits { output_bytes: 100, ..Limits::default() })
     }
 
     #[test]

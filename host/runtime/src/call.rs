@@ -36,7 +36,7 @@ macro_rules! exported {
 impl Guest<'_> {
     /// Asks, waits, checks.
     pub(crate) async fn ask(&mut self, operation: &Operation) -> Result<Produced, Stop> {
-        let mut checker = Checker::new(self.store.data().limits.output_bytes);
+        let mut checker = Checker::new(&self.store.data().limits);
         match operation {
             Operation::Describe => self.describe(&mut checker).await,
             Operation::Check => {

@@ -1,16 +1,25 @@
-//! Where guests run: a tokio runtime of its own on a few OS threads of lowered priority.
+//! Where guests run: a tokio runtime of its own on a few OS threads of lowered priority. A guest may begin on the thread
+//! that asked for it, where that thread is there for this.
 //!
-//! Invariant: a guest that computes for its whole CPU budget takes these threads from other guests (in turns of one epoch
-//! tick), never from whoever serves requests. And what the host does for a guest runs over there, not here. Guests that
-//! compute take turns among themselves: one that begins, or has its answer, comes before them all.
+//! Invariants
+//! - A guest that computes for its whole CPU budget takes these threads from other guests (in turns of one epoch tick), never
+//!   from whoever serves requests. And what the host does for a guest runs over there, not here. Guests that compute take
+//!   turns among themselves: one that begins, or has its answer, comes before them all.
+//! - A guest that began elsewhere has a slice there, on all but one of the threads; whoever needs more comes here.
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use futures::future::BoxFuture;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::{JoinError, JoinHandle};
+
+use crate::meter::Meter;
 
 /// How much nicer than the rest of the process.
 const NICENESS: i32 = 10;
@@ -24,6 +33,8 @@ const POLLS_BEFORE_OTHERS: u32 = 1;
 /// The guests' threads. Dropping it abandons what still runs.
 pub(crate) struct Executor {
     runtime: Option<tokio::runtime::Runtime>,
+    /// Threads of others that guests are on at this moment.
+    elsewhere: AtomicUsize,
 }
 
 impl Executor {
@@ -41,12 +52,103 @@ impl Executor {
             })
             .enable_time()
             .build()?;
-        Ok(Self { runtime: Some(runtime) })
+        Ok(Self { runtime: Some(runtime), elsewhere: AtomicUsize::new(0) })
     }
 
     /// Runs it on a guest thread.
     pub(crate) fn spawn<T: Send + 'static>(&self, run: impl Future<Output = T> + Send + 'static) -> Option<Running<T>> {
         self.runtime.as_ref().map(|runtime| Running(runtime.spawn(run)))
+    }
+
+    /// Runs it on the threads of this runtime, as long as it needs no more than a slice and does not take the last of them;
+    /// then on a guest thread.
+    pub(crate) fn begin<'a, T: Send + 'static>(
+        &'a self,
+        here: &Handle,
+        meter: Arc<Meter>,
+        run: impl Future<Output = T> + Send + 'static,
+    ) -> Beginning<'a, T> {
+        let most = here.metrics().num_workers().saturating_sub(1);
+        Beginning { executor: self, most, meter, place: Place::Here(Box::pin(run)) }
+    }
+
+    /// Leave to have a guest on one thread of others, where fewer than `most` are in use.
+    fn leave(&self, most: usize) -> Option<Leave<'_>> {
+        let taken =
+            self.elsewhere.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| (used < most).then(|| used + 1));
+        taken.ok().map(|_| Leave(&self.elsewhere))
+    }
+}
+
+/// Given back when dropped.
+struct Leave<'a>(&'a AtomicUsize);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A run that begins on the thread which polls this.
+pub(crate) struct Beginning<'a, T> {
+    executor: &'a Executor,
+    most: usize,
+    meter: Arc<Meter>,
+    place: Place<T>,
+}
+
+enum Place<T> {
+    Here(BoxFuture<'static, T>),
+    There(Running<T>),
+    Over,
+}
+
+/// A run's task broke.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("the run broke the host")]
+    Panicked,
+    #[error("the sandbox is shutting down")]
+    Ending,
+}
+
+impl<T: Send + 'static> Beginning<'_, T> {
+    /// One turn on this thread. None where there is no room for one, or it used up its slice: then on with it over there.
+    fn turn(&self, run: &mut BoxFuture<'static, T>, context: &mut Context<'_>) -> Option<Poll<Result<T, Broken>>> {
+        let _leave = self.executor.leave(self.most)?;
+        match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
+            Err(_) => Some(Poll::Ready(Err(Broken::Panicked))),
+            Ok(Poll::Ready(output)) => Some(Poll::Ready(Ok(output))),
+            Ok(Poll::Pending) => (!self.meter.overran()).then_some(Poll::Pending),
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for Beginning<'_, T> {
+    type Output = Result<T, Broken>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut running = match std::mem::replace(&mut self.place, Place::Over) {
+            Place::Here(mut run) => match self.turn(&mut run, context) {
+                Some(Poll::Pending) => {
+                    self.place = Place::Here(run);
+                    return Poll::Pending;
+                }
+                Some(ended) => return ended,
+                // Its next wake-up goes to the task that it is in from now on; one that is under way only looks here in vain.
+                None => match self.executor.spawn(run) {
+                    Some(running) => running,
+                    None => return Poll::Ready(Err(Broken::Ending)),
+                },
+            },
+            Place::There(running) => running,
+            Place::Over => return Poll::Pending,
+        };
+        let ended = Pin::new(&mut running).poll(context);
+        if ended.is_pending() {
+            self.place = Place::There(running);
+        }
+        ended
     }
 }
 
@@ -70,10 +172,11 @@ impl<T: Send + 'static> Running<T> {
 }
 
 impl<T> Future for Running<T> {
-    type Output = Result<T, JoinError>;
+    type Output = Result<T, Broken>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
+        let broken = |fault: JoinError| if fault.is_panic() { Broken::Panicked } else { Broken::Ending };
+        Pin::new(&mut self.0).poll(context).map_err(broken)
     }
 }
 

@@ -35,12 +35,8 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    pub(crate) fn new(clock_ms: u64, limits: &Limits) -> Self {
-        Self {
-            clock: VirtualClock::starting_at(clock_ms),
-            meter: Arc::new(Meter::default()),
-            log: Mutex::new(RunLog::new(limits.log_bytes)),
-        }
+    pub(crate) fn new(clock_ms: u64, limits: &Limits, meter: Arc<Meter>) -> Self {
+        Self { clock: VirtualClock::starting_at(clock_ms), meter, log: Mutex::new(RunLog::new(limits.log_bytes)) }
     }
 
     /// Held for a line at a time, on one thread at a time.

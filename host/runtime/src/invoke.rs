@@ -18,7 +18,7 @@ use crate::fault::stop_for;
 use crate::guest::{GuestState, Outside, Parts};
 use crate::limits::Limits;
 use crate::loaded::{Linked, Loaded};
-use crate::meter::{Metered, Usage};
+use crate::meter::{Meter, Metered, Usage};
 use crate::operation::Operation;
 use crate::ports::Ports;
 use crate::produced::Produced;
@@ -105,13 +105,13 @@ pub(crate) struct Admitted {
 
 type Outcome = (Produced, Vec<(String, Option<String>)>);
 
-/// The run itself. On a guest thread.
-pub(crate) async fn run(invocation: Invocation, admitted: Admitted) -> Finished {
+/// The run itself, wherever it is polled.
+pub(crate) async fn run(invocation: Invocation, admitted: Admitted, meter: Arc<Meter>) -> Finished {
     let Admitted { slot, ticking, caller, memory_cap } = admitted;
     let Invocation { loaded, operation, limits, seed, clock_ms, ports, facts, state_read_only } = invocation;
     let began = Instant::now();
     let wall_ms = limits.wall_ms;
-    let outside = Arc::new(Outside::new(clock_ms, &limits));
+    let outside = Arc::new(Outside::new(clock_ms, &limits, meter));
     let parts =
         Parts { outside: Arc::clone(&outside), limits, memory_cap, facts, seed, state_read_only, ports, caller };
     let asked = Metered::new(ask(&loaded.0, &operation, parts), Arc::clone(&outside.meter));

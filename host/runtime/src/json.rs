@@ -16,7 +16,7 @@ const RAW_VALUE: &str = "$serde_json::private::RawValue";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JsonFault {
     TooLarge { bytes: usize },
-    TooDeep,
+    TooDeep { most: usize },
     Malformed { line: usize, column: usize },
 }
 
@@ -25,18 +25,19 @@ impl JsonFault {
     pub(crate) fn found(&self) -> String {
         match self {
             Self::TooLarge { bytes } => format!("{bytes} bytes"),
-            Self::TooDeep => format!("JSON nested deeper than {MAX_DEPTH}"),
+            Self::TooDeep { most } => format!("JSON nested deeper than {most}"),
             Self::Malformed { line, column } => format!("text that stops being JSON at line {line}, column {column}"),
         }
     }
 }
 
 /// Whether `text` is one JSON document within the bounds. The depth is counted before a parser recurses into it.
-pub(crate) fn check(text: &str, max_bytes: usize) -> Result<(), JsonFault> {
+pub(crate) fn check(text: &str, max_bytes: usize, max_depth: usize) -> Result<(), JsonFault> {
     if text.len() > max_bytes {
         return Err(JsonFault::TooLarge { bytes: text.len() });
     }
-    json_limits::check_depth(text, MAX_DEPTH).map_err(|_| JsonFault::TooDeep)?;
+    let most = max_depth.min(MAX_DEPTH);
+    json_limits::check_depth(text, most).map_err(|_| JsonFault::TooDeep { most })?;
     serde_json::from_str::<Decoded>(text)
         .map(|_| ())
         .map_err(|fault| JsonFault::Malformed { line: fault.line(), column: fault.column() })
@@ -97,6 +98,10 @@ impl<'de> Visitor<'de> for Decoded {
 mod tests {
     use super::*;
 
+    fn check(text: &str, max_bytes: usize) -> Result<(), JsonFault> {
+        super::check(text, max_bytes, MAX_DEPTH)
+    }
+
     #[test]
     fn a_document_within_the_bounds_passes() {
         for text in ["null", "{}", r#"{"a":[1,2,{"b":"c"}]}"#, " \n[]"] {
@@ -107,9 +112,10 @@ mod tests {
     #[test]
     fn a_deep_document_is_refused_before_it_is_parsed() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(check(&deep, usize::MAX), Err(JsonFault::TooDeep));
+        assert_eq!(check(&deep, usize::MAX), Err(JsonFault::TooDeep { most: MAX_DEPTH }));
         let just = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         assert_eq!(check(&just, 1000), Ok(()));
+        assert_eq!(super::check(&just, 1000, 8), Err(JsonFault::TooDeep { most: 8 }));
     }
 
     #[test]

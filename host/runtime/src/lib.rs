@@ -6,7 +6,8 @@
 //! Invariants
 //! - No guest input can panic, block or exhaust the host: everything a guest hands over is bounded before it is kept,
 //!   and everything it does ends at a limit with a typed [`Stop`].
-//! - Guests run on threads of their own; the tokio runtime that calls [`Runtime::invoke`] only waits for them.
+//! - Guests run on threads of their own; the tokio runtime that calls [`Runtime::invoke`] only waits for them. One that calls
+//!   [`Runtime::invoke_here`] gives a run a slice on its own threads, and never on the last of them.
 //! - This process never compiles: [`Runtime::compile`] starts a confined process ([`compile_main`]) and only artifacts
 //!   whose MAC is right are mapped.
 //! - The same component, input, journal and seed give the same execution: the clock is virtual, randomness is seeded.
@@ -25,6 +26,8 @@ mod config;
 mod digest;
 mod executor;
 mod fault;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guest;
 mod inspect;
 mod invoke;

@@ -1,6 +1,7 @@
 //! What one run may use. Made of what does not change under a run (its version's manifest, the host's own caps), so that
 //! every attempt meets the same walls.
 
+use bulkhead_manifest::json_limits::MAX_DEPTH;
 use serde::{Deserialize, Serialize};
 
 const KIB: u64 = 1024;
@@ -47,6 +48,8 @@ pub struct Limits {
     pub table_elements: u64,
     /// The JSON of an answer, all documents together. Bytes.
     pub output_bytes: u64,
+    /// How deep the JSON of answers and of state may nest; never deeper than [`MAX_DEPTH`].
+    pub json_depth: usize,
 }
 
 impl Default for Limits {
@@ -70,6 +73,7 @@ impl Default for Limits {
             handles: 1_000,
             table_elements: 100_000,
             output_bytes: 4 * MIB,
+            json_depth: MAX_DEPTH,
         }
     }
 }

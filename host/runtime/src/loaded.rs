@@ -1,6 +1,7 @@
 //! A component ready to run: mapped, linked and type-checked once, instantiated afresh for every run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
@@ -13,6 +14,8 @@ use crate::guest::GuestState;
 
 const PACKAGE: &str = "bulkhead:connector/";
 const VERSION: &str = "@0.1.0";
+/// How many runs of a component begin on the guests' threads after one that used up its slice elsewhere.
+const RUNS_APART: u32 = 16;
 
 /// Why a component cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -159,6 +162,8 @@ pub(crate) struct Linked {
     pub(crate) actions: Option<actions::GuestIndices>,
     pub(crate) streams: Option<streams::GuestIndices>,
     pub(crate) webhooks: Option<webhooks::GuestIndices>,
+    /// How many runs more are not to begin on the thread that asks, because one used up its slice there.
+    apart: AtomicU32,
 }
 
 impl Linked {
@@ -173,27 +178,49 @@ impl Linked {
         // as long as the mapping lives (the seals say so).
         let component = unsafe { Component::deserialize_file(engine, sealed.path()) };
         let component = component.map_err(|fault| refused(digest, &fault))?;
+        Self::of(&component, linker, digest, sealed.bytes)
+    }
+
+    /// Links it: every import is there, every export has the contract's types.
+    pub(crate) fn of(
+        component: &Component,
+        linker: &Linker<GuestState>,
+        digest: Digest,
+        bytes: u64,
+    ) -> Result<Self, LoadError> {
         let contract = |fault: wasmtime::Error| LoadError::Contract {
             digest,
             reason: crate::run_log::clean(&format!("{fault:#}"), 1_000),
         };
-        let pre = linker.instantiate_pre(&component).map_err(contract)?;
+        let pre = linker.instantiate_pre(component).map_err(contract)?;
         let has = |name| component.get_export_index(None, Exports::interface(name)).is_some();
         Ok(Self {
             digest,
-            bytes: sealed.bytes,
+            bytes,
             descriptor: descriptor::GuestIndices::new(&pre).map_err(contract)?,
             account: has("account").then(|| account::GuestIndices::new(&pre)).transpose().map_err(contract)?,
             actions: has("actions").then(|| actions::GuestIndices::new(&pre)).transpose().map_err(contract)?,
             streams: has("streams").then(|| streams::GuestIndices::new(&pre)).transpose().map_err(contract)?,
             webhooks: has("webhooks").then(|| webhooks::GuestIndices::new(&pre)).transpose().map_err(contract)?,
+            apart: AtomicU32::new(0),
             pre,
         })
+    }
+
+    /// Whether a run may begin on the thread that asks for it: each may that comes after enough others which needed little.
+    pub(crate) fn begins_here(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        self.apart.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err()
+    }
+
+    /// A run needed more than a slice.
+    pub(crate) fn overran(&self) {
+        self.apart.store(RUNS_APART, Ordering::Relaxed);
     }
 }
 
 /// Why wasmtime does not take an authentic artifact.
-fn refused(digest: Digest, fault: &wasmtime::Error) -> LoadError {
+pub(crate) fn refused(digest: Digest, fault: &wasmtime::Error) -> LoadError {
     let reason = crate::run_log::clean(&format!("{fault:#}"), 1_000);
     // The allocator has no typed error for it. Compiling again would not help, so it must not look stale.
     if reason.contains("pooling allocator") {

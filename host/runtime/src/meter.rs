@@ -14,6 +14,8 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 const NS_PER_MS: u64 = 1_000_000;
+/// What a run may compute on the thread that asked for it. It is looked at when the run waits, and at each epoch tick.
+const SLICE_NS: u64 = 250_000;
 
 /// What one run used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +48,17 @@ impl Meter {
     /// CPU time so far. To be called within a poll of the run.
     pub(crate) fn cpu_ns(&self) -> u64 {
         let now = thread_cpu_ns();
-        self.spent_ns.load(Ordering::Relaxed) + now.saturating_sub(self.began_ns.load(Ordering::Relaxed))
+        self.spent_ns() + now.saturating_sub(self.began_ns.load(Ordering::Relaxed))
+    }
+
+    /// CPU time of the polls that are over.
+    pub(crate) fn spent_ns(&self) -> u64 {
+        self.spent_ns.load(Ordering::Relaxed)
+    }
+
+    /// Whether the run needed more than the slice that it may have on the thread which asked for it.
+    pub(crate) fn overran(&self) -> bool {
+        self.spent_ns() >= SLICE_NS
     }
 
     pub(crate) fn memory_is(&self, bytes: u64) {
@@ -64,7 +76,7 @@ impl Meter {
     /// Everything, once the run is over.
     pub(crate) fn usage(&self, wall: std::time::Duration) -> Usage {
         Usage {
-            cpu_ms: self.spent_ns.load(Ordering::Relaxed).div_ceil(NS_PER_MS),
+            cpu_ms: self.spent_ns().div_ceil(NS_PER_MS),
             wall_ms: u64::try_from(wall.as_nanos().div_ceil(u128::from(NS_PER_MS))).unwrap_or(u64::MAX),
             peak_memory: self.memory.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed),

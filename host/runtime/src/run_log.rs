@@ -3,6 +3,7 @@
 //! Invariant: whatever a guest writes costs the host at most the run's log limit. Control characters never get into a
 //! message, so it can be shown in a terminal or a page as it is; fields are JSON. What does not fit is counted, not kept.
 
+use bulkhead_manifest::json_limits::MAX_DEPTH;
 use bulkhead_manifest::text::is_hidden;
 use serde::{Deserialize, Serialize};
 
@@ -134,7 +135,7 @@ pub(crate) fn clean(text: &str, max_bytes: usize) -> String {
 /// The fields, if they are one JSON object within the bounds.
 fn object(fields: &str) -> Option<String> {
     let is_object = fields.trim_start().starts_with('{');
-    (is_object && crate::json::check(fields, MAX_MESSAGE).is_ok()).then(|| fields.to_owned())
+    (is_object && crate::json::check(fields, MAX_MESSAGE, MAX_DEPTH).is_ok()).then(|| fields.to_owned())
 }
 
 #[cfg(test)]

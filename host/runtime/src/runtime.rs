@@ -16,12 +16,13 @@ use crate::capabilities;
 use crate::compile::{self, Asker, CompileError, Queue};
 use crate::config::RuntimeConfig;
 use crate::digest::Digest;
-use crate::executor::Executor;
+use crate::executor::{Broken, Executor};
 use crate::guest::GuestState;
 use crate::inspect::{Inspection, UploadError, UploadLimits, inspect_component};
 use crate::invoke::{self, Admitted, Facts, Finished, Invocation};
 use crate::limits::Limits;
 use crate::loaded::{Linked, LoadError, Loaded};
+use crate::meter::Meter;
 use crate::operation::Operation;
 use crate::ports::NoPorts;
 use crate::produced::Produced;
@@ -222,28 +223,58 @@ impl Runtime {
         }
     }
 
-    /// Runs one operation. Dropping the future ends the guest.
+    /// Runs one operation on the guests' threads. Dropping the future ends the guest.
     pub async fn invoke(&self, invocation: Invocation) -> Finished {
-        let inner = &self.inner;
         let clock_ms = invocation.clock_ms;
-        let never = |stop| Finished::never(stop, clock_ms);
-        let host = |message: &str| never(Stop::Host { message: message.to_owned() });
-        let Ok(caller) = Handle::try_current() else { return host("invoke was called outside a tokio runtime") };
-        let wait = Duration::from_millis(inner.settings.admission_wait_ms);
-        let slot = tokio::time::timeout(wait, Arc::clone(&inner.slots).acquire_owned()).await;
-        let Ok(Ok(slot)) = slot else { return never(Stop::Busy { retry_after_ms: BUSY_RETRY_MS }) };
-        let (ticking, memory_cap) = (inner.ticker.guest(), inner.settings.memory_bytes);
-        let admitted = Admitted { slot, ticking, caller, memory_cap };
-        let Some(running) = inner.executor.spawn(invoke::run(invocation, admitted)) else {
-            return host("the sandbox is shutting down");
+        let ended = async {
+            let (run, ..) = self.admitted(invocation).await?;
+            let running = self.inner.executor.spawn(run).ok_or(Broken::Ending).map_err(stop_of_broken)?;
+            running.await.map_err(stop_of_broken)
         };
-        match running.await {
-            Ok(finished) => finished,
-            Err(fault) => {
-                tracing::error!(%fault, "a run's task failed");
-                host("the run's task failed")
-            }
+        ended.await.unwrap_or_else(|stop| Finished::never(stop, clock_ms))
+    }
+
+    /// As [`Runtime::invoke`], but a run that needs little gets it on the calling thread: the way to another costs more than
+    /// such a run. For a runtime of workers; never for one that serves requests.
+    pub async fn invoke_here(&self, invocation: Invocation) -> Finished {
+        let loaded = invocation.loaded.clone();
+        if !loaded.0.begins_here() {
+            return self.invoke(invocation).await;
         }
+        let clock_ms = invocation.clock_ms;
+        let ended = async {
+            let (run, caller, meter) = self.admitted(invocation).await?;
+            let beginning = self.inner.executor.begin(&caller, Arc::clone(&meter), run);
+            let finished = beginning.await.map_err(stop_of_broken);
+            if meter.overran() {
+                loaded.0.overran();
+            }
+            finished
+        };
+        ended.await.unwrap_or_else(|stop| Finished::never(stop, clock_ms))
+    }
+
+    /// Waits for a slot. The run itself, the runtime on which its ports work, and its meter.
+    async fn admitted(
+        &self,
+        invocation: Invocation,
+    ) -> Result<(impl Future<Output = Finished> + Send + 'static, Handle, Arc<Meter>), Stop> {
+        let inner = &self.inner;
+        let caller = Handle::try_current()
+            .map_err(|_| Stop::Host { message: "invoke was called outside a tokio runtime".to_owned() })?;
+        let slot = Arc::clone(&inner.slots);
+        let slot = match slot.clone().try_acquire_owned() {
+            Ok(slot) => slot,
+            Err(_) => {
+                let wait = Duration::from_millis(inner.settings.admission_wait_ms);
+                let waited = tokio::time::timeout(wait, slot.acquire_owned()).await;
+                waited.ok().and_then(Result::ok).ok_or(Stop::Busy { retry_after_ms: BUSY_RETRY_MS })?
+            }
+        };
+        let (ticking, memory_cap) = (inner.ticker.guest(), inner.settings.memory_bytes);
+        let admitted = Admitted { slot, ticking, caller: caller.clone(), memory_cap };
+        let meter = Arc::<Meter>::default();
+        Ok((invoke::run(invocation, admitted, Arc::clone(&meter)), caller, meter))
     }
 
     /// Whether guests' threads take work, for a health check. Waits a second at most.
@@ -264,4 +295,9 @@ impl Runtime {
             memories: pool.as_ref().map_or(0, wasmtime::PoolingAllocatorMetrics::memories),
         }
     }
+}
+
+fn stop_of_broken(broken: Broken) -> Stop {
+    tracing::error!(error = %broken, "a run's task failed");
+    Stop::Host { message: broken.to_string() }
 }

@@ -11,7 +11,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bulkhead_manifest::json_limits::{MAX_DEPTH, check_depth, check_digits};
+use bulkhead_manifest::json_limits::{check_depth, check_digits};
 use futures::StreamExt;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
@@ -88,6 +88,7 @@ pub(crate) async fn refuse_encoded(request: Request, next: Next) -> Response {
 pub(crate) struct Json<T> {
     body: Body,
     patience: Duration,
+    deepest: usize,
     kind: PhantomData<fn() -> T>,
 }
 
@@ -95,7 +96,8 @@ impl<T> FromRequest<Desk> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, desk: &Desk) -> Answer<Self> {
-        Ok(Self { body: request.into_body(), patience: desk.crowd.patience(), kind: PhantomData })
+        let (patience, deepest) = (desk.crowd.patience(), desk.engine.limits().run.json_depth);
+        Ok(Self { body: request.into_body(), patience, deepest, kind: PhantomData })
     }
 }
 
@@ -103,7 +105,7 @@ impl<T: DeserializeOwned> Json<T> {
     /// The object.
     pub(crate) async fn read(self) -> Answer<T> {
         let bytes = read(self.body, LARGEST_JSON, self.patience).await?;
-        let Object(object) = parsed(json(&bytes)?)?;
+        let Object(object) = parsed(json(&bytes, self.deepest)?)?;
         Ok(object)
     }
 }
@@ -112,7 +114,7 @@ impl Json<Value> {
     /// Any document.
     pub(crate) async fn any(self) -> Answer<Value> {
         let bytes = read(self.body, LARGEST_JSON, self.patience).await?;
-        parsed(json(&bytes)?)
+        parsed(json(&bytes, self.deepest)?)
     }
 }
 
@@ -120,9 +122,9 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid-json", detail)
 }
 
-fn json(bytes: &[u8]) -> Answer<&str> {
+fn json(bytes: &[u8], deepest: usize) -> Answer<&str> {
     let text = std::str::from_utf8(bytes).map_err(|error| invalid(format!("The body is not UTF-8: {error}.")))?;
-    check_depth(text, MAX_DEPTH).map_err(|error| invalid(format!("The body: {error}.")))?;
+    check_depth(text, deepest).map_err(|error| invalid(format!("The body: {error}.")))?;
     check_digits(text).map_err(|error| invalid(format!("The body: {error}.")))?;
     Ok(text)
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulkhead_engine::{
-    CompilerCommand, DevUpstream, Door, DoorConfig, DoorSetupError, Engine, EngineConfig, EngineFault, Parts, Runtime,
-    RuntimeConfig, StartError, TransitSettings, Workers, guarded_vault, take_up_keys, transit,
+    CompilerCommand, DevUpstream, Door, DoorConfig, DoorSetupError, Engine, EngineConfig, EngineFault, HostLimits,
+    Parts, Runtime, RuntimeConfig, StartError, TransitSettings, Workers, guarded_vault, take_up_keys, transit,
 };
 use bulkhead_manifest::{Manifest, SharedClock};
 use bulkhead_store::{OpenError, Store, StoreConfig, StoreError};
@@ -29,6 +29,7 @@ pub struct Settings {
     pub workers: usize,
     pub lease_ms: u64,
     pub sandbox_slots: u32,
+    pub limits: HostLimits,
     pub clients: Clients,
     /// How long what is under way may take to end, once the host is told to stop.
     pub shutdown: Duration,
@@ -89,6 +90,8 @@ pub enum BootError {
     NeverServed,
     #[error("the address that it listens on cannot be told: {0}")]
     Listener(#[from] std::io::Error),
+    #[error("the workers' threads cannot start: {0}")]
+    Workers(#[source] std::io::Error),
     #[error("the address {0:?} makes no URL: set public_url")]
     Address(String),
 }
@@ -112,12 +115,13 @@ impl Host {
         let store = Store::open(StoreConfig::new(settings.database_url)).await?;
         let vault = open_vault(&store, settings.keys, &clock).await?;
         let artifact_key = *vault.derive("artifact").expose().first_chunk().ok_or(NOT_32_BYTES)?;
-        let artifacts = RuntimeConfig::new(settings.artifact_dir, artifact_key, settings.compiler);
-        let runtime = Runtime::start(RuntimeConfig { slots: settings.sandbox_slots, ..artifacts })?;
+        let sandbox = RuntimeConfig::new(settings.artifact_dir, artifact_key, settings.compiler);
+        let sandbox = settings.limits.within(RuntimeConfig { slots: settings.sandbox_slots, ..sandbox });
+        let runtime = Runtime::start(sandbox)?;
         if let Some(file) = &settings.jq_component {
             refuse_other_than_jq(&runtime, file).await?;
         }
-        let door = Door::new(DoorConfig { development: settings.development_upstreams, ..DoorConfig::default() })?;
+        let door = Door::new(door(settings.development_upstreams, &settings.limits))?;
         let public_url = match settings.public_url {
             Some(url) => url,
             None => address(&listener)?,
@@ -128,12 +132,13 @@ impl Host {
             waiters: settings.clients.connections / 2,
             jq: settings.jq_component,
             secret_age_warning_ms: u64::try_from(settings.secret_age_warning.as_millis()).unwrap_or(u64::MAX),
+            limits: settings.limits,
             ..EngineConfig::new(public_url)
         };
         let engine = Engine::new(Parts { store, vault, door, runtime, clock, config });
         let tx = engine.store().system().await?;
         let first_operator_key = first_operator_key(tx, engine.vault(), engine.clock().now_ms()).await?;
-        let workers = engine.work();
+        let workers = engine.work().map_err(BootError::Workers)?;
         let (clients, shutdown) = (settings.clients, settings.shutdown);
         Ok(Self { engine, first_operator_key, listener, workers, clients, shutdown })
     }
@@ -141,7 +146,7 @@ impl Host {
     /// Serves until `told` completes, and then finishes what is under way: until it is done, until the time for it is
     /// over, or until it is told again. What is left then goes on at the next start, or on another node.
     pub async fn serve(self, told: impl AsyncFn()) {
-        let Self { engine, listener, workers, clients, shutdown, .. } = self;
+        let Self { engine, listener, mut workers, clients, shutdown, .. } = self;
         let stopping = engine.stopping();
         let finished = async {
             let crowd = Crowd::new(clients);
@@ -180,6 +185,17 @@ pub async fn new_operator_key(database_url: String, keys: KeySource, clock: Shar
     let key = operator_key(store.system().await?, &vault, clock.now_ms(), "operator key made on the host").await?;
     store.close().await;
     Ok(key)
+}
+
+/// What a guest may send goes out; what a provider answers is never bounded by less than usual.
+fn door(development: Vec<DevUpstream>, limits: &HostLimits) -> DoorConfig {
+    let usual = DoorConfig::default();
+    DoorConfig {
+        development,
+        max_headers: usual.max_headers.max(limits.run.headers as usize),
+        max_header_bytes: usual.max_header_bytes.max(limits.run.header_bytes as usize),
+        ..usual
+    }
 }
 
 /// What is named has to be it: a tenant who makes a route could do nothing about another component.

@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bulkhead_engine::{ConnectError, Connected, ConnectionError, NotConnected, SessionKind, SessionView};
 use bulkhead_manifest::AuthField;
 use bulkhead_vault::{Secret, random_token};
@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Router<Desk> {
         // Looking whether it is there must not spend the state.
         .route("/oauth/callback/{app}", get(callback).head(wrong_method))
         .route("/{token}", get(page).post(submit))
+        .route("/{token}/first", post(authorize_first))
         .fallback(no_such_page)
         .method_not_allowed_fallback(wrong_method)
 }
@@ -88,6 +89,8 @@ struct OutcomePage<'a> {
     text: &'a str,
     /// The token of the link, where it can be used once more.
     again: Option<&'a str>,
+    /// The same, where it can authorize this connection, which the account has already.
+    first: Option<(&'a str, &'a str)>,
     /// Where the platform wants the person back.
     back: Option<&'a Url>,
 }
@@ -128,8 +131,7 @@ async fn submit(
 ) -> Response {
     let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
     if !from_here(&headers, desk.engine.public_url()) {
-        let text = "This form was sent from another site. Open the link that you were given, and send it from there.";
-        return outcome(StatusCode::FORBIDDEN, "Not connected", text);
+        return from_elsewhere();
     }
     let view = match desk.engine.session(&token).await {
         Ok(view) => view,
@@ -238,6 +240,28 @@ async fn callback(
     }
 }
 
+/// What a person gave for a second connection goes to the first.
+async fn authorize_first(
+    State(desk): State<Desk>,
+    Extension(id): Extension<RequestId>,
+    token: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
+    if !from_here(&headers, desk.engine.public_url()) {
+        return from_elsewhere();
+    }
+    match desk.engine.authorize_first(&token, cookie(&headers, BROWSER).as_deref()).await {
+        Ok(connected) => done(connected),
+        Err(error) => trouble(&error, by(&token, &error), &id),
+    }
+}
+
+fn from_elsewhere() -> Response {
+    let text = "This form was sent from another site. Open the link that you were given, and send it from there.";
+    outcome(StatusCode::FORBIDDEN, "Not connected", text)
+}
+
 async fn no_such_page() -> Response {
     outcome(StatusCode::NOT_FOUND, "Not found", "There is no such page. Open the link that you were given.")
 }
@@ -295,9 +319,17 @@ fn trouble(error: &ConnectError, ways: WaysOn, id: &RequestId) -> Response {
         url
     });
     let again = ways.again.as_deref();
-    let page =
-        |text: &str, status| html(status, &OutcomePage { title: "Not connected", text, again, back: back.as_ref() });
+    let page = |text: &str, status| {
+        let (again, first) = match error {
+            ConnectError::AlreadyConnected { first } => (None, again.map(|token| (token, first.name.as_str()))),
+            _ => (again, None),
+        };
+        let title =
+            if matches!(error, ConnectError::AlreadyConnected { .. }) { "Already connected" } else { "Not connected" };
+        html(status, &OutcomePage { title, text, again, first, back: back.as_ref() })
+    };
     let status = match error {
+        ConnectError::AlreadyConnected { .. } => StatusCode::CONFLICT,
         ConnectError::UnknownSession | ConnectError::NotFound => StatusCode::NOT_FOUND,
         ConnectError::Expired | ConnectError::Used | ConnectError::Connection(ConnectionError::Disconnected) => {
             StatusCode::GONE
@@ -319,7 +351,7 @@ fn trouble(error: &ConnectError, ways: WaysOn, id: &RequestId) -> Response {
 }
 
 fn outcome(status: StatusCode, title: &str, text: &str) -> Response {
-    html(status, &OutcomePage { title, text, again: None, back: None })
+    html(status, &OutcomePage { title, text, again: None, first: None, back: None })
 }
 
 fn sentence(text: &str) -> String {

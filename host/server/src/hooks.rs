@@ -1,54 +1,76 @@
 //! Where providers POST. Raw bytes go to the engine; its reply goes back.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bulkhead_engine::{Inbound, Refused, Reply, Target};
+use bulkhead_vault::Secret;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Deserialize;
 
 use crate::Desk;
 use crate::body::{self, Path};
 use crate::problem::Problem;
 use crate::text;
 
-/// Largest body of a webhook, bytes.
-const LARGEST_WEBHOOK: usize = 1 << 20;
-
 pub(crate) fn routes() -> Router<Desk> {
-    Router::new().route("/{endpoint}", any(endpoint)).route("/app/{app}", any(app))
+    Router::new()
+        .route("/{endpoint}", any(endpoint))
+        .route("/{endpoint}/{token}", any(endpoint))
+        .route("/app/{app}", any(app))
+        .route("/app/{app}/{token}", any(app))
 }
 
-async fn endpoint(State(desk): State<Desk>, Path(endpoint): Path<String>, request: Request) -> Response {
-    if text::is_key(&endpoint) {
-        deliver(desk, Target::Endpoint(endpoint), request).await
+/// A token in the path is a secret: from here on it goes its own way, and the path without it.
+#[derive(Deserialize)]
+struct AtEndpoint {
+    endpoint: String,
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AtApp {
+    app: String,
+    token: Option<String>,
+}
+
+async fn endpoint(State(desk): State<Desk>, Path(at): Path<AtEndpoint>, request: Request) -> Response {
+    if text::is_key(&at.endpoint) {
+        deliver(desk, Target::Endpoint(at.endpoint), at.token, request).await
     } else {
         Problem::not_found("address").into_response()
     }
 }
 
-async fn app(State(desk): State<Desk>, Path(app): Path<String>, request: Request) -> Response {
-    match app.parse() {
-        Ok(app) => deliver(desk, Target::App(app), request).await,
+async fn app(State(desk): State<Desk>, Path(at): Path<AtApp>, request: Request) -> Response {
+    match at.app.parse() {
+        Ok(app) => deliver(desk, Target::App(app), at.token, request).await,
         Err(_) => Problem::not_found("address").into_response(),
     }
 }
 
-async fn deliver(desk: Desk, to: Target, request: Request) -> Response {
+async fn deliver(desk: Desk, to: Target, token: Option<String>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     // Nobody sends anything to an address that is not there.
-    if let Err(refused) = desk.engine.listens(&to, parts.method.as_str()).await {
+    if let Err(refused) = desk.engine.listens(&to, parts.method.as_str(), token.is_some()).await {
         return refuse(refused);
     }
-    let body = match body::read(body, LARGEST_WEBHOOK, desk.crowd.patience()).await {
+    let body = match body::read(body, desk.engine.limits().webhook_bytes, desk.crowd.patience()).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let inbound = Inbound {
         method: parts.method.as_str().to_owned(),
-        path: parts.uri.path().to_owned(),
+        path: match parts.uri.path().rsplit_once('/') {
+            Some((address, _)) if token.is_some() => address.to_owned(),
+            _ => parts.uri.path().to_owned(),
+        },
+        path_token: token.map(|token| Arc::new(Secret::from_string(token))),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
         body: body.into(),

@@ -33,7 +33,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 pub use boot::{BootError, Host, KeySource, Settings, new_operator_key};
-pub use bulkhead_engine::{CompilerCommand, DevUpstream, PublishError, SystemClock, TransitSettings, examine};
+pub use bulkhead_engine::{
+    CompilerCommand, DevUpstream, HostLimits, PublishError, SystemClock, TransitSettings, examine,
+};
 pub use clients::Clients;
 use clients::Crowd;
 

@@ -199,6 +199,7 @@ impl From<ConnectionError> for Problem {
             ConnectionError::NotChecked(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-checked", detail).retry_after(1)
             }
+            ConnectionError::AlreadyConnected { .. } => Self::new(StatusCode::CONFLICT, "already-connected", detail),
             ConnectionError::NotPinned { .. } => Self::new(StatusCode::CONFLICT, "not-pinned", detail),
             ConnectionError::Overtaken => Self::new(StatusCode::CONFLICT, "overtaken", detail),
             ConnectionError::Disconnected => Self::new(StatusCode::CONFLICT, "disconnected", detail),
@@ -231,6 +232,7 @@ impl From<WrappingKeyError> for Problem {
             WrappingKeyError::Coming { .. } => Self::new(StatusCode::CONFLICT, "key-coming", detail),
             WrappingKeyError::Active { .. } => Self::new(StatusCode::CONFLICT, "key-active", detail),
             WrappingKeyError::TooSoon { .. } => Self::new(StatusCode::CONFLICT, "key-too-young", detail),
+            WrappingKeyError::Looking { .. } => Self::new(StatusCode::CONFLICT, "key-looked-through", detail),
             WrappingKeyError::InUse { .. } => Self::new(StatusCode::CONFLICT, "key-in-use", detail),
             WrappingKeyError::Fault(fault) => fault.into(),
         }
@@ -319,6 +321,17 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Mutation: `into_response`, without `masked`; `masked`, without any of its parts.
+    #[tokio::test]
+    async fn what_a_client_is_told_is_masked() {
+        let said = || "4242424242424242".to_owned();
+        let problem =
+            Problem { detail: said(), ..Problem::invalid(vec![InvalidField { pointer: said(), message: said() }]) };
+        let body = axum::body::to_bytes(problem.into_response().into_body(), 10_000).await.unwrap();
+        let shown = String::from_utf8(body.to_vec()).unwrap();
+        assert_eq!((shown.matches("[card number 4242]").count(), shown.contains(&said())), (3, false), "{shown}");
+    }
 
     /// Mutation: `From<EngineFault>`, the fault's own text as `detail`.
     #[test]

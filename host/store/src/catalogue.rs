@@ -97,6 +97,8 @@ pub(crate) use catalogue;
 pub(crate) fn all() -> Vec<Listed> {
     let many =
         crate::deliveries::INSERT.listed().chain(crate::enqueue::INSERT.listed()).chain(crate::lanes::JOIN.listed());
+    let events = crate::events::INSERT.listed().chain(crate::events::KEPT.listed());
+    let many = many.chain(events).chain(crate::events::FAN_OUT.listed()).chain(crate::events::GOING.listed());
     let state = &crate::state::SIZE;
     let many = many.chain(crate::state::PUT.listed()).chain(crate::state::REMOVE.listed()).chain(state.listed());
     let mut all = [
@@ -104,6 +106,7 @@ pub(crate) fn all() -> Vec<Listed> {
         crate::attempts::STATEMENTS,
         crate::budgets::STATEMENTS,
         crate::claim::STATEMENTS,
+        crate::components::STATEMENTS,
         crate::connect_sessions::STATEMENTS,
         crate::connections::STATEMENTS,
         crate::connectors::STATEMENTS,

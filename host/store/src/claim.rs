@@ -151,7 +151,9 @@ catalogue! { "claim";
             WHERE lanes.tenant_id = $1 AND lanes.connection_id = $2 AND lanes.lane = picked.lane
             RETURNING lanes.lane, lanes.head";
     START = concat!("UPDATE runs SET state = 'running', fence = fence + 1, attempt = attempt + 1, holder = $2,
-                lease_until_ms = $3, attempt_started_ms = $4, started_ms = COALESCE(started_ms, $4)
+                lease_until_ms = $3, attempt_started_ms = $4, started_ms = COALESCE(started_ms, $4),
+                edition = COALESCE(edition, (SELECT c.edition FROM connections c
+                                             WHERE c.tenant_id = runs.tenant_id AND c.id = runs.connection_id))
             WHERE (tenant_id, id) IN (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each($1))
             AND state IN ('queued', 'parked')
             RETURNING ", run_columns!())
@@ -160,7 +162,9 @@ catalogue! { "claim";
                 JOIN runs r ON r.tenant_id = decode(value ->> 0, 'hex') AND r.id = decode(value ->> 1, 'hex')
                 WHERE r.state IN ('queued', 'parked') FOR NO KEY UPDATE OF r SKIP LOCKED)
             UPDATE runs SET state = 'running', fence = fence + 1, attempt = attempt + 1, holder = $2,
-                lease_until_ms = $3, attempt_started_ms = $4, started_ms = COALESCE(started_ms, $4)
+                lease_until_ms = $3, attempt_started_ms = $4, started_ms = COALESCE(started_ms, $4),
+                edition = COALESCE(edition, (SELECT c.edition FROM connections c
+                                             WHERE c.tenant_id = runs.tenant_id AND c.id = runs.connection_id))
             FROM heads WHERE tenant_id = heads.t AND id = heads.i
             RETURNING ", run_columns!());
 }

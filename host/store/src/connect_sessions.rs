@@ -11,20 +11,25 @@ use crate::value::bind;
 
 macro_rules! session_columns {
     () => {
-        "id, tenant_id, connection_id, token_hash, state_hash, browser_hash, pkce, webhook_secret, return_url, created_ms, \
-         expires_ms, used_ms"
+        "id, tenant_id, connection_id, token_hash, state_hash, browser_hash, pkce, webhook_secret, offered, second, return_url, \
+         created_ms, expires_ms, used_ms"
     };
 }
 
 catalogue! { "connect_sessions";
-    INSERT = "INSERT INTO connect_sessions (tenant_id, id, connection_id, token_hash, return_url, created_ms, expires_ms)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    INSERT = "INSERT INTO connect_sessions (tenant_id, id, connection_id, token_hash, return_url, created_ms, expires_ms,
+                second)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    FORGET_OFFERS = "UPDATE connect_sessions SET offered = NULL
+            WHERE offered IS NOT NULL AND expires_ms <= $1";
     BEGIN = "UPDATE connect_sessions SET state_hash = $2, browser_hash = $3, pkce = $4, webhook_secret = $5
             WHERE id = $1 AND used_ms IS NULL";
     USE = "UPDATE connect_sessions SET used_ms = $2, pkce = NULL, webhook_secret = NULL
             WHERE id = $1 AND used_ms IS NULL AND expires_ms > $2";
     GIVE_BACK = "UPDATE connect_sessions SET used_ms = NULL, state_hash = NULL, browser_hash = NULL
             WHERE id = $1 AND used_ms = $2";
+    OFFER = "UPDATE connect_sessions SET offered = $3 WHERE id = $1 AND used_ms = $2";
+    TAKE_OFFER = "UPDATE connect_sessions SET offered = NULL WHERE id = $1 AND offered IS NOT NULL AND expires_ms > $2";
     BY_TOKEN = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE token_hash = $1");
     BY_STATE = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE state_hash = $1");
 }
@@ -40,6 +45,8 @@ pub struct NewSession {
     pub token_hash: [u8; 32],
     /// Where to go when it is done.
     pub return_url: Option<String>,
+    /// Whether it may connect an account that the tenant has connected already.
+    pub second: bool,
     /// Now.
     pub created_ms: u64,
     /// Until when.
@@ -78,6 +85,10 @@ row! {
         pub pkce: Option<Vec<u8>>;
         /// Sealed: what the person gave to verify webhooks with, which counts when they come back.
         pub webhook_secret: Option<Vec<u8>>;
+        /// Sealed: what was given for an account that is connected already, until somebody says what becomes of it.
+        pub offered: Option<Vec<u8>>;
+        /// Whether it may connect an account that the tenant has connected already.
+        pub second: bool;
         /// Where to go when it is done.
         pub return_url: Option<String>;
         /// When it was made.
@@ -102,7 +113,8 @@ impl TenantTx {
             &session.token_hash,
             &session.return_url,
             session.created_ms,
-            session.expires_ms
+            session.expires_ms,
+            session.second
         ];
         let inserted = self.unit.run(&INSERT, values).await;
         inserted.map(drop).map_err(|error| error.or_not_found("connection").or_taken("session"))
@@ -129,6 +141,27 @@ impl SystemTx {
     /// The database's.
     pub async fn use_session(&mut self, session: SessionId, now_ms: u64) -> Result<bool> {
         Ok(self.unit.run(&USE, bind![session, now_ms]).await? > 0)
+    }
+
+    /// Keeps what a use at `used_ms` was given, until somebody takes it or the session expires. Forgets those that have.
+    ///
+    /// # Errors
+    /// `NotFound` where it was not used then.
+    pub async fn offer(&mut self, session: SessionId, used_ms: u64, offered: &[u8]) -> Result<()> {
+        self.unit.run(&FORGET_OFFERS, bind![used_ms]).await?;
+        match self.unit.run(&OFFER, bind![session, used_ms, offered]).await? {
+            0 => Err(StoreError::NotFound { what: "session" }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what a session was given out of it. Answers false where somebody has, or its time is over: whoever gets true
+    /// is the only one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn take_offer(&mut self, session: SessionId, now_ms: u64) -> Result<bool> {
+        Ok(self.unit.run(&TAKE_OFFER, bind![session, now_ms]).await? > 0)
     }
 
     /// Undoes the use at `used_ms`, of which nothing came. The state that it was begun with stays spent.

@@ -20,19 +20,25 @@ use crate::value::bind;
 macro_rules! connection_columns {
     () => {
         "id, tenant_id, connector_id, version_id, follows, app_id, environment, name, status, settings, account, account_key, \
-         approved, endpoint, concurrency, created_ms, updated_ms"
+         approved, endpoint, concurrency, edition, created_ms, updated_ms"
     };
 }
 
 catalogue! { "connections";
     INSERT = "INSERT INTO connections (tenant_id, id, connector_id, version_id, app_id, environment, name, status, settings,
-                approved, endpoint, concurrency, created_ms, updated_ms, follows)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $12, $13)";
+                approved, endpoint, concurrency, edition, created_ms, updated_ms, follows)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, 1, $12, $12, $13)";
     SET_STATUS = "UPDATE connections SET status = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
     SET_ACCOUNT = "UPDATE connections SET account = $3, account_key = $4, updated_ms = $5
             WHERE tenant_id = $1 AND id = $2";
-    SET_VERSION = "UPDATE connections SET version_id = $3, follows = $4, approved = $5, settings = $6, updated_ms = $7
-            WHERE tenant_id = $1 AND id = $2 AND version_id = $8";
+    SET_VERSION = "UPDATE connections SET version_id = $3, follows = $4, approved = $5, settings = $6, updated_ms = $7,
+                edition = edition + 1
+            WHERE tenant_id = $1 AND id = $2";
+    KEEP_TERMS = "INSERT INTO connection_terms (tenant_id, connection_id, edition, version_id, settings, approved)
+            SELECT tenant_id, id, edition, version_id, settings, approved FROM connections
+            WHERE tenant_id = $1 AND id = $2";
+    TERMS = "SELECT version_id, settings, approved FROM connection_terms
+            WHERE tenant_id = $1 AND connection_id = $2 AND edition = $3";
     ONE = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2");
     /// With it the writer's turn, on SQLite.
     HOLD = concat!("SELECT ", connection_columns!(), " FROM connections WHERE tenant_id = $1 AND id = $2")
@@ -44,6 +50,11 @@ catalogue! { "connections";
     BY_ACCOUNT = "SELECT tenant_id, id FROM connections
             WHERE app_id = $1 AND account_key = $2 AND account_key IS NOT NULL AND status <> 'disconnected'
             ORDER BY tenant_id, id LIMIT $3";
+    /// With it the writer's turn, on SQLite.
+    ONE_AT_A_TIME = "SELECT id FROM tenants WHERE id = $1" => pg "SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE";
+    FIRST_OF_ACCOUNT = concat!("SELECT ", connection_columns!(), " FROM connections
+            WHERE app_id = $2 AND account_key = $3 AND account_key IS NOT NULL AND tenant_id = $1 AND id <> $4
+            AND status <> 'disconnected' ORDER BY id LIMIT 1");
 }
 
 words! {
@@ -143,10 +154,24 @@ row! {
         pub endpoint: String;
         /// How many of its lanes may run at once.
         pub concurrency: u32;
+        /// Counted up whenever its version, its settings or what was approved change: a run keeps those it began with.
+        pub edition: u64;
         /// Since when it is there.
         pub created_ms: u64;
         /// When it last changed.
         pub updated_ms: u64;
+    }
+}
+
+row! {
+    /// What a connection goes by, or went by.
+    pub struct Terms {
+        /// Which version.
+        pub version: VersionId, in "version_id";
+        /// The tenant's settings.
+        pub settings: Json;
+        /// What was approved of what it asks for.
+        pub approved: Json;
     }
 }
 
@@ -228,14 +253,36 @@ impl TenantTx {
         Ok(true)
     }
 
-    /// Lets a connection go on by another version, where it is still by `held`'s. Answers whether it was.
+    /// Lets a connection go on by another version, where it is still as `seen`: nothing of what it goes by has changed
+    /// since. Answers whether it was. What it went by is kept for the runs that began so.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_connection_version(&mut self, seen: &Connection, to: &GoesOn<'_>, now_ms: u64) -> Result<bool> {
+        let GoesOn { version, follows, approved, settings } = *to;
+        if self.hold_connection(seen.id).await?.edition != seen.edition {
+            return Ok(false);
+        }
+        let tenant = self.tenant();
+        self.unit.run(&KEEP_TERMS, bind![tenant, seen.id]).await?;
+        let values = bind![tenant, seen.id, version, follows, approved, settings, now_ms];
+        Ok(self.unit.run(&SET_VERSION, values).await? > 0)
+    }
+
+    /// The tenant's first live connection to this account besides `own`. Whoever asks next waits for the end of this unit:
+    /// of two that are authorized at once, the second sees the first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn set_connection_version(&mut self, held: &Connection, to: &GoesOn<'_>, now_ms: u64) -> Result<bool> {
-        let GoesOn { version, follows, approved, settings } = *to;
-        let values = bind![self.tenant(), held.id, version, follows, approved, settings, now_ms, held.version];
-        Ok(self.unit.run(&SET_VERSION, values).await? > 0)
+    pub async fn first_of_account(
+        &mut self,
+        own: ConnectionId,
+        app: AppId,
+        account_key: &str,
+    ) -> Result<Option<Connection>> {
+        let tenant = self.tenant();
+        let _: Option<(TenantId,)> = self.unit.one(&ONE_AT_A_TIME, bind![tenant]).await?;
+        self.unit.one(&FIRST_OF_ACCOUNT, bind![tenant, app, account_key, own]).await
     }
 
     /// Sets what authorization said of the account, and the key by which webhooks find it.
@@ -255,6 +302,15 @@ impl TenantTx {
 }
 
 impl TenantRead {
+    /// What a connection went by in this edition; none where it is the present one, or none of its.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn connection_terms(&mut self, connection: ConnectionId, edition: u64) -> Result<Option<Terms>> {
+        let tenant = self.tenant();
+        self.unit.one(&TERMS, bind![tenant, connection, edition]).await
+    }
+
     /// One connection.
     ///
     /// # Errors

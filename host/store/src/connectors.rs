@@ -1,10 +1,11 @@
 //! Connectors and their versions. A connector is a tenant's own, or the operator's, which every tenant sees; where both
-//! have the name, a tenant sees its own. Components are kept once, by digest.
+//! have the name, a tenant sees its own.
 
 use bulkhead_manifest::{ConnectorId, TenantId, VersionId};
 
 use crate::Json;
 use crate::catalogue::catalogue;
+use crate::components::keep;
 use crate::error::{Result, StoreError};
 use crate::paging::{After, Page};
 use crate::row::row;
@@ -30,10 +31,6 @@ catalogue! { "connectors";
             ORDER BY name LIMIT $3";
     LIST_OPERATOR = "SELECT id, tenant_id, name, created_ms FROM connectors WHERE tenant_id IS NULL AND name > $1
             ORDER BY name LIMIT $2";
-    INSERT_COMPONENT = "INSERT INTO components (digest, bytes, size, created_ms) VALUES ($1, $2, $3, $4)
-            ON CONFLICT (digest) DO NOTHING";
-    COMPONENT = "SELECT bytes FROM components WHERE digest = $1";
-    HAS_COMPONENT = "SELECT size FROM components WHERE digest = $1";
     INSERT_VERSION = "INSERT INTO versions (id, connector_id, version, digest, manifest, descriptor, exports, imports, size,
                 created_ms)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (connector_id, version) DO NOTHING";
@@ -76,7 +73,7 @@ pub struct NewVersion {
     pub exports: Json,
     /// What it imports: a list.
     pub imports: Json,
-    /// The component.
+    /// The component. All but its last piece is staged before ([`crate::Store::stage`]).
     pub component: Vec<u8>,
     /// Now.
     pub created_ms: u64,
@@ -175,8 +172,8 @@ async fn publish(unit: &mut Unit, tenant: Option<TenantId>, new: &NewVersion) ->
     if let Some(there) = unit.one::<Version, _>(&NAMED, bind![connector, &new.version]).await? {
         return same(&there, new);
     }
+    keep(unit, new).await?;
     let size = new.component.len() as u64;
-    unit.run(&INSERT_COMPONENT, bind![&new.digest, &new.component, size, new.created_ms]).await?;
     let values = bind![
         new.id,
         connector,
@@ -340,23 +337,5 @@ impl SystemRead {
     /// The database's.
     pub async fn versions(&mut self, connector: ConnectorId, page: Page<VersionId>) -> Result<Vec<ListedVersion>> {
         self.unit.all(&LIST_VERSIONS, bind![connector, page.start(), page.rows()]).await
-    }
-
-    /// The component with this digest.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn component(&mut self, digest: &[u8; 32]) -> Result<Vec<u8>> {
-        let bytes: Option<(Vec<u8>,)> = self.unit.one(&COMPONENT, bind![digest]).await?;
-        bytes.map(|(bytes,)| bytes).ok_or(StoreError::NotFound { what: "component" })
-    }
-
-    /// Whether there is a component with this digest.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn has_component(&mut self, digest: &[u8; 32]) -> Result<bool> {
-        let size: Option<(u64,)> = self.unit.one(&HAS_COMPONENT, bind![digest]).await?;
-        Ok(size.is_some())
     }
 }

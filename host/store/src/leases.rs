@@ -34,6 +34,8 @@ catalogue! { "leases";
     END_ALL = "UPDATE runs SET lease_until_ms = $1 WHERE state = 'running' AND lease_until_ms > $1";
     SET_INPUT = "UPDATE runs SET input = $4
             WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running' AND input = $5 RETURNING attempt";
+    SET_EDITION = "UPDATE runs SET edition = $4 WHERE tenant_id = $1 AND id = $2 AND fence = $3 AND state = 'running'
+            RETURNING attempt";
     LOST_ATTEMPT = "INSERT INTO attempts (tenant_id, run_id, number, started_ms, ended_ms, outcome, log, logs_dropped, usage)
             VALUES ($1, $2, $3, $4, $5, 'lost', '[]', 0, '{}')";
     NEXT_WAITING = "SELECT ready_at_ms FROM lanes WHERE state = 'waiting' ORDER BY ready_at_ms LIMIT 1";
@@ -110,6 +112,16 @@ impl TenantTx {
     pub async fn set_run_input(&mut self, lease: &Lease, before: &str, input: &str) -> Result<()> {
         let values = bind![self.tenant(), lease.run, lease.fence, input, before];
         let set: Option<(u32,)> = self.unit.one(&SET_INPUT, values).await?;
+        set.map(drop).ok_or(StoreError::LeaseLost { run: lease.run })
+    }
+
+    /// Says on which of its connection's terms a run begins, in place of those of its first claim.
+    ///
+    /// # Errors
+    /// `LeaseLost`.
+    pub async fn set_run_edition(&mut self, lease: &Lease, edition: u64) -> Result<()> {
+        let values = bind![self.tenant(), lease.run, lease.fence, edition];
+        let set: Option<(u32,)> = self.unit.one(&SET_EDITION, values).await?;
         set.map(drop).ok_or(StoreError::LeaseLost { run: lease.run })
     }
 }

@@ -156,8 +156,10 @@ async fn open_sqlite(path: &Path, config: &StoreConfig) -> Result<Store, OpenErr
         .statement_cache_capacity(STATEMENTS_KEPT);
     // What a savepoint may have to undo would otherwise be written to a file of its own, page by page.
     let writing = options.clone().pragma("temp_store", "memory").pragma("cache_size", WRITER_CACHE);
+    let writing = writing.pragma("wal_autocheckpoint", LONGEST_LOG);
     let mut connection = writing.connect().await.map_err(|error| lite_error(path, &error))?;
     migrate_sqlite(path, &mut connection).await?;
+    let carries = options.clone().connect().await.map_err(|error| lite_error(path, &error))?;
     let wait = Duration::from_millis(config.wait_ms);
     let readers = SqlitePoolOptions::new()
         .max_connections(config.readers.max(1))
@@ -166,11 +168,15 @@ async fn open_sqlite(path: &Path, config: &StoreConfig) -> Result<Store, OpenErr
         .connect_with(options.read_only(true))
         .await
         .map_err(|error| lite_error(path, &error))?;
-    Ok(Store::of(Pools::Lite { writer: Writer::start(connection, lock, wait), readers }, wait))
+    Ok(Store::of(Pools::Lite { writer: Writer::start(connection, carries, lock, wait), readers }, wait))
 }
 
-/// Pages that the writer need not read again: 16 MiB, in SQLite's notation.
-const WRITER_CACHE: &str = "-16384";
+/// Pages that the writer need not read again, nor write before it commits: 64 MiB, in SQLite's notation. What a unit writes
+/// at most, and what that replaces, is less.
+const WRITER_CACHE: &str = "-65536";
+
+/// Pages of the log, 64 MiB, from which on whoever commits carries it into the database file.
+const LONGEST_LOG: &str = "16384";
 
 /// More than there are, so that none is prepared twice.
 const STATEMENTS_KEPT: usize = 512;

@@ -19,7 +19,7 @@ macro_rules! run_columns {
         "id, tenant_id, connection_id, ordering_key, operation, target, input, state, priority, run_at_ms, created_ms, \
          started_ms, finished_ms, deadline_ms, root, cause, dedupe_key, clock_ms, waiting, attempt, \
          attempt_started_ms, fence, holder, lease_until_ms, output, failure, resume, cancel_asked_ms, \
-         leg, attempts_before"
+         leg, attempts_before, edition"
     };
 }
 pub(crate) use run_columns;
@@ -198,6 +198,8 @@ row! {
         pub leg: u32;
         /// Attempts before this leg, or before a person put it back in line.
         pub attempts_before: u32;
+        /// On which of its connection's terms it began: those of its first claim, unless it began anew on later ones.
+        pub edition: Option<u64>;
     }
 }
 

@@ -19,6 +19,7 @@ catalogue! { "sealed";
     VERIFIERS = "SELECT id, substr(pkce, 1, CAST($3 AS INTEGER)) FROM connect_sessions WHERE id > $1 ORDER BY id LIMIT $2";
     VISITORS_SECRETS = "SELECT id, substr(webhook_secret, 1, CAST($3 AS INTEGER)) FROM connect_sessions WHERE id > $1
             ORDER BY id LIMIT $2";
+    OFFERS = "SELECT id, substr(offered, 1, CAST($3 AS INTEGER)) FROM connect_sessions WHERE id > $1 ORDER BY id LIMIT $2";
     REPLACE_CREDENTIAL = "UPDATE credentials SET sealed = CAST($4 || substr(sealed, $6) AS BLOB)
             WHERE owner = $1 AND name = $2 AND substr(sealed, 1, $5) = $3"
         => pg "UPDATE credentials SET sealed = CAST($4 AS BYTEA) || substr(sealed, CAST($6 AS INTEGER))
@@ -36,6 +37,10 @@ catalogue! { "sealed";
             WHERE id = $1 AND substr(webhook_secret, 1, $4) = $2"
         => pg "UPDATE connect_sessions SET webhook_secret = CAST($3 AS BYTEA) || substr(webhook_secret, CAST($5 AS INTEGER))
             WHERE id = $1 AND substr(webhook_secret, 1, CAST($4 AS INTEGER)) = $2";
+    REPLACE_OFFER = "UPDATE connect_sessions SET offered = CAST($3 || substr(offered, $5) AS BLOB)
+            WHERE id = $1 AND substr(offered, 1, $4) = $2"
+        => pg "UPDATE connect_sessions SET offered = CAST($3 AS BYTEA) || substr(offered, CAST($5 AS INTEGER))
+            WHERE id = $1 AND substr(offered, 1, CAST($4 AS INTEGER)) = $2";
 }
 
 /// Where something sealed stands.
@@ -54,15 +59,18 @@ pub enum SealedPlace {
     Verifier(SessionId),
     /// What a visitor gave to verify webhooks with.
     VisitorsSecret(SessionId),
+    /// What was given for an account that is connected already.
+    Offer(SessionId),
 }
 
 impl SealedPlace {
     /// Before the first place of each kind.
-    pub const STARTS: [Self; 4] = [
+    pub const STARTS: [Self; 5] = [
         Self::Credential { owner: String::new(), name: String::new() },
         Self::Answer(0),
         Self::Verifier(FIRST_SESSION),
         Self::VisitorsSecret(FIRST_SESSION),
+        Self::Offer(FIRST_SESSION),
     ];
 
     /// The column of this kind, as `table.column`.
@@ -73,6 +81,7 @@ impl SealedPlace {
             Self::Answer(_) => "journal.answer",
             Self::Verifier(_) => "connect_sessions.pkce",
             Self::VisitorsSecret(_) => "connect_sessions.webhook_secret",
+            Self::Offer(_) => "connect_sessions.offered",
         }
     }
 }
@@ -123,6 +132,9 @@ impl SystemRead {
                 let rows = self.unit.all(&VISITORS_SECRETS, bind![*session, limit, bytes]).await?;
                 Heads::of(rows, SealedPlace::VisitorsSecret)
             }
+            SealedPlace::Offer(session) => {
+                Heads::of(self.unit.all(&OFFERS, bind![*session, limit, bytes]).await?, SealedPlace::Offer)
+            }
         })
     }
 }
@@ -146,6 +158,9 @@ impl SystemTx {
             }
             SealedPlace::VisitorsSecret(session) => {
                 self.unit.run(&REPLACE_VISITORS_SECRET, bind![*session, old, new, length, behind]).await?
+            }
+            SealedPlace::Offer(session) => {
+                self.unit.run(&REPLACE_OFFER, bind![*session, old, new, length, behind]).await?
             }
         };
         Ok(replaced > 0)

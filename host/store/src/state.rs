@@ -135,6 +135,7 @@ impl TenantRead {
     pub async fn state_size(&mut self, connection: ConnectionId, ordering_key: &str, keys: &[&str]) -> Result<u64> {
         let tenant = self.tenant();
         let keys: Vec<_> = keys.iter().map(|key| bind![tenant, connection, ordering_key, *key]).collect();
-        self.unit.count_many(&SIZE, &keys).await
+        let sizes: Vec<(u64,)> = self.unit.all_many(&SIZE, &keys).await?;
+        Ok(sizes.into_iter().map(|(size,)| size).sum())
     }
 }

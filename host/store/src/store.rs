@@ -146,7 +146,7 @@ impl Store {
         }
     }
 
-    async fn begin(&self, access: Access, tenant: Option<TenantId>) -> Result<Unit> {
+    pub(crate) async fn begin(&self, access: Access, tenant: Option<TenantId>) -> Result<Unit> {
         let link = match (&self.inner.pools, access) {
             (Pools::Lite { writer, .. }, Access::Write) => Link::LiteWrite(writer.turn(tenant).await?),
             (Pools::Lite { readers, .. }, Access::Read) => {
@@ -183,7 +183,7 @@ impl Store {
 }
 
 #[derive(Clone, Copy)]
-enum Access {
+pub(crate) enum Access {
     Read,
     Write,
 }

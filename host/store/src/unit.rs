@@ -110,13 +110,13 @@ impl Unit {
         Ok(usize::try_from(written).unwrap_or(usize::MAX))
     }
 
-    /// What a statement over many counts, all rows together. It gives back one number.
-    pub(crate) async fn count_many<const N: usize>(
+    /// What a statement over many finds, all rows together.
+    pub(crate) async fn all_many<T: Shape, const N: usize>(
         &mut self,
         many: &'static Many<N>,
         mut rows: &[[Value<'_>; N]],
-    ) -> Result<u64> {
-        let mut counted = 0;
+    ) -> Result<Vec<T>> {
+        let mut all = Vec::new();
         for text in many.texts() {
             while let Some((now, later)) = rows.split_at_checked(text.rows) {
                 rows = later;
@@ -126,12 +126,11 @@ impl Unit {
                     Connection::Pg(connection) => pg_rows(connection, &text.pg, values).await,
                 };
                 for row in self.note(many.name, found)? {
-                    let (count,): (u64,) = Shape::shape(&row)?;
-                    counted += count;
+                    all.push(T::shape(&row)?);
                 }
             }
         }
-        Ok(counted)
+        Ok(all)
     }
 
     fn note<T>(&mut self, statement: &'static str, outcome: sqlx::Result<T>) -> Result<T> {

@@ -10,11 +10,15 @@ use crate::value::bind;
 catalogue! { "wrapping_keys";
     INSERT = "INSERT INTO wrapping_keys (id, guarded, created_ms, active_ms, at_work_until_ms) VALUES ($1, $2, $3, $4, 0)
             ON CONFLICT (id) DO NOTHING";
-    ALL = "SELECT id, guarded, created_ms, active_ms, rewrapped_ms FROM wrapping_keys ORDER BY active_ms, id";
+    ALL = "SELECT id, guarded, created_ms, active_ms, rewrapped_ms, uses, removing_ms FROM wrapping_keys
+            ORDER BY active_ms, id";
     GUARD = "UPDATE wrapping_keys SET guarded = $2 WHERE id = $1";
     WORK = "UPDATE wrapping_keys SET at_work = $2, at_work_until_ms = $4
             WHERE id = $1 AND (at_work_until_ms <= $3 OR at_work = $2)";
-    REWRAPPED = "UPDATE wrapping_keys SET rewrapped_ms = $2 WHERE id = $1";
+    REWRAPPED = "UPDATE wrapping_keys SET rewrapped_ms = $2, uses = $3 WHERE id = $1";
+    LOOK_AGAIN = "UPDATE wrapping_keys SET rewrapped_ms = NULL WHERE id = $1";
+    REMOVING = "UPDATE wrapping_keys SET removing_ms = $2
+            WHERE id = $1 AND removing_ms IS NULL AND uses = 0 AND rewrapped_ms IS NOT NULL";
     DELETE = "DELETE FROM wrapping_keys WHERE id = $1";
 }
 
@@ -31,6 +35,10 @@ row! {
         pub active_ms: Option<u64>;
         /// When all that had been sealed under it was last looked through and wrapped by a newer one.
         pub rewrapped_ms: Option<u64>;
+        /// How many sealed values were still under it then.
+        pub uses: Option<u64>;
+        /// Since when it is to be destroyed: it opens nothing any more.
+        pub removing_ms: Option<u64>;
     }
 }
 
@@ -69,12 +77,28 @@ impl SystemTx {
         Ok(self.unit.run(&WORK, bind![id, holder, now_ms, until_ms]).await? > 0)
     }
 
-    /// Notes that nothing sealed before this moment is under this key any more.
+    /// Notes how much of what was sealed before this moment is still under this key.
     ///
     /// # Errors
     /// The database's.
-    pub async fn note_rewrapped(&mut self, id: &str, at_ms: u64) -> Result<()> {
-        self.unit.run(&REWRAPPED, bind![id, at_ms]).await.map(drop)
+    pub async fn note_rewrapped(&mut self, id: &str, at_ms: u64, uses: u64) -> Result<()> {
+        self.unit.run(&REWRAPPED, bind![id, at_ms, uses]).await.map(drop)
+    }
+
+    /// Asks that all that was sealed under this key is looked through again.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn look_through_again(&mut self, id: &str) -> Result<()> {
+        self.unit.run(&LOOK_AGAIN, bind![id]).await.map(drop)
+    }
+
+    /// Settles that a key which nothing uses is destroyed. Answers false where something does, or it is settled already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn removing_wrapping_key(&mut self, id: &str, now_ms: u64) -> Result<bool> {
+        Ok(self.unit.run(&REMOVING, bind![id, now_ms]).await? > 0)
     }
 
     /// Forgets a key.

@@ -21,6 +21,9 @@
 //! Each tenant stands in the line for the seat with one unit at a time, so nobody waits for more than one unit of every
 //! other, however many a tenant has.
 //!
+//! What is committed stands in SQLite's log until it is carried into the database file. That is done beside the seat, on a
+//! connection of its own ([`Carrier`]): large commits would else be written twice while everybody waits.
+//!
 //! The price: between its first statement and its commit, a unit keeps the seat. Nothing but SQL may happen there.
 
 use std::collections::HashMap;
@@ -56,9 +59,21 @@ struct Seat {
     stage: Stage,
     /// Finished units that wait for the commit.
     waiting: Vec<oneshot::Sender<Result<()>>>,
+    /// Told of commits.
+    carrier: Carrier,
     /// Held as long as the connection is.
     lock: Option<FileLock>,
 }
+
+/// Carries what was committed from the log into the database file, a while after the first commit that it hears of. It waits
+/// for no reader or writer, and none of them for it.
+struct Carrier {
+    committed: mpsc::Sender<()>,
+    connection: Arc<Mutex<Option<SqliteConnection>>>,
+}
+
+/// The log grows meanwhile. Where it grew too long nevertheless, SQLite has whoever commits carry it.
+const CARRIED_AFTER: Duration = Duration::from_millis(500);
 
 /// Hands out turns. Clones share the seat; when the last one is gone, the flusher commits and closes.
 #[derive(Clone)]
@@ -82,9 +97,15 @@ pub(crate) struct Turn {
 }
 
 impl Writer {
-    /// Takes the only connection that writes, and the lock that says so.
-    pub(crate) fn start(connection: SqliteConnection, lock: FileLock, wait: Duration) -> Self {
-        let seat = Seat { connection: Some(connection), stage: Stage::Closed, waiting: Vec::new(), lock: Some(lock) };
+    /// Takes the only connection that writes, one that carries, and the lock that says so.
+    pub(crate) fn start(
+        connection: SqliteConnection,
+        carries: SqliteConnection,
+        lock: FileLock,
+        wait: Duration,
+    ) -> Self {
+        let (carrier, waiting) = (Carrier::start(carries), Vec::new());
+        let seat = Seat { connection: Some(connection), stage: Stage::Closed, waiting, carrier, lock: Some(lock) };
         let seat = Arc::new(Mutex::new(seat));
         let (flush, wanted) = mpsc::channel(1);
         tokio::spawn(keep_flushing(Arc::clone(&seat), wanted));
@@ -113,12 +134,39 @@ impl Writer {
     pub(crate) async fn close(&self) {
         let mut seat = self.seat.lock().await;
         seat.flush().await;
+        seat.carrier.close().await;
         if let Some(connection) = seat.connection.take()
             && let Err(error) = connection.close().await
         {
             tracing::warn!(%error, "the database did not close cleanly");
         }
         seat.lock = None;
+    }
+}
+
+impl Carrier {
+    fn start(connection: SqliteConnection) -> Self {
+        let ((committed, mut heard), connection) = (mpsc::channel(1), Arc::new(Mutex::new(Some(connection))));
+        let carries = Arc::clone(&connection);
+        tokio::spawn(async move {
+            while heard.recv().await.is_some() {
+                tokio::time::sleep(CARRIED_AFTER).await;
+                let mut carries = carries.lock().await;
+                let Some(connection) = carries.as_mut() else { return };
+                if let Err(error) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await {
+                    tracing::warn!(%error, "the log is not carried into the database file; whoever commits will do it");
+                }
+            }
+        });
+        Self { committed, connection }
+    }
+
+    async fn close(&self) {
+        if let Some(connection) = self.connection.lock().await.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database did not close cleanly");
+        }
     }
 }
 
@@ -251,6 +299,8 @@ impl Seat {
                 for told in self.waiting.drain(..) {
                     let _ = told.send(Ok(()));
                 }
+                // Full: it has heard of one before.
+                let _ = self.carrier.committed.try_send(());
             }
             Err(error) => {
                 tracing::error!(%error, units = self.waiting.len(), "a commit failed");

@@ -321,8 +321,8 @@ mod tests {
             assert_eq!(vault.open(&own, sealed).unwrap().len(), 7_000);
         }
         let mine = vault.keys().active();
-        now(vault.keys().destroy(&first.id)).unwrap();
-        now(vault.keys().hold(&[WrappingKey { id: mine.clone(), guarded: None }], &mine)).unwrap();
+        done(vault.keys().destroy(&first.id)).unwrap();
+        done(vault.keys().hold(&[WrappingKey { id: mine.clone(), guarded: None }], &mine)).unwrap();
         assert_eq!(vault.open(&own, &anew).unwrap().len(), 7_000);
         assert!(matches!(vault.open(&own, &sealed), Err(VaultError::UnknownKey { .. })));
     }
@@ -341,18 +341,14 @@ mod tests {
     /// Another key is active; the one that was.
     fn rotate(vault: &Vault) -> WrappingKey {
         let first = WrappingKey { id: vault.keys().active(), guarded: None };
-        let second = now(vault.keys().make(std::slice::from_ref(&first))).unwrap();
-        now(vault.keys().hold(&[first.clone(), second.clone()], &second.id)).unwrap();
+        let second = done(vault.keys().make(std::slice::from_ref(&first))).unwrap();
+        done(vault.keys().hold(&[first.clone(), second.clone()], &second.id)).unwrap();
         first
     }
 
-    /// The file is read and written at once.
-    fn now<T>(mut later: impl Future<Output = T> + Unpin) -> T {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::Pin::new(&mut later).poll(&mut context) {
-            std::task::Poll::Ready(value) => value,
-            std::task::Poll::Pending => panic!("it waits for somebody"),
-        }
+    /// The file is read and written on another thread.
+    fn done<T>(later: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(later)
     }
 
     #[test]

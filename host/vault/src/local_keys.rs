@@ -5,12 +5,12 @@
 //! Invariants: the file is readable by its owner alone, from its first byte on; it is there whole or
 //! not at all; a file that is lost or damaged is never silently made anew over an existing one, and of two processes
 //! that change it at once neither undoes what the other did. Of the keys in it the active one seals, and each opens what
-//! it sealed.
+//! it sealed. Who makes, gets hold of or destroys keys waits for the disk on a thread that serves nobody.
 
 mod file;
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use self::file::{change, read, write_new};
@@ -22,12 +22,12 @@ use crate::secret::Secret;
 /// How often the file is read again for the sake of a key that is not at hand.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// Key-encryption keys from a file.
-#[derive(Debug)]
+/// Key-encryption keys from a file. Cheap to clone: all clones have the same keys.
+#[derive(Debug, Clone)]
 pub struct LocalKeys {
-    path: PathBuf,
-    ring: RwLock<Ring>,
-    read: Mutex<Instant>,
+    path: Arc<Path>,
+    ring: Arc<RwLock<Ring>>,
+    read: Arc<Mutex<Instant>>,
 }
 
 impl LocalKeys {
@@ -39,7 +39,7 @@ impl LocalKeys {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, VaultError> {
         let path = path.into();
         let ring = RwLock::new(read(&path)?);
-        Ok(Self { path, ring, read: Mutex::new(now()) })
+        Ok(Self { path: path.into(), ring: Arc::new(ring), read: Arc::new(Mutex::new(now())) })
     }
 
     /// Reads the key file, or makes one where there is none. Of several processes that do this at
@@ -105,7 +105,10 @@ impl LocalKeys {
     }
 
     fn hold_all(&self, keys: &[WrappingKey], active: &str) -> Result<(), VaultError> {
-        let missing = |ring: &Ring| keys.iter().find(|key| !ring.keys.contains_key(&key.id)).map(|key| key.id.clone());
+        // The active one before any other: without it nothing can be sealed.
+        let mut ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+        ids.sort_by_key(|id| *id != active);
+        let missing = |ring: &Ring| ids.iter().find(|id| !ring.keys.contains_key(**id)).map(|id| (*id).to_owned());
         let is_missing = missing(&self.ring()).is_some();
         if is_missing {
             self.read_again()?;
@@ -144,11 +147,13 @@ impl KeyProvider for LocalKeys {
     }
 
     fn make<'a>(&'a self, known: &'a [WrappingKey]) -> Later<'a, WrappingKey> {
-        Box::pin(async move { self.make_beside(known) })
+        let (keys, known) = (self.clone(), known.to_vec());
+        aside(move || keys.make_beside(&known))
     }
 
     fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str) -> Later<'a, ()> {
-        Box::pin(async move { self.hold_all(keys, active) })
+        let (held, keys, active) = (self.clone(), keys.to_vec(), active.to_owned());
+        aside(move || held.hold_all(&keys, &active))
     }
 
     fn guard_anew<'a>(&'a self, _: &'a WrappingKey) -> Later<'a, Option<String>> {
@@ -156,8 +161,15 @@ impl KeyProvider for LocalKeys {
     }
 
     fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()> {
-        Box::pin(async move { self.destroy_one(id) })
+        let (keys, id) = (self.clone(), id.to_owned());
+        aside(move || keys.destroy_one(&id))
     }
+}
+
+/// On a thread that serves nobody.
+fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, VaultError> + Send + 'static) -> Later<'static, T> {
+    let broken_off = |_| VaultError::ProviderUnavailable { reason: "work on the key file was broken off".to_owned() };
+    Box::pin(async move { tokio::task::spawn_blocking(work).await.map_err(broken_off)? })
 }
 
 /// How often a file is read is nothing that a clock decides which somebody may set.

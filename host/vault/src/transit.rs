@@ -2,11 +2,12 @@
 //!
 //! The keys stand in the store, each encrypted by the service; a starting host has them decrypted and keeps them in
 //! memory. So no secret waits for the network when it is sealed or opened, and the service sees neither secrets nor data
-//! keys. It is asked again and again whether it still lets us ([`TransitKeys::hold`]): where it refuses, the keys are gone
-//! from memory at once; where it cannot be reached, after [`PATIENCE_MS`].
+//! keys. It is asked again and again whether it still lets us ([`TransitKeys::hold`]): where it refuses the key that
+//! seals, all keys are gone from memory at once; where it cannot be reached, after [`PATIENCE_MS`]. The root, from which
+//! sub-keys are derived, stays as long as the process does: nothing that is sealed opens with it.
 //!
 //! Invariants: a key leaves the process only towards the service; a key that is not the one it stands for, whoever
-//! exchanged it, is refused by its id (a hash of the key).
+//! exchanged it, is refused by its id (a hash of the key); one that is refused by itself takes no other with it.
 
 use std::fmt;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -207,12 +208,12 @@ impl TransitKeys {
         let now_ms = self.clock.now_ms();
         let mut held = self.held_mut();
         match asked {
-            Ok(new) => {
+            Ok(Obtained { new, missing }) => {
                 held.ring.keys.extend(new.into_iter().map(|key| (id_of(&key), key)));
                 held.ring.keys.retain(|id, _| keys.iter().any(|key| key.id == *id));
                 active.clone_into(&mut held.ring.active);
                 (held.let_ms, held.gone) = (now_ms, None);
-                Ok(())
+                missing.map_or(Ok(()), |key_id| Err(VaultError::UnknownKey { key_id }))
             }
             Err(error) => {
                 let is_over = now_ms.saturating_sub(held.let_ms) >= PATIENCE_MS;
@@ -226,16 +227,30 @@ impl TransitKeys {
     }
 
     /// Every key that is not at hand; and the active one in any case, to hear whether we may still have it.
-    async fn obtain(&self, keys: &[WrappingKey], active: &str) -> Result<Vec<Secret>, VaultError> {
-        let mut new = Vec::new();
+    async fn obtain(&self, keys: &[WrappingKey], active: &str) -> Result<Obtained, VaultError> {
+        let mut obtained = Obtained { new: Vec::new(), missing: None };
         for key in keys {
             let is_there = self.held().ring.keys.contains_key(&key.id);
-            if !is_there || key.id == active {
-                new.push(self.transit.key(key).await?);
+            if is_there && key.id != active {
+                continue;
+            }
+            match self.transit.key(key).await {
+                Ok(new) => obtained.new.push(new),
+                Err(error) if key.id == active || matches!(error, VaultError::ProviderUnavailable { .. }) => {
+                    return Err(error);
+                }
+                Err(_) => obtained.missing = Some(key.id.clone()),
             }
         }
-        Ok(new)
+        Ok(obtained)
     }
+}
+
+/// What the service gave.
+struct Obtained {
+    new: Vec<Secret>,
+    /// One that it did not.
+    missing: Option<String>,
 }
 
 impl Held {

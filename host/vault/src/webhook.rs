@@ -3,7 +3,7 @@
 //! Invariants: only raw bytes are signed, never something parsed and written again; MACs and tokens are compared as
 //! text, in constant time, and signatures only as they are usually written, so that a request that differs in any bit
 //! from what was signed is refused; a key that is empty verifies nothing. Nothing here reaches out: what has to be
-//! fetched before a scheme can be carried out is named ([`wanted`], [`question`]), and handed in ([`Fetched`]).
+//! fetched before a scheme can be carried out is named ([`wanted`], [`questions`]), and handed in ([`Fetched`]).
 //!
 //! To add a way of signing, extend [`Scheme`] in the manifest and add a file here that reads it; no provider is named
 //! outside the tests.
@@ -31,6 +31,8 @@ pub struct Inbound<'a> {
     pub url: &'a str,
     /// The query of this request, without its `?`.
     pub query: &'a str,
+    /// What follows the address in the path, without its `/`.
+    pub path_token: Option<&'a str>,
     /// The body, byte for byte.
     pub body: &'a [u8],
 }
@@ -38,7 +40,7 @@ pub struct Inbound<'a> {
 /// What was fetched to verify a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fetched<'a> {
-    /// What stands at the URL that [`wanted`] named, or what was answered to [`question`].
+    /// What stands at the URL that [`wanted`] named, or what was answered to one of [`questions`].
     pub bytes: Option<&'a [u8]>,
     /// Whom this machine believes about certificates.
     pub trusted: &'a [TrustAnchor<'static>],
@@ -172,14 +174,26 @@ pub fn wanted(scheme: &Scheme, request: &Inbound<'_>) -> Result<Option<Url>, Ref
     }
 }
 
-/// What the provider has to be asked, as JSON; `None` where the scheme asks nobody. The newest of the keys is part of it.
+/// Whether this is of the kind that [`wanted`] wants fetched: what a server says that is being mended proves nothing, and is
+/// not to be taken for what proves something.
+#[must_use]
+pub fn is_material(scheme: &Scheme, fetched: &[u8]) -> bool {
+    match scheme {
+        Scheme::PublicKey(_) => certificate::is_one(fetched),
+        Scheme::Jwt(_) => jwt::is_key_list(fetched),
+        Scheme::Hmac(_) | Scheme::Postback(_) | Scheme::Token { .. } | Scheme::None => false,
+    }
+}
+
+/// What the provider may be asked, as JSON: nothing where the scheme asks nobody. Where a key is part of the question there
+/// is one for each of them, the first of them first: a yes to any is a yes.
 ///
 /// # Errors
 /// Says why the request need not be looked at further.
-pub fn question(scheme: &Scheme, keys: &[&Secret], request: &Inbound<'_>) -> Result<Option<Vec<u8>>, Refusal> {
+pub fn questions(scheme: &Scheme, keys: &[&Secret], request: &Inbound<'_>) -> Result<Vec<Vec<u8>>, Refusal> {
     match scheme {
-        Scheme::Postback(scheme) => postback::question(scheme, keys, request).map(Some),
-        _ => Ok(None),
+        Scheme::Postback(scheme) => postback::questions(scheme, keys, request),
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -58,12 +58,12 @@ impl Host {
 
     /// From here on what comes in is also worked on.
     pub(crate) fn work(&mut self) {
-        self.workers = Some(self.engine.work());
+        self.workers = Some(self.engine.work().expect("the workers have threads"));
     }
 
     /// Lets what runs come to its end; what waits stays in line.
     pub(crate) async fn rest(&mut self) {
-        if let Some(workers) = self.workers.take() {
+        if let Some(mut workers) = self.workers.take() {
             workers.drain().await;
         }
     }

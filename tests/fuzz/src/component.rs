@@ -1,6 +1,10 @@
-//! Looking at an upload: any bytes are refused by name or described truly, and what is said about them stays short.
+//! Admitting an upload: any bytes are refused by name or described truly, what is said about them stays short, and what the
+//! product says of a component before it is compiled is what wasmtime says afterwards.
 
-use bulkhead_runtime::{Digest, UploadError, UploadLimits, inspect_component};
+use std::cell::OnceCell;
+
+use bulkhead_runtime::fuzzing::Admission;
+use bulkhead_runtime::{Digest, Inspection, LoadError, UploadError, UploadLimits, inspect_component};
 
 /// A refusal is shown to people, whatever names a component has.
 const LONGEST_REFUSAL: usize = 64 << 10;
@@ -13,6 +17,7 @@ pub(crate) fn holds(wasm: &[u8]) -> bool {
         let refused = inspect_component(wasm, &UploadLimits { component_bytes, ..limits });
         assert!(matches!(refused, Err(UploadError::TooLarge { .. })), "a smaller limit is a limit: {refused:?}");
     }
+    compiled(wasm, &found);
     let found = match found {
         Ok(found) => found,
         Err(refused) => {
@@ -33,6 +38,44 @@ pub(crate) fn holds(wasm: &[u8]) -> bool {
     true
 }
 
+/// Goes on as an upload does, whatever was found: each step has to hold alone.
+fn compiled(wasm: &[u8], found: &Result<Inspection, UploadError>) {
+    thread_local!(static ADMISSION: OnceCell<Admission> = const { OnceCell::new() });
+    ADMISSION.with(|admission| {
+        let admission = admission.get_or_init(|| Admission::new().expect("a machine that has a compiler"));
+        let Ok(artifact) = admission.compile(wasm) else { return };
+        let damaged =
+            matches!(found, Err(UploadError::Damaged { .. } | UploadError::NotWasm { .. } | UploadError::CoreModule));
+        assert!(!damaged, "what compiles is a component: {found:?}");
+        match (admission.link(wasm, &artifact), found) {
+            (Err(LoadError::Contract { .. } | LoadError::DoesNotFit { .. }), _) => {}
+            (Err(fault), _) => panic!("what one engine compiles the other takes: {fault}"),
+            (Ok(exports), Ok(found)) => assert_eq!(exports, found.exports, "what was found is what is there"),
+            (Ok(_), Err(refused)) => {
+                assert!(
+                    !matches!(refused, UploadError::WrongWorld { .. } | UploadError::UnknownImport { .. }),
+                    "{refused}"
+                );
+            }
+        }
+    });
+}
+
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     part.is_empty() || bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without one that goes all the way, nothing would be said about the last steps.
+    #[test]
+    fn a_whole_connector_is_in_the_corpus() {
+        let wasm = include_bytes!("../../../fuzz/corpus/component/accepted-connector.wasm");
+        let admission = Admission::new().unwrap();
+        let exports = admission.link(wasm, &admission.compile(wasm).unwrap()).unwrap();
+        assert!(exports.descriptor && exports.actions);
+        assert!(holds(wasm));
+    }
 }

@@ -1,7 +1,7 @@
 //! What of a guest's headers goes on: nothing that is the host's, nothing that begins a line, nothing that the guest did not
 //! write.
 
-use bulkhead_egress::{DoorConfig, steps};
+use bulkhead_egress::{DoorConfig, Outgoing, steps};
 use bulkhead_manifest::EgressRule;
 use bulkhead_manifest::headers::{is_hosts, is_override};
 
@@ -24,7 +24,15 @@ pub(crate) fn holds(bytes: &[u8]) -> bool {
     let pairs = text.split('\u{1e}').map(|pair| pair.split_once('\u{1f}').unwrap_or((pair, "")));
     let given: Vec<(String, String)> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let config = DoorConfig::default();
-    let Ok(kept) = RULE.with(|rule| steps::headers(&given, rule, &config)) else { return false };
+    let request = Outgoing {
+        method: "GET".to_owned(),
+        url: "https://api.example.com/".to_owned(),
+        headers: given.clone(),
+        body: Default::default(),
+        timeout_ms: None,
+        max_response_bytes: 0,
+    };
+    let Ok(kept) = RULE.with(|rule| steps::headers(&request, "api.example.com", rule, &config)) else { return false };
 
     assert!(kept.len() <= given.len().min(config.max_headers));
     let ours = ["authorization", "x-api-key", "stripe-account", "idempotency-key"];
@@ -39,11 +47,19 @@ pub(crate) fn holds(bytes: &[u8]) -> bool {
     }
     // Nothing that was given is passed over in silence but for what is the host's.
     assert!(given.iter().all(|(name, _)| !is_override(name)));
-    let listed = given.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
-    let listed: Vec<&str> = listed.flat_map(|(_, value)| value.split(',')).map(str::trim).collect();
+    let framing: Vec<_> = given.iter().filter(|(name, _)| is_hosts(name)).collect();
+    let says = |value: &str| {
+        ["api.example.com", "api.example.com:443", "0", "keep-alive", "close", "trailers", "100-continue"]
+            .iter()
+            .any(|known| value.eq_ignore_ascii_case(known))
+    };
+    assert!(
+        framing.iter().all(|(name, value)| name.eq_ignore_ascii_case("accept-encoding") || says(value)),
+        "{framing:?}"
+    );
     for (name, _) in &given {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
-        let goes = is_hosts(name) || ours.into_iter().any(is) || listed.iter().copied().any(is);
+        let goes = is_hosts(name) || ours.into_iter().any(is);
         assert_eq!(kept.contains_key(name.as_str()), !goes, "{name}");
     }
     true

@@ -16,10 +16,14 @@
 mod component;
 #[cfg(feature = "headers")]
 mod headers;
+#[cfg(feature = "jq_mapping")]
+mod jq_mapping;
 #[cfg(feature = "manifest")]
 mod manifest;
 #[cfg(feature = "mapping")]
 mod mapping;
+#[cfg(any(feature = "jq_mapping", feature = "mapping"))]
+mod numbers;
 #[cfg(feature = "url_policy")]
 mod url_policy;
 #[cfg(feature = "webhook")]
@@ -35,6 +39,8 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("component", component::holds),
     #[cfg(feature = "headers")]
     ("headers", headers::holds),
+    #[cfg(feature = "jq_mapping")]
+    ("jq_mapping", jq_mapping::holds),
     #[cfg(feature = "manifest")]
     ("manifest", manifest::holds),
     #[cfg(feature = "mapping")]

@@ -43,7 +43,26 @@ fn hold(target: &str, times: u32) {
     assert!(accepted > times / 200, "nearly nothing is accepted: not much is said about what is");
 }
 
-/// Mutation: host/runtime/src/inspect.rs, `inspect_component`, without any of its checks.
+/// Every corpus has a target, which is built for libFuzzer too: a folder that nobody tries any more would say nothing.
+#[test]
+fn every_corpus_has_its_target_here_and_in_the_fuzzer() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+    let folders = fs::read_dir(root.join("corpus")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut folders: Vec<String> = folders.map(|name| name.into_string().unwrap()).collect();
+    folders.sort();
+    let targets: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(folders, targets);
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    for target in targets {
+        let binary =
+            format!("name = \"{target}\"\npath = \"fuzz_targets/target.rs\"\nrequired-features = [\"{target}\"]\n");
+        assert!(manifest.contains(&binary), "{target}");
+        assert!(manifest.contains(&format!("{target} = [\"bulkhead-fuzz/{target}\"]\n")), "{target}");
+    }
+}
+
+/// Mutations: host/runtime/src/inspect.rs, `inspect_component`, without any of its checks; host/runtime/src/loaded.rs,
+/// `Exports::among`, nothing for one of them.
 #[test]
 fn the_walls_hold_against_mutated_components() {
     hold("component", 20_000);
@@ -74,8 +93,15 @@ fn the_walls_hold_against_mutated_urls() {
     hold("url_policy", 20_000);
 }
 
-/// Mutation: host/vault/src/webhook/signature.rs, compare the first half of a signature.
+/// Mutations: host/vault/src/webhook/signature.rs, compare the first half of a signature; jwt.rs, `check_claims`, without
+/// any of its claims; certificate.rs, `url`, without the hosts; postback.rs, `questions`, the body written again.
 #[test]
 fn the_walls_hold_against_mutated_webhooks() {
     hold("webhook", 20_000);
+}
+
+/// Mutation: connectors/jq/src/evaluate.rs, `one`, the first of several outputs, or a float for every number.
+#[test]
+fn the_walls_hold_against_mutated_filters() {
+    hold("jq_mapping", 2_000);
 }

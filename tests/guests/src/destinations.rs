@@ -46,6 +46,19 @@ pub(crate) fn reach(target: &Target) -> Reached {
     Reached::by(http::request(&target.method, &target.url))
 }
 
+/// Follows whatever an answer says under `location`, as far as it goes: each hop with its status, or why it was refused.
+pub(crate) fn chase(target: Target) -> Value {
+    let (mut hops, mut next) = (Vec::new(), Some(target.url));
+    while let Some(url) = next.take().filter(|_| hops.len() < 20) {
+        let reached = Reached::by(http::request(&target.method, &url));
+        if let Reached::Answer { headers, .. } = &reached {
+            next = headers.iter().find(|(name, _)| name == "location").map(|(_, to)| to.clone());
+        }
+        hops.push(json!([url, reached.summary()]));
+    }
+    Value::Array(hops)
+}
+
 impl Reached {
     pub(crate) fn by(request: http::Request) -> Reached {
         match request.receive_bytes().send() {

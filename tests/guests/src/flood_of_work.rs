@@ -2,6 +2,8 @@
 
 use bulkhead_sdk::prelude::*;
 
+use crate::destinations::Reached;
+
 /// To whoever sent a delivery: status, headers, body.
 type Said = (u16, Vec<(String, String)>, String);
 
@@ -11,9 +13,13 @@ struct Asked {
     #[serde(default)]
     pulls: u32,
     reply: Option<Said>,
+    /// Where what it is about stands: what comes of a look there is the answer.
+    resource_url: Option<String>,
     /// Nothing, ever.
     #[serde(default)]
     spins: bool,
+    #[serde(default)]
+    panics: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -31,7 +37,12 @@ pub(crate) fn receive(delivery: &Delivery) -> Result<Receipt, Failure> {
     if asked.spins {
         crate::endless_loop::spin();
     }
-    let reply = asked.reply.map(|(status, headers, body)| Reply { status, headers, body });
+    if asked.panics {
+        crate::crash::now(crate::crash::Crash::Panic);
+    }
+    let looked = asked.resource_url.map(|url| Reached::by(http::request("GET", &url)).summary());
+    let said = looked.map(|came| (200, Vec::new(), came)).or(asked.reply);
+    let reply = said.map(|(status, headers, body)| Reply { status, headers, body });
     Ok((0..asked.pulls).fold(Receipt { reply, ..Receipt::new() }, |receipt, _| receipt.pull("noise")))
 }
 

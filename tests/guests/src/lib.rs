@@ -175,6 +175,30 @@ impl Hostile {
         Ok(strangers::standing_still(&pull))
     }
 
+    /// Is never done: two cursors in turn.
+    #[pull("to-and-fro")]
+    fn go_to_and_fro(pull: Pull<u64>) -> Answer<Page<Value, u64>> {
+        Ok(strangers::going_round(&pull, 0, 2))
+    }
+
+    /// Is never done: back to an older cursor, again and again.
+    #[pull("round-and-round")]
+    fn go_round_and_round(pull: Pull<u64>) -> Answer<Page<Value, u64>> {
+        Ok(strangers::going_round(&pull, 3, 5))
+    }
+
+    /// Breaks while it is pulled.
+    #[pull("breaking")]
+    fn break_pulled(_: Pull) -> Answer<Page<Value>> {
+        crash::now(crash::Crash::Panic)
+    }
+
+    /// Breaks while it is pushed.
+    #[push("breaking")]
+    fn break_pushed(_: Outgoing<Value>) -> Answer<Pushed> {
+        crash::now(crash::Crash::Panic)
+    }
+
     /// Puts what its provider says into a record.
     #[pull("spoils")]
     fn pull_spoils(_: Pull) -> Answer<Page<Value>> {
@@ -241,6 +265,12 @@ impl Hostile {
         Ok(destinations::reach(&input))
     }
 
+    /// Goes where a URL leads, and where that leads, hop by hop.
+    #[action]
+    fn chase(input: destinations::Target) -> Answer {
+        Ok(destinations::chase(input))
+    }
+
     /// Sends a request, whichever, and answers all that came back.
     #[action]
     fn correspond(input: destinations::Letter) -> Answer {
@@ -255,8 +285,8 @@ impl Hostile {
 
     /// Sends headers that are the host's business.
     #[action]
-    fn impersonate() -> Answer<destinations::Reached> {
-        Ok(headers::impersonate())
+    fn impersonate() -> Answer {
+        headers::impersonate()
     }
 
     /// Sends a request that is too large in one way.

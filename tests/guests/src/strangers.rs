@@ -19,6 +19,14 @@ pub(crate) fn guess(guess: &Guess) -> Result<Value, Failure> {
     }))
 }
 
+/// There is always more, something new on each page, and the cursors go round: so many of them, after as many that lead
+/// there.
+pub(crate) fn going_round(pull: &Pull<u64>, lead: u64, length: u64) -> Page<Value, u64> {
+    let at = pull.cursor.map_or(0, |cursor| cursor + 1);
+    let at = if at < lead + length { at } else { lead };
+    Page::new([Change::upsert(External::new("one"), json!(context::random(8)))]).next(at).more(true)
+}
+
 /// There is always more, and it begins where this began.
 pub(crate) fn standing_still(pull: &Pull<Value>) -> Page<Value> {
     let cursor = pull.cursor.clone().unwrap_or_else(|| json!({ "page": 1 }));

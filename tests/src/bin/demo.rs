@@ -268,7 +268,8 @@ async fn look_around(shop: &Shop) {
 
 /// A page where somebody may authorize a connection.
 async fn link(shop: &Shop, connection: &str) -> String {
-    shop.tenant().post(&format!("/v1/connections/{connection}/sessions"), json!({})).await.text("url")
+    let session = json!({ "second": true });
+    shop.tenant().post(&format!("/v1/connections/{connection}/sessions"), session).await.text("url")
 }
 
 fn body(delivery: &DeliveryRecord) -> Value {

@@ -122,7 +122,7 @@ async fn two_nodes_spend_from_one_budget() {
     let Some(database) = Database::fresh().await else { return };
     let provider = Provider::agreeable().await;
     let builder = || database.host().upstream(ALLOWED, provider.url());
-    let few = BUDGET.replace("requests = 1000\nper_seconds = 1", "requests = 3\nper_seconds = 3600");
+    let few = BUDGET.replace("requests = 1000\nper_seconds = 1", "requests = 3\nburst = 3\nper_seconds = 3600");
     let one = host(&few, builder()).await;
     let other = builder().beside(&one).spawn().await;
     let tenant = one.tenant("shared").await;

@@ -1,5 +1,7 @@
 //! The keys that secrets are sealed under, and secrets that roll: what was sealed before opens after.
 
+mod rotating;
+
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -10,7 +12,8 @@ use serde_json::{Value, json};
 use simulated_providers::Transit;
 use tokio::process::Command;
 
-use crate::starting::{refusal, says};
+use crate::authorizing::found;
+use crate::starting::{ended, refusal, says};
 use crate::webhooks::{TOKEN, tell, told};
 use crate::wire::Wire;
 
@@ -18,7 +21,7 @@ use crate::wire::Wire;
 async fn keys(host: &Host, words: &[&str]) -> Output {
     let mut command = Command::new(host_program());
     command.arg("keys").args(words).env("BULKHEAD_URL", host.url()).env("BULKHEAD_KEY", host.operator_key());
-    tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends in time").unwrap()
+    ended(command).await
 }
 
 async fn said(host: &Host, words: &[&str]) -> String {
@@ -69,8 +72,8 @@ async fn keys_rotate_while_the_host_works() {
     let shown = said(&host, &["list"]).await;
     says(&shown, &[&first, "retired", "active"]);
     let whole = host.operator(Method::GET, &format!("/v1/wrapping-keys/{first}"), None).await.ok();
-    assert_eq!((&whole["sealed"], &whole["state"]), (&json!(0), &json!("retired")), "{whole:#}");
-    says(&refused(&host, &["remove", &first]).await, &[&first, "can be removed from"]);
+    assert_eq!((&whole["uses"], &whole["state"]), (&json!(0), &json!("retired")), "{whole:#}");
+    says(&refused(&host, &["remove", &first]).await, &[&first, "can be removed from 20", " UTC on"]);
     let active = listed(&host).await[1]["id"].as_str().unwrap().to_owned();
     says(&refused(&host, &["remove", &active]).await, &["rotate first"]);
     host.restart().await;
@@ -203,6 +206,9 @@ async fn a_webhook_secret_and_the_one_before_verify_until_its_time_is_over() {
     // The same again ends nothing.
     assert_eq!(set(json!({ "secret": "the-second" })).await, 204);
     assert_eq!((verify(TOKEN).await, verify("the-second").await), (200, 200));
+    // The one before has its end.
+    let ends = "SELECT 1 FROM credentials WHERE name = 'webhook_secret_before' AND ends_ms IS NOT NULL";
+    assert!(found(&host, ends).await);
     // At most two.
     assert_eq!(set(json!({ "secret": "the-third", "overlap_hours": 1 })).await, 204);
     assert_eq!((verify(TOKEN).await, verify("the-second").await, verify("the-third").await), (401, 200, 200));

@@ -13,6 +13,33 @@ const CARD: &str = "4242 4242 4242 4242";
 const TOKEN: &str = "a-token-that-opens-doors";
 const SHOWN: &str = "paid with [card number 4242], Bearer [secret]";
 
+/// Mutation: host/engine/src/commit.rs, `write_verdict`, without `masked` where a run is tried again.
+#[tokio::test]
+async fn what_a_provider_says_by_mistake_is_masked_while_a_run_is_tried_again() {
+    let said = json!({ "message": format!("paid with {CARD}, Bearer {TOKEN}") }).to_string();
+    let provider = Provider::answering(move |_, _| {
+        Response::builder()
+            .status(503)
+            .header("content-type", "application/json")
+            .body(Body::from(said.clone()))
+            .unwrap()
+    });
+    let provider = provider.await;
+    let host = Host::builder().upstream("api.allowed.example", provider.url()).spawn().await;
+    let rule = "[[egress]]\nhost = \"api.allowed.example\"\nmethods = [\"GET\"]\npaths = [\"/v1/*\"]\n";
+    let hostile = std::fs::read(component("hostile")).unwrap();
+    let manifest = tiny::manifest("hostile", "1.0.0", &format!("{WEBHOOK}{rule}"));
+    host.upload(tiny::with_manifest(&hostile, &manifest)).await.ok();
+    let tenant = host.tenant("t").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let begun = tenant.post(&format!("/v1/connections/{connection}/actions/observe"), json!({})).await.ok();
+    tenant.runs_until("", |runs| runs.iter().any(|run| run["attempt"].as_u64() > Some(1))).await;
+    let run = tenant.get(&format!("/v1/runs/{}", begun["id"].as_str().unwrap())).await.ok();
+    let first = run["detail"]["attempts"].as_array().unwrap().iter().find(|attempt| attempt["outcome"] == "retry");
+    let failure = first.map(|attempt| attempt["failure"].to_string()).unwrap_or_default();
+    assert!(failure.contains(SHOWN) && !failure.contains(CARD) && !failure.contains(TOKEN), "{run:#}");
+}
+
 /// Mutations: host/engine/src/commit.rs, `write_verdict`, without `masked`, of either; `masked`, the lines as they are;
 /// host/engine/src/ports/effects.rs, `intent`, the URL as it is.
 #[tokio::test]

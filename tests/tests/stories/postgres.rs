@@ -2,8 +2,10 @@
 //! and say so.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use bulkhead_tests::{Host, HostBuilder};
+use bulkhead_tests::{Host, HostBuilder, PATIENCE, leaks};
+use futures::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
@@ -48,8 +50,34 @@ impl Database {
         connection
     }
 
-    /// Removes it, once nobody needs it any more.
+    /// Until so many units wait for somebody else's.
+    pub(crate) async fn somebody_waits(&self, count: i64) {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut onlooker = self.connect().await;
+        let mut beat = tokio::time::interval(Duration::from_millis(10));
+        let looking = async {
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut onlooker).await.unwrap() < count {
+                beat.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.expect("nobody waits");
+    }
+
+    /// Removes it, once nobody needs it any more; and fails where a host let something into it that it was told in
+    /// confidence.
     pub(crate) async fn end(self) {
+        let mut connection = self.connect().await;
+        let tables = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'";
+        let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
+        assert!(!tables.is_empty());
+        for table in tables {
+            // Values as they are, and not as text, in which bytes would be digits.
+            let copy = format!("COPY {table} TO STDOUT (FORMAT binary)");
+            let rows: Vec<_> = connection.copy_out_raw(&copy).await.unwrap().try_collect().await.unwrap();
+            leaks::kept(&table, &rows.concat());
+        }
+        connection.close().await.unwrap();
         let mut connection = PgConnection::connect_with(&self.admin).await.unwrap();
         let drop = AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name));
         connection.execute(drop).await.unwrap();

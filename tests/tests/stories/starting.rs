@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use bulkhead_tests::{Host, PATIENCE, component, host_program};
+use bulkhead_tests::{Host, PATIENCE, component, host_program, leaks};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
@@ -19,8 +19,12 @@ fn bulkhead(command: &str, folder: &Path, settings: &[(&str, &str)]) -> Command 
 }
 
 /// What a command that ends by itself came to.
-async fn ended(mut program: Command) -> Output {
-    tokio::time::timeout(PATIENCE, program.output()).await.expect("it ends in time").unwrap()
+pub(crate) async fn ended(mut program: Command) -> Output {
+    let ended = tokio::time::timeout(PATIENCE, program.output()).await.expect("it ends in time").unwrap();
+    for said in [&ended.stdout, &ended.stderr] {
+        leaks::shown("a command", &String::from_utf8_lossy(said));
+    }
+    ended
 }
 
 /// Runs `bulkhead serve` until it gives up, and gives what it said.

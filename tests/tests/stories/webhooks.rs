@@ -1,5 +1,6 @@
 //! Webhooks at an address of their own, apart from any provider.
 
+mod addresses;
 mod handshakes;
 mod proofs;
 mod replies;

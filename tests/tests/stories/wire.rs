@@ -1,6 +1,6 @@
 //! The API as it is on the wire, for stories about exactly that: status, headers, bytes.
 
-use bulkhead_tests::Host;
+use bulkhead_tests::{Host, leaks};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder};
@@ -44,7 +44,9 @@ impl Reply {
     pub(crate) async fn of(request: RequestBuilder) -> Reply {
         let response = request.send().await.expect("the host answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Reply { status, headers, text: response.text().await.expect("the answer is whole") }
+        let text = response.text().await.expect("the answer is whole");
+        leaks::answered(status, &text);
+        Reply { status, headers, text }
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {

@@ -1,4 +1,6 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use serde_json::json;
+
 use super::*;
 use crate::ledger::tests::Books;
 
@@ -54,6 +56,92 @@ async fn an_idle_connection_takes_no_memory() {
     assert_eq!(lanes(&budget), 0);
 }
 
+/// One with forty connections that ask again and again, on two nodes, and another that asks now and then.
+///
+/// Mutations: `Budget::spend`, the same patience for everybody; for nobody the whole; `Rates::turn`, lease for all who wait
+/// at the end of the line.
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_asks_for_ever_leaves_another_its_turn() {
+    let (nodes, books) = ([(); 2].map(|()| Arc::new(Budget::default())), Books::default());
+    for terms in [r#""requests": 60, "per_seconds": 30, "burst": 1"#, r#""requests": 10, "per_seconds": 1"#] {
+        let rule: RateRule = serde_json::from_str(&format!("{{\"scope\": \"app\", {terms}}}")).unwrap();
+        let spend = async |node: &Arc<Budget>, tenant, own| {
+            let budgets = vec![Budgeted { key: key(255), terms: Some(Terms::of(&rule)) }];
+            let scopes = Scopes { own: key(own), tenant, budgets, rules: vec![&rule] };
+            node.spend(&scopes, &books, &DoorConfig::default()).await.is_ok()
+        };
+        let went = std::cell::Cell::new(0_usize);
+        let noisy = futures::future::join_all((0..40_u8).map(|own| {
+            let (spend, went, node) = (&spend, &went, &nodes[usize::from(own % 2)]);
+            async move {
+                loop {
+                    match spend(node, "noisy", own).await {
+                        true => went.set(went.get() + 1),
+                        false => tokio::time::sleep(Duration::from_millis(100)).await,
+                    }
+                }
+            }
+        }));
+        let quiet = async {
+            for nth in 0..6 {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                assert!(spend(&nodes[nth % 2], "quiet", 200).await, "turned away at the {nth}th time: {terms}");
+            }
+        };
+        tokio::select! { _ = noisy => {}, () = quiet => {} }
+        // What one does not use is the other's all the same.
+        assert!(went.get() > 20, "{} of {terms}", went.get());
+    }
+}
+
+/// Mutation: `Standing::drop`, leave it in the line.
+#[tokio::test(start_paused = true)]
+async fn who_waits_alone_may_wait_to_the_end() {
+    let (budget, books) = (Arc::new(Budget::default()), Books::default());
+    let rule: RateRule = serde_json::from_str(r#"{"scope": "host", "requests": 1, "per_seconds": 4}"#).unwrap();
+    let budgets = vec![Budgeted { key: key(1), terms: Some(Terms::of(&rule)) }];
+    let scopes = Scopes { own: key(0), tenant: "t", budgets, rules: vec![&rule] };
+    let config = DoorConfig::default();
+    let spend = async || budget.spend(&scopes, &books, &config).await.is_ok();
+    assert!(spend().await && spend().await);
+    // Another of its own beside it waits half as long at most, and so in vain.
+    let (one, other) = tokio::join!(spend(), spend());
+    assert_eq!((one, other), (true, false));
+    assert!(spend().await);
+}
+
+/// Mutations: `shared_by`, without any of the parts.
+#[test]
+fn other_terms_are_another_budget() {
+    let (effect_key, books) = (bulkhead_vault::Secret::from_string("key".into()), Books::default());
+    let effect = crate::request::EffectPlan { key: &effect_key, root: "", name: None, ordinal: 0 };
+    let fields = Default::default();
+    let clock = crate::request::At(0);
+    let pass = |owner| Pass::of_host(owner, &[], &fields, effect, &books, &clock);
+    let plain = json!({ "scope": "connection", "requests": 2, "per_seconds": 2 });
+    let with = |name: &str, value: serde_json::Value| {
+        let mut rule = plain.clone();
+        rule[name] = value;
+        shared_by(&serde_json::from_value(rule).unwrap(), &pass("c"))
+    };
+    let names = [
+        with("scope", json!("connection")),
+        with("scope", json!("app")),
+        with("scope", json!("host")),
+        with("requests", json!(3)),
+        with("per_seconds", json!(3)),
+        with("burst", json!(2)),
+        with("concurrency", json!(2)),
+        with("host", json!("a.example")),
+        with("paths", json!(["/a"])),
+        shared_by(&serde_json::from_value(plain.clone()).unwrap(), &pass("d")),
+    ];
+    let different: std::collections::HashSet<_> = names.iter().collect();
+    assert_eq!(different.len(), names.len());
+    // What says how an answer tells of it is no part of it.
+    assert_eq!(with("wait_header", json!("X-Wait")), names[0]);
+}
+
 /// Mutation: `Budget::turns`, ask all at once.
 #[tokio::test(start_paused = true)]
 async fn what_is_free_is_spent_when_what_has_to_be_waited_for_has_come() {
@@ -62,7 +150,7 @@ async fn what_is_free_is_spent_when_what_has_to_be_waited_for_has_come() {
         .map(|terms| serde_json::from_str::<RateRule>(&format!("{{\"scope\": \"app\", {terms}}}")).unwrap());
     let budgeted = |nth: u8, rule| Budgeted { key: key(nth), terms: Some(Terms::of(rule)) };
     let budgets = rules.iter().zip(1..).map(|(rule, nth)| budgeted(nth, rule)).collect();
-    let scopes = Scopes { own: key(0), budgets, rules: rules.iter().collect() };
+    let scopes = Scopes { own: key(0), tenant: "t", budgets, rules: rules.iter().collect() };
     let config = DoorConfig::default();
     let spend = async || budget.spend(&scopes, &books, &config).await.map(drop);
     spend().await.unwrap();

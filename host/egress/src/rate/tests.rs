@@ -23,30 +23,38 @@ fn soon(millis: u64) -> Instant {
     Instant::now() + Duration::from_millis(millis)
 }
 
+fn by(millis: u64) -> Patience {
+    Patience::until(soon(millis))
+}
+
 /// Takes a turn and waits for it: when the request went.
 async fn goes(rates: &Rates, budget: &Budgeted, patience_ms: u64, books: &Books) -> Result<Instant, DoorError> {
-    let turn = rates.turn(budget, soon(patience_ms), books).await?.max(Instant::now());
+    let turn = rates.turn(budget, by(patience_ms), books).await?.max(Instant::now());
     // The timer is only good for whole milliseconds.
     tokio::time::sleep_until(turn).await;
     Ok(turn)
 }
 
 async fn wait(rates: &Rates, budget: &Budgeted, patience_ms: u64, books: &Books) -> u64 {
-    match rates.turn(budget, soon(patience_ms), books).await {
+    match rates.turn(budget, by(patience_ms), books).await {
         Err(DoorError::RateLimited { retry_after_ms }) => retry_after_ms,
         other => panic!("{other:?}"),
     }
 }
 
-/// In no window more than the burst and what is earned meanwhile.
+/// In no window more than the burst and what is earned meanwhile; without a burst, in none of `per_seconds` more than
+/// `requests`.
 fn keeps_to(rule: &RateRule, mut went: Vec<Instant>) {
     went.sort();
-    let (burst, per) = (u128::from(rule.burst.unwrap_or(rule.requests)), u128::from(rule.per_seconds) * 1_000_000_000);
+    let per = u128::from(rule.per_seconds) * 1_000_000_000;
     for (first, from) in went.iter().enumerate() {
         for (last, until) in went.iter().enumerate().skip(first) {
-            let (seen, earned) =
-                (last - first + 1, until.duration_since(*from).as_nanos() * u128::from(rule.requests) / per);
-            assert!(seen as u128 <= burst + earned, "{seen} in {:?} of {rule:?}", until.duration_since(*from));
+            let (seen, elapsed) = (last - first + 1, until.duration_since(*from).as_nanos());
+            let most = match rule.burst {
+                Some(burst) => u128::from(burst) + elapsed * u128::from(rule.requests) / per,
+                None => u128::from(rule.requests) * (elapsed / per + 1),
+            };
+            assert!(seen as u128 <= most, "{seen} in {:?} of {rule:?}", until.duration_since(*from));
         }
     }
 }
@@ -58,7 +66,7 @@ async fn a_burst_goes_at_once_and_the_rest_in_its_time() {
         let start = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..5 {
-            let turn = rates.turn(&three, soon(1_000), &books).await.unwrap();
+            let turn = rates.turn(&three, by(1_000), &books).await.unwrap();
             waits.push(turn.saturating_duration_since(start).as_millis());
         }
         waits
@@ -140,8 +148,8 @@ async fn who_would_wait_too_long_is_told_so_without_asking_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_another_budget_did_not_let_go_is_spent_by_the_next() {
-    let (rates, books, two) = (Rates::default(), Books::default(), budget(1, &rule(2, 10, None)));
-    let turn = rates.turn(&two, soon(0), &books).await.unwrap();
+    let (rates, books, two) = (Rates::default(), Books::default(), budget(1, &rule(2, 10, Some(2))));
+    let turn = rates.turn(&two, by(0), &books).await.unwrap();
     rates.give_back(&two, turn);
     for _ in 0..2 {
         goes(&rates, &two, 0, &books).await.unwrap();
@@ -200,8 +208,110 @@ async fn what_has_no_budget_costs_a_look_in_a_second() {
 async fn nothing_goes_while_the_ledger_cannot_be_asked() {
     let (rates, books) = (Rates::default(), Books::broken());
     for shared in [budget(1, &rule(10, 1, None)), pause(2)] {
-        let error = rates.turn(&shared, soon(0), &books).await.unwrap_err();
+        let error = rates.turn(&shared, by(0), &books).await.unwrap_err();
         assert!(matches!(error, DoorError::Refused(Refused::Host { .. })), "{error:?}");
+    }
+}
+
+/// Of nine who wait on a node that hears only now how long the line is, one has nobody else in it.
+///
+/// Mutation: `Rates::turn`, lease for all who wait whoever asks.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_line_is_leased_one_by_one() {
+    let (nodes, books) = ([Rates::default(), Rates::default()], Books::default());
+    let shared = budget(1, &rule(1, 1, Some(1)));
+    for _ in 0..3 {
+        nodes[0].turn(&shared, by(2_500), &books).await.unwrap();
+    }
+    let (before, node) = (books.asked().cells, &nodes[1]);
+    let alone = Patience { soon: soon(2_500), until: soon(5_000) };
+    let (first, second, others) = tokio::join!(
+        node.turn(&shared, by(2_500), &books),
+        node.turn(&shared, alone, &books),
+        join_all((0..7).map(|_| node.turn(&shared, by(2_500), &books)))
+    );
+    assert!(first.is_err() && others.iter().all(Result::is_err));
+    assert_eq!(second.unwrap(), soon(3_000));
+    assert_eq!(books.asked().cells, before + 1);
+}
+
+/// Mutations: `Rates::turn`, wait for whoever asks as long as that takes; `asked`, without its end.
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_says_nothing_keeps_nobody_waiting_for_ever() {
+    let (rates, books) = (Rates::default(), Books::silent());
+    let shared = budget(1, &rule(10, 1, None));
+    let waited = async || {
+        let begun = Instant::now();
+        let turn = timeout(Duration::from_secs(3_600), rates.turn(&shared, by(5_000), &books)).await;
+        (turn.expect("it waits for ever"), begun.elapsed())
+    };
+    let (first, second) = tokio::join!(waited(), waited());
+    assert!(matches!(first.0, Err(DoorError::Refused(Refused::Host { .. }))), "{first:?}");
+    assert!(matches!(second.0, Err(DoorError::RateLimited { .. })), "{second:?}");
+    assert_eq!((first.1, second.1), (LONGEST_ASK, Duration::from_secs(5)));
+    let looked = timeout(Duration::from_secs(3_600), rates.turn(&pause(2), by(5_000), &books)).await;
+    assert!(matches!(looked, Ok(Err(DoorError::Refused(Refused::Host { .. })))), "{looked:?}");
+}
+
+/// Everything that goes at once, of either node.
+async fn all_that_goes(nodes: &[Rates; 2], budget: &Budgeted, books: &Books) -> Vec<Instant> {
+    let mut went = Vec::new();
+    for node in nodes {
+        while let Ok(turn) = goes(node, budget, 0, books).await {
+            went.push(turn);
+        }
+    }
+    went
+}
+
+/// One node holds the rest of a chunk while what that cost is earned again.
+///
+/// Mutation: `Terms::of`, leave the chunk in the burst.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_chunk_does_not_come_on_top_of_a_burst() {
+    let (nodes, books, rule) = ([Rates::default(), Rates::default()], Books::default(), rule(100, 1, Some(20)));
+    let shared = budget(1, &rule);
+    let mut went = Vec::new();
+    // It leases one, two, four, eight.
+    for _ in 0..8 {
+        went.push(goes(&nodes[0], &shared, 0, &books).await.unwrap());
+    }
+    tokio::time::advance(Duration::from_millis(100)).await;
+    went.extend(all_that_goes(&nodes, &shared, &books).await);
+    assert!(went.len() > 16, "{}", went.len());
+    keeps_to(&rule, went);
+}
+
+/// Mutation: `Stock::take`, without what is too late.
+#[tokio::test(start_paused = true)]
+async fn what_was_leased_long_ago_is_over() {
+    let (nodes, books, rule) = ([Rates::default(), Rates::default()], Books::default(), rule(100, 1, Some(20)));
+    let shared = budget(1, &rule);
+    for node in &nodes {
+        // The last of them leases eight.
+        for _ in 0..8 {
+            goes(node, &shared, 1_000, &books).await.unwrap();
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    let went = all_that_goes(&nodes, &shared, &books).await;
+    assert!(went.len() >= 10, "{}", went.len());
+    keeps_to(&rule, went);
+}
+
+/// Mutation: `Terms::of`, all of them at once, and as many again over the time.
+#[tokio::test(start_paused = true)]
+async fn a_budget_without_a_burst_never_lets_more_go_in_its_time_than_it_says() {
+    for rule in [rule(1, 1, None), rule(3, 1, None), rule(60, 60, None), rule(200, 10, None)] {
+        let (rates, books, shared) = (Rates::default(), Books::default(), budget(1, &rule));
+        let begun = Instant::now();
+        let mut went = Vec::new();
+        while begun.elapsed() < Duration::from_secs(u64::from(rule.per_seconds) * 2) {
+            went.push(goes(&rates, &shared, 60_000, &books).await.unwrap());
+        }
+        // And not much less: three quarters of it.
+        assert!(went.len() * 4 >= rule.requests as usize * 2 * 3, "{} of {rule:?}", went.len());
+        keeps_to(&rule, went);
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use bulkhead_egress::{AppPins, CredentialFields, LARGEST_ANSWER_MIB};
+use bulkhead_egress::{AppPins, CredentialFields};
 use bulkhead_manifest::{EgressRule, Placement, RunId};
 use bulkhead_runtime::{Delivery, Facts, Invocation, Limits, Operation, PullMode};
-use bulkhead_store::{Connection, Owner, Run, TenantRead};
+use bulkhead_store::{Connection, Run, TenantRead};
 use bulkhead_vault::{Secret, mac};
 use serde_json::Value;
 
 use super::{Opened, Request};
 use crate::Engine;
-use crate::credentials::{CLIENT_ID, CLIENT_SECRET};
+use crate::credentials::{CLIENT_ID, CLIENT_SECRET, single};
 use crate::fault::{EngineFault, json, stored};
 use crate::pins::Pins;
 use crate::ports::Binding;
@@ -45,16 +45,7 @@ impl Engine {
     }
 
     pub(crate) async fn binding(&self, opened: &Opened) -> Result<Binding, EngineFault> {
-        let (run, connection) = (&opened.run, &opened.connection);
-        let grant = opened.known.granted(&opened.connection)?;
-        let settings: Value = stored("a connection's settings", &connection.settings)?;
-        let account: Option<Value> =
-            connection.account.as_deref().map(|account| stored("a connection's account", account)).transpose()?;
-        let account = account.unwrap_or(Value::Null);
-        let rules = grant.egress().iter().map(|rule| rule.with_settings(&settings));
-        // What only an account with a host of its own reaches is not reached before it is known.
-        let rules: Vec<EgressRule> = rules.filter_map(|rule| rule.with_account(&account)).collect();
-        let (pins, app_secrets) = self.of_app(connection, &rules, &settings).await?;
+        let run = &opened.run;
         Ok(Binding {
             tenant: run.tenant,
             connection: run.connection,
@@ -62,44 +53,37 @@ impl Engine {
             ordering_key: run.ordering_key.clone().unwrap_or_default(),
             root: run.root.clone(),
             version: opened.known.row.id,
-            rules,
-            budgets: opened.known.manifest.effective_rate(&connection.environment),
-            app: connection.app,
-            app_secrets,
-            publisher: opened.known.row.tenant,
-            pins,
-            account,
-            settings: settings.clone(),
-            largest_answer: limits(opened)?.response_bytes.try_into().unwrap_or(usize::MAX),
+            passage: self.passage(&opened.known, &opened.connection).await?,
+            largest_answer: self.limits_of(opened)?.response_bytes.try_into().unwrap_or(usize::MAX),
             candidate: None,
         })
     }
 
     /// Where this connection's credential may go: what its app pinned; a secret of its own goes where its rules say. And
-    /// what the app itself proves itself with, where a rule places that.
+    /// what the app itself proves itself with, where a rule places that: with the newest of its secrets that work, then with the
+    /// one before.
     pub(crate) async fn of_app(
         &self,
         connection: &Connection,
         rules: &[EgressRule],
         settings: &Value,
-    ) -> Result<(AppPins, Option<CredentialFields>), EngineFault> {
-        let Some(app) = connection.app else { return Ok((AppPins::Unpinned, None)) };
+    ) -> Result<(AppPins, Vec<CredentialFields>), EngineFault> {
+        let Some(app) = connection.app else { return Ok((AppPins::Unpinned, Vec::new())) };
         let app = self.inner.store.tenant_read(connection.tenant).await?.app(app).await?;
         let pins = Pins::stored(&app)?.for_the_door(settings);
         let places = |name: &str| {
             let placements = rules.iter().filter_map(|rule| rule.credential.as_ref());
             placements.flat_map(Placement::fields).any(|(_, field)| field == name)
         };
-        let mut secrets = CredentialFields::new();
+        let secrets = if places(CLIENT_SECRET) { self.client_secrets(&app).await? } else { Vec::new() };
+        let mut each: Vec<_> = secrets.into_iter().map(|secret| single(CLIENT_SECRET, secret)).collect();
         if let Some(id) = app.client_id.filter(|_| places(CLIENT_ID)) {
-            secrets.insert(CLIENT_ID, Secret::from_string(id));
+            if each.is_empty() {
+                each.push(CredentialFields::new());
+            }
+            each.iter_mut().for_each(|fields| fields.insert(CLIENT_ID, Secret::from_string(id.clone())));
         }
-        if places(CLIENT_SECRET)
-            && let Some(secret) = self.secret(app.tenant, Owner::App(app.id), CLIENT_SECRET).await?
-        {
-            secrets.insert(CLIENT_SECRET, secret);
-        }
-        Ok((pins, Some(secrets).filter(|secrets| !secrets.is_empty())))
+        Ok((pins, each))
     }
 
     pub(super) async fn invocation(
@@ -114,7 +98,7 @@ impl Engine {
         Ok(Invocation {
             loaded: self.loaded(&opened.known.digest).await?,
             operation,
-            limits: limits(opened)?,
+            limits: self.limits_of(opened)?,
             seed: self.seed(run.id, run.leg),
             clock_ms: run.clock_ms,
             ports,
@@ -126,6 +110,10 @@ impl Engine {
             },
             state_read_only: read_only,
         })
+    }
+
+    fn limits_of(&self, opened: &Opened) -> Result<Limits, EngineFault> {
+        Ok(self.limits().granting(opened.known.granted(&opened.connection)?.limits()))
     }
 
     /// The same for every attempt of a leg, and nothing to store.
@@ -146,20 +134,4 @@ pub(crate) async fn begins_at(
         return Ok(None);
     }
     Ok(read.cursor(run.connection, stream).await?.map(|cursor| cursor.cursor))
-}
-
-/// No run gets more, whatever its manifest asks for.
-const CAPS: bulkhead_manifest::Limits =
-    bulkhead_manifest::Limits { memory_mib: 512, cpu_ms: 10_000, wall_ms: 300_000, response_mib: LARGEST_ANSWER_MIB };
-
-/// What was granted of the machine, below the host's caps; the host's own defaults for the rest.
-fn limits(opened: &Opened) -> Result<Limits, EngineFault> {
-    let granted = opened.known.granted(&opened.connection)?.limits().min(CAPS);
-    Ok(Limits {
-        memory_bytes: u64::from(granted.memory_mib) << 20,
-        cpu_ms: granted.cpu_ms.into(),
-        wall_ms: granted.wall_ms.into(),
-        response_bytes: u64::from(granted.response_mib) << 20,
-        ..Limits::default()
-    })
 }

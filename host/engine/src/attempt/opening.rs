@@ -1,8 +1,8 @@
 //! Everything that comes before the guest: whether it is asked at all, and with what.
 
-use bulkhead_manifest::{Failure, FailureKind};
+use bulkhead_manifest::{Failure, FailureKind, VersionId};
 use bulkhead_runtime::PullMode;
-use bulkhead_store::{ConnectionStatus, Run, TenantRead};
+use bulkhead_store::{Connection, ConnectionStatus, Run, TenantRead};
 
 use super::{End, Opened, Request, begins_at};
 use crate::Engine;
@@ -24,12 +24,13 @@ impl Engine {
             return Ok(Err(Box::new(end)));
         }
         let connection = read.connection(run.connection).await?;
-        let newest = read.newest_version(connection.connector).await?;
         // At its first attempt nothing is there yet.
-        let begun = if run.attempt > 1 { read.begun_by(run.id).await? } else { None };
+        let begun = run.attempt > 1 && (run.resume.is_some() || read.begun_by(run.id).await?.is_some());
+        let connection = if begun { as_it_was(&mut read, &run, connection).await? } else { connection };
+        let newest = read.newest_version(connection.connector).await?;
         drop(read);
-        let connection = self.rolled_out(connection, newest).await?;
-        let known = self.version(begun.unwrap_or(connection.version)).await?;
+        let connection = if begun { connection } else { self.begins_on(&run, connection, newest).await? };
+        let known = self.version(connection.version).await?;
         let run = match self.mapped(run).await? {
             Ok(run) => run,
             Err(failure) => return broke(failure),
@@ -46,6 +47,17 @@ impl Engine {
         };
         let ports = RunPorts::new(self.clone(), self.binding(&opened).await?, journal);
         Ok(Ok((opened, ports)))
+    }
+
+    /// The connection by the version that is to be, on whose terms the run begins.
+    async fn begins_on(&self, run: &Run, connection: Connection, newest: VersionId) -> Result<Connection, EngineFault> {
+        let connection = self.rolled_out(connection, newest).await;
+        if run.edition != Some(connection.edition) {
+            let mut tx = self.inner.store.tenant(run.tenant).await?;
+            tx.set_run_edition(&run.lease(), connection.edition).await?;
+            tx.commit().await?;
+        }
+        Ok(connection)
     }
 
     /// Where nothing was pulled yet, everything is new: the guest is asked for a full pull.
@@ -118,6 +130,14 @@ impl Engine {
         let details = serde_json::to_value(&invalid).ok().map(Box::new);
         Ok(Some(Failure { field: Some(pointer), details, ..Failure::new(FailureKind::InvalidInput, message) }))
     }
+}
+
+/// The connection on the terms that the run began on.
+async fn as_it_was(read: &mut TenantRead, run: &Run, now: Connection) -> Result<Connection, EngineFault> {
+    let Some(edition) = run.edition.filter(|edition| *edition != now.edition) else { return Ok(now) };
+    let terms = read.connection_terms(now.id, edition).await?;
+    let terms = terms.ok_or_else(|| EngineFault::damaged("a connection", format!("it has no edition {edition}")))?;
+    Ok(Connection { version: terms.version, settings: terms.settings, approved: terms.approved, edition, ..now })
 }
 
 fn not_working(opened: &Opened) -> Option<Failure> {

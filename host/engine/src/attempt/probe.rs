@@ -32,6 +32,7 @@ impl Engine {
         let mut binding = self.binding(&opened).await?;
         // There is no run to journal to, so nothing unsafe may be asked: only rules that read are left.
         binding
+            .passage
             .rules
             .iter_mut()
             .for_each(|rule| rule.methods.retain(|method| matches!(method.as_str(), "GET" | "HEAD")));
@@ -94,5 +95,6 @@ fn unqueued(connection: &Connection, id: RunId, now_ms: u64) -> Run {
         cancel_asked_ms: None,
         leg: 0,
         attempts_before: 0,
+        edition: None,
     }
 }

@@ -1,10 +1,11 @@
 //! Events and what they set going: each event once, and each step of each route once for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkhead_manifest::{ConnectionId, EventId, Failure, RouteId, RunId};
 use bulkhead_runtime::Event;
-use bulkhead_store::{NewEvent, NewRun, Priority, Run, TenantTx};
+use bulkhead_store::{FanOut, NewEvent, NewRun, Priority, Run, TenantTx};
 
 use super::parsed;
 use super::veto::MOST_EVENTS;
@@ -60,7 +61,7 @@ impl Engine {
         Ok(Ok(refs))
     }
 
-    /// `refs` are of the events, one by one.
+    /// `refs` are of the events, one by one. What is new of them sets its routes going.
     pub(super) async fn write_events(
         &self,
         tx: &mut TenantTx,
@@ -68,22 +69,8 @@ impl Engine {
         events: Vec<Event>,
         refs: Vec<String>,
     ) -> Result<(), EngineFault> {
-        for (event, refs) in events.into_iter().zip(refs) {
-            self.write_event(tx, opened, event, refs).await?;
-        }
-        Ok(())
-    }
-
-    async fn write_event(
-        &self,
-        tx: &mut TenantTx,
-        opened: &Opened,
-        event: Event,
-        refs: String,
-    ) -> Result<(), EngineFault> {
-        let (run, now_ms) = (&opened.run, self.now_ms());
-        let depth = depth(run) + 1;
-        let new = NewEvent {
+        let (run, now_ms, depth) = (&opened.run, self.now_ms(), depth(&opened.run) + 1);
+        let new = |(event, refs): (Event, String)| NewEvent {
             id: EventId::new(now_ms),
             connection: run.connection,
             key: event.id,
@@ -95,44 +82,55 @@ impl Engine {
             created_ms: now_ms,
             depth,
         };
-        if tx.insert_event(&new).await? {
-            self.fan_out(tx, &new).await?;
+        let mut events: Vec<_> = events.into_iter().zip(refs).map(new).collect();
+        let kept = tx.insert_events(&events).await?;
+        if depth > DEEPEST {
+            tracing::warn!(depth, "events of an event of an event: routes are not followed any further");
+            return Ok(());
         }
+        events.retain(|event| kept.contains(&event.id));
+        self.fan_out(tx, &events).await
+    }
+
+    /// One run for each step of each route that an event has; a unique row makes each happen once.
+    async fn fan_out(&self, tx: &mut TenantTx, events: &[NewEvent]) -> Result<(), EngineFault> {
+        let now_ms = self.now_ms();
+        let (mut routes, mut going) = (BTreeMap::new(), Vec::new());
+        for event in events {
+            if !routes.contains_key(&event.name) {
+                routes.insert(&event.name, self.routes_of(tx, event.connection, &event.name).await?);
+            }
+            for (route, steps) in routes.get(&event.name).into_iter().flatten() {
+                for (step, wanted) in (0u32..).zip(steps) {
+                    let run = self.routed_run(event, *route, step, wanted, now_ms);
+                    going.push(FanOut { event: event.id, route: *route, step, run });
+                }
+            }
+        }
+        tx.fan_out(&going).await?;
         Ok(())
     }
 
-    /// One run for each step of each route that the event has; a unique row makes each happen once.
-    async fn fan_out(&self, tx: &mut TenantTx, event: &NewEvent) -> Result<(), EngineFault> {
-        if event.depth > DEEPEST {
-            tracing::warn!(event.id = %event.id, depth = event.depth, "an event of an event of an event: routes are not followed any further");
-            return Ok(());
+    fn routed_run(&self, event: &NewEvent, route: RouteId, step: u32, wanted: &Step, now_ms: u64) -> NewRun {
+        let mapping = wanted.mapping.clone();
+        let cause = RoutedCause { event: event.id, route, step, mapping, depth: event.depth };
+        NewRun {
+            id: RunId::new(now_ms),
+            connection: wanted.connection,
+            ordering_key: None,
+            operation: "act".to_owned(),
+            target: wanted.action.clone(),
+            input: String::new(),
+            priority: Priority::Webhook,
+            created_ms: now_ms,
+            run_at_ms: now_ms,
+            deadline_ms: now_ms + self.inner.config.background_deadline_ms,
+            root: format!("{}/{}/{route}/{step}", event.connection, event.key),
+            cause: text(&cause),
+            dedupe_key: None,
+            clock_ms: now_ms,
+            waiting: false,
         }
-        let now_ms = self.now_ms();
-        for (route, steps) in self.routes_of(tx, event.connection, &event.name).await? {
-            for (step, wanted) in (0u32..).zip(steps) {
-                let cause = RoutedCause { event: event.id, route, step, mapping: wanted.mapping, depth: event.depth };
-                let id = RunId::new(now_ms);
-                let run = NewRun {
-                    id,
-                    connection: wanted.connection,
-                    ordering_key: None,
-                    operation: "act".to_owned(),
-                    target: wanted.action,
-                    input: String::new(),
-                    priority: Priority::Webhook,
-                    created_ms: now_ms,
-                    run_at_ms: now_ms,
-                    deadline_ms: now_ms + self.inner.config.background_deadline_ms,
-                    root: format!("{}/{}/{route}/{step}", event.connection, event.key),
-                    cause: text(&cause),
-                    dedupe_key: None,
-                    clock_ms: now_ms,
-                    waiting: false,
-                };
-                tx.fan_out(event.id, route, step, &run).await?;
-            }
-        }
-        Ok(())
     }
 
     /// The routes that an event has, with their steps.

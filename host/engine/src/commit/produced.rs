@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bulkhead_manifest::{ConnectionId, Failure, RunId};
 use bulkhead_runtime::{ActOutcome, ChangeOp, External, Identity, Output, Page, Produced, PullMode, Pushed, Receipt};
 use bulkhead_store::{DeliveryStatus, EndState, Link, NewRecord, TenantTx};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -46,7 +47,7 @@ impl Engine {
                     return Ok(Verdict::Ended { state: EndState::Failed, output: None, failure });
                 }
                 let age_ms = self.now_ms().saturating_sub(opened.run.created_ms);
-                let after_ms = after_ms.clamp(soonest_later_ms(age_ms), LATEST_LATER_MS);
+                let after_ms = later_ms(after_ms, age_ms);
                 Verdict::Parked { at_ms: self.now_ms().saturating_add(after_ms), resume: state }
             }
             Produced::Identity(identity) => {
@@ -110,8 +111,11 @@ impl Engine {
         };
         let (run, now_ms) = (&opened.run, self.now_ms());
         let begun_at = begins_at(tx, run, stream, *mode).await?;
-        let Some(empty_pages) = going_on(&page, begun_at.as_deref(), &run.cause) else {
-            return Ok(Verdict::Ended { state: EndState::Failed, output: None, failure: Some(stands_still(stream)) });
+        let progress = match going_on(&page, stream, begun_at.as_deref(), &run.cause) {
+            Ok(progress) => progress,
+            Err(failure) => {
+                return Ok(Verdict::Ended { state: EndState::Failed, output: None, failure: Some(failure) });
+            }
         };
         let pulled = page.changes.len();
         for (external, change) in page.changes {
@@ -122,7 +126,7 @@ impl Engine {
         }
         if page.more {
             let request = Request::Pull { stream: stream.clone(), mode: *mode, limit: *limit };
-            let cause = json!({ "page": run.id, "empty_pages": empty_pages });
+            let cause = progress.cause(run.id);
             self.follow(tx, opened, request, format!("pull/{stream}"), cause).await?;
         }
         let output = json!({ "changes": pulled, "more": page.more }).to_string();
@@ -211,29 +215,73 @@ impl Engine {
 
 /// The longer it takes, the rarer it is asked: a hundredth of its age more each time, so that a run has some thousand legs
 /// and not millions.
-fn soonest_later_ms(age_ms: u64) -> u64 {
-    SOONEST_LATER_MS.max(age_ms / 100)
+fn later_ms(after_ms: u64, age_ms: u64) -> u64 {
+    after_ms.max(SOONEST_LATER_MS).max(age_ms / 100).min(LATEST_LATER_MS)
 }
 
 /// Empty pages in a row: a provider that filters may have some, nobody has them for ever.
 const MOST_EMPTY_PAGES: u64 = 1_000;
+/// Pages of one pull: ten million records fit, ten to a page.
+const MOST_PAGES: u64 = 1_000_000;
 
-/// How many empty pages in a row there are with this one; `None` where going on would bring nothing new.
-fn going_on(page: &Page, begun_at: Option<&str>, cause: &str) -> Option<u64> {
-    let same = page.next.as_deref().is_none_or(|next| begun_at.is_some_and(|begun| parsed(begun) == parsed(next)));
-    if !page.changes.is_empty() || !page.more {
-        return (!page.more || !same).then_some(0);
+/// How far a pull is. Each page's run hands it to the next in its cause, so it is bounded however long the pull is.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Progress {
+    /// Pages so far, this one included.
+    pages: u64,
+    /// Of these, the empty ones in a row at the end.
+    empty_pages: u64,
+    /// Digest of the cursor that the page gave whose number was the last power of two. Cursors that come round in a loop, of
+    /// whatever length, come back to it before the next power of two that is longer than the loop (Brent's method).
+    mark: String,
+}
+
+impl Progress {
+    fn cause(&self, page: RunId) -> Value {
+        let Self { pages, empty_pages, mark } = self;
+        json!({ "page": page, "pages": pages, "empty_pages": empty_pages, "mark": mark })
     }
-    let before = parsed(cause).get("empty_pages").and_then(Value::as_u64).unwrap_or(0);
-    (!same && before < MOST_EMPTY_PAGES).then_some(before + 1)
+}
+
+/// How far the pull is with this page, where going on from it may bring something new.
+fn going_on(page: &Page, stream: &str, begun_at: Option<&str>, cause: &str) -> Result<Progress, Failure> {
+    if !page.more {
+        return Ok(Progress::default());
+    }
+    let before: Progress = serde_json::from_str(cause).unwrap_or_default();
+    let (pages, next) = (before.pages + 1, page.next.as_deref().map(digest));
+    let empty_pages = if page.changes.is_empty() { before.empty_pages + 1 } else { 0 };
+    let Some(next) = next.filter(|next| *next != before.mark && begun_at.is_none_or(|begun| digest(begun) != *next))
+    else {
+        return Err(stands_still(stream));
+    };
+    if empty_pages > MOST_EMPTY_PAGES || pages > MOST_PAGES {
+        return Err(has_no_end(stream));
+    }
+    Ok(Progress { pages, empty_pages, mark: if pages.is_power_of_two() { next } else { before.mark } })
+}
+
+/// The same for cursors that are the same document. No guest finds two others that have it in common.
+fn digest(cursor: &str) -> String {
+    Sha256::digest(parsed(cursor).to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn stands_still(stream: &str) -> Failure {
     let message = format!(
-        "The connector says that there is more of {stream}, and its cursor does not get there. Its author makes the \
-         cursor of each page one that goes on after it."
+        "The connector says that there is more of {stream}, and its cursor does not get there: it is missing, or one that \
+         this pull had before. Its author makes the cursor of each page one that goes on after it."
     );
     coded("cursor-stands-still", message)
+}
+
+fn has_no_end(stream: &str) -> Failure {
+    let message = format!(
+        "The connector says that there is more of {stream} after {MOST_PAGES} pages, or after {MOST_EMPTY_PAGES} empty ones \
+         in a row, and is not asked further. Pull the stream again to go on; should it end so again, its author makes \
+         `more` false where there is nothing more, or the pages larger."
+    );
+    coded("pull-without-end", message)
 }
 
 /// What did not work, as one failure that holds them all.
@@ -260,36 +308,84 @@ mod tests {
         Page { changes, next: next.map(str::to_owned), more: true, snapshot_complete: false }
     }
 
-    const CAUSE: &str = r#"{"page":"run_1","empty_pages":7}"#;
+    const CAUSE: &str = r#"{"page":"run_1","empty_pages":7,"pages":70}"#;
 
-    /// Mutation: `going_on`, leave out `same`.
+    fn goes_on(page: &Page, begun_at: Option<&str>, cause: &str) -> Result<Progress, String> {
+        going_on(page, "things", begun_at, cause).map_err(|failure| failure.code.unwrap_or_default())
+    }
+
+    /// Mutation: `going_on`, leave out that it is another than the one it began at.
     #[test]
     fn a_page_goes_on_only_where_its_cursor_does() {
         for changes in [0, 1] {
-            assert_eq!(going_on(&page(changes, Some(r#"{"at": 1}"#)), Some(r#"{"at":1}"#), CAUSE), None);
-            assert_eq!(going_on(&page(changes, None), Some("1"), CAUSE), None);
-            assert!(going_on(&page(changes, Some("2")), Some("1"), CAUSE).is_some());
-            assert!(going_on(&page(changes, Some("2")), None, CAUSE).is_some());
+            let stands_still = Err("cursor-stands-still".to_owned());
+            assert_eq!(goes_on(&page(changes, Some(r#"{"at": 1}"#)), Some(r#"{"at":1}"#), CAUSE), stands_still);
+            assert_eq!(goes_on(&page(changes, None), Some("1"), CAUSE), stands_still);
+            assert!(goes_on(&page(changes, Some("2")), Some("1"), CAUSE).is_ok());
+            assert!(goes_on(&page(changes, Some("2")), None, CAUSE).is_ok());
         }
         let last = Page { more: false, ..page(0, None) };
-        assert_eq!(going_on(&last, None, CAUSE), Some(0));
+        assert_eq!(goes_on(&last, None, CAUSE), Ok(Progress::default()));
     }
 
     /// Mutation: `going_on`, leave out `MOST_EMPTY_PAGES`, or do not count.
     #[test]
     fn empty_pages_are_counted_up_to_a_bound_and_a_full_one_starts_anew() {
-        assert_eq!(going_on(&page(0, Some("2")), None, CAUSE), Some(8));
-        assert_eq!(going_on(&page(0, Some("2")), None, r#"{"api":"run_1"}"#), Some(1));
-        assert_eq!(going_on(&page(1, Some("2")), None, CAUSE), Some(0));
-        assert_eq!(going_on(&page(0, Some("2")), None, r#"{"page":"run_1","empty_pages":1000}"#), None);
+        let empty = |changes, cause: &str| goes_on(&page(changes, Some("2")), None, cause).map(|way| way.empty_pages);
+        assert_eq!(empty(0, CAUSE), Ok(8));
+        assert_eq!(empty(0, r#"{"api":"run_1"}"#), Ok(1));
+        assert_eq!(empty(1, CAUSE), Ok(0));
+        assert_eq!(empty(0, r#"{"page":"run_1","empty_pages":1000}"#), Err("pull-without-end".to_owned()));
     }
 
-    /// Mutation: `soonest_later_ms`, without the age.
+    /// A pull whose pages give these cursors, each handing its progress to the next: how many pages it has, and how it ends.
+    fn pulled(cursors: impl Iterator<Item = u64>) -> (usize, String) {
+        let (mut cause, mut begun) = (r#"{"api":"run_1"}"#.to_owned(), None);
+        for (nth, cursor) in cursors.enumerate() {
+            let next = cursor.to_string();
+            match goes_on(&page(1, Some(&next)), begun.as_deref(), &cause) {
+                Ok(progress) => cause = progress.cause(RunId::new(0)).to_string(),
+                Err(code) => return (nth, code),
+            }
+            begun = Some(next);
+        }
+        (0, "came to its end".to_owned())
+    }
+
+    /// Mutations: `going_on`, leave out `mark`; never put another in its place (the loop that begins late is not seen).
+    #[test]
+    fn cursors_that_come_round_in_a_loop_are_seen_before_it_went_round_four_times() {
+        for length in [2_u64, 3, 7, 100] {
+            for lead in [0, 1, 50] {
+                let round = (0..lead).map(|nth| 1_000 + nth).chain((0..).map(|nth| nth % length));
+                let (pages, code) = pulled(round);
+                assert_eq!(code, "cursor-stands-still");
+                assert!(
+                    pages as u64 <= 3 * length.max(lead) + length,
+                    "{pages} pages of a loop of {length} after {lead}"
+                );
+            }
+        }
+    }
+
+    /// A first pull of ten million records, a hundred to a page, and one that never ends.
+    ///
+    /// Mutation: `going_on`, leave out `MOST_PAGES`; for the first, `MOST_PAGES`, 10,000.
+    #[test]
+    fn a_large_pull_comes_to_its_end_and_one_without_end_is_ended() {
+        assert_eq!(pulled(0..100_000).1, "came to its end");
+        let at = |pages: u64| goes_on(&page(1, Some("2")), None, &format!(r#"{{"page":"run_1","pages":{pages}}}"#));
+        assert!(at(MOST_PAGES - 1).is_ok());
+        assert_eq!(at(MOST_PAGES), Err("pull-without-end".to_owned()));
+    }
+
+    /// Mutations: `later_ms`, without the age, or without either bound.
     #[test]
     fn a_run_that_always_comes_back_has_an_end_to_its_legs() {
-        let wait = |age_ms: &u64| Some(age_ms + soonest_later_ms(*age_ms));
+        let wait = |age_ms: &u64| Some(age_ms + later_ms(0, *age_ms));
         let legs = std::iter::successors(Some(0), wait).take_while(|age_ms| *age_ms < LONGEST_LATER_MS).count();
         assert!((1_000..1_500).contains(&legs), "{legs}");
+        assert_eq!([0, 5_000, u64::MAX].map(|after_ms| later_ms(after_ms, 0)), [1_000, 5_000, LATEST_LATER_MS]);
     }
 
     /// Mutation: `together`, leave out `details`.

@@ -18,8 +18,6 @@ const MOST_FAN_OUTS: usize = MOST_ROUTES * MOST_STEPS;
 /// Changes of one page and keys of state of one run: each is a few statements in the one transaction.
 const MOST_CHANGES: usize = 1_000;
 const MOST_KEYS: usize = 1_000;
-/// State of one connection, bytes.
-const MOST_STATE: u64 = 64 << 20;
 
 impl Engine {
     /// What may not be committed, whatever the guest did to get there.
@@ -59,9 +57,10 @@ impl Engine {
             let message = format!("It wrote {keys} keys of its state; at most {MOST_KEYS} are taken from one run.");
             return refused("state-keys-limit", message);
         }
-        if self.state_after(tx, opened, finished).await? > MOST_STATE {
+        let most = self.limits().state_bytes;
+        if self.state_after(tx, opened, finished).await? > most {
             let message =
-                format!("Its state would take more than {} MiB. Remove what is no longer needed.", MOST_STATE >> 20);
+                format!("Its state would take more than {} MiB. Remove what is no longer needed.", most >> 20);
             return refused("state-size-limit", message);
         }
         Ok(None)

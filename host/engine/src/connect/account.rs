@@ -23,21 +23,7 @@ impl Engine {
     ) -> Result<Map<String, Value>, ConnectError> {
         let oauth = &provider.manifest;
         let mut account = brought.clone();
-        let mut id = match oauth.account_source() {
-            None => None,
-            Some(AccountSource::Token(pointer)) => {
-                pointer.lookup(&Value::Object(tokens.extra.clone())).and_then(Value::as_str).map(str::to_owned)
-            }
-            // Proved by the call, or by nothing.
-            Some(AccountSource::Callback(name)) => {
-                let claimed = brought.get(name).and_then(Value::as_str);
-                let claimed = claimed.ok_or_else(|| unconfirmed("the provider did not name it"))?;
-                if oauth.account_call.is_none() {
-                    return Err(unconfirmed("the connector declares no account_call"));
-                }
-                Some(claimed.to_owned())
-            }
-        };
+        let mut id = named(oauth, tokens, brought)?;
         if let Some(call) = &oauth.account_call {
             let said = self.called(row, provider, tokens, call, brought).await?;
             for (name, pointer) in &call.keep {
@@ -78,7 +64,7 @@ impl Engine {
         let url = call.url.bind(lookup).ok().and_then(|bound| bound.url());
         let url = url.ok_or_else(|| unconfirmed("what the provider brought is no account id"))?;
         if !provider.may_see_tokens(&url) {
-            return Err(unconfirmed("the app does not let its tokens go to the account's address"));
+            return Err(unconfirmed("the app does not let its tokens go to the account's address as bearer"));
         }
         let token = tokens.access_token.expose_str().map_err(|_| unconfirmed("the token is not text"))?;
         let request = http::Request::get(url.as_str())
@@ -100,6 +86,24 @@ impl Engine {
         let items = items.lookup(&body).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let meant = items.iter().find(|item| call.when.as_ref().is_none_or(|when| when.holds(item)));
         meant.cloned().ok_or_else(|| unconfirmed("the provider lists no account that is meant"))
+    }
+}
+
+/// The account's id as the tokens or the redirect name it: of the redirect only what the account call is going to prove.
+fn named(oauth: &OAuth2, tokens: &Tokens, brought: &Map<String, Value>) -> Result<Option<String>, ConnectError> {
+    match oauth.account_source() {
+        None => Ok(None),
+        Some(AccountSource::Token(pointer)) => {
+            Ok(pointer.lookup(&Value::Object(tokens.extra.clone())).and_then(Value::as_str).map(str::to_owned))
+        }
+        Some(AccountSource::Callback(name)) => {
+            let claimed = brought.get(name).and_then(Value::as_str);
+            let claimed = claimed.ok_or_else(|| unconfirmed("the provider did not name it"))?;
+            if !oauth.account_call.as_ref().is_some_and(|call| call.proves(name)) {
+                return Err(unconfirmed("the connector declares no account_call that proves it"));
+            }
+            Ok(Some(claimed.to_owned()))
+        }
     }
 }
 
@@ -146,6 +150,9 @@ fn worth_keeping(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -155,6 +162,37 @@ mod tests {
         }
         for bad in ["", "..", "../x", "1/2", "1?a=b", "1#", "a b", "%2e", &"a".repeat(129)] {
             assert!(!plain(bad), "{bad}");
+        }
+    }
+
+    /// Versions that were checked by other rules than today's are held to these here.
+    ///
+    /// Mutation: `named`, without `proves`.
+    #[test]
+    fn what_a_redirect_claims_is_not_taken_where_nothing_proves_it() {
+        let tokens = Tokens {
+            access_token: bulkhead_vault::Secret::from_string("t".to_owned()),
+            refresh_token: None,
+            expires_in_s: None,
+            refresh_expires_in_s: None,
+            scopes: None,
+            extra: Map::new(),
+        };
+        let named = |call: &serde_json::Value| {
+            let oauth = json!({
+                "authorize_url": "https://a.example/a", "token_url": "https://a.example/t",
+                "callback_params": ["realmId"], "account_param": "realmId", "account_call": call,
+            });
+            let oauth: OAuth2 = serde_json::from_value(oauth).unwrap();
+            let brought = brought(&oauth, &[("realmId".to_owned(), "7".to_owned())]).unwrap();
+            super::named(&oauth, &tokens, &brought).map_err(|error| error.to_string())
+        };
+        let me = "https://a.example/me";
+        for unproved in [json!(null), json!({ "url": me }), json!({ "url": me, "keep": { "base": "/base" } })] {
+            assert!(named(&unproved).unwrap_err().contains("proves it"), "{unproved}");
+        }
+        for proved in [json!({ "url": me, "pointer": "/id" }), json!({ "url": format!("{me}/{{realmId}}") })] {
+            assert_eq!(named(&proved), Ok(Some("7".to_owned())), "{proved}");
         }
     }
 

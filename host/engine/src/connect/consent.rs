@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::account::brought;
-use super::{ConnectError, Connected, NotConnected, hash, return_url};
+use super::{ConnectError, Connected, First, NotConnected, hash, return_url};
 use crate::Engine;
 use crate::connections::{ConnectionError, Given, carried_through};
 use crate::credentials::{OwnedProvider, WEBHOOK_SECRET, with_tokens};
@@ -80,8 +80,10 @@ impl Engine {
             if row.app != Some(app) {
                 return Err(ConnectError::StateMismatch);
             }
-            match engine.redeem(&session, &row, &query).await {
-                Ok(()) => engine.connected(&session).await,
+            match engine.redeem(&session, &row, &query, used_ms).await {
+                Ok(()) => engine.connected(&session, row.id).await,
+                // What was given waits with the link, which leads to nothing else any more.
+                Err(error @ ConnectError::AlreadyConnected { .. }) => Err(error),
                 Err(error) => {
                     engine.give_back(&session, used_ms).await;
                     Err(error)
@@ -91,9 +93,10 @@ impl Engine {
         match finished.await {
             Ok(connected) => Ok(connected),
             Err(error) => {
-                let again = match own {
-                    Some(link) => self.live_session(&link).await.is_ok(),
-                    None => false,
+                let again = match (own, &error) {
+                    (Some(_), ConnectError::AlreadyConnected { .. }) => true,
+                    (Some(link), _) => self.live_session(&link).await.is_ok(),
+                    (None, _) => false,
                 };
                 Err(NotConnected { error, return_url: back, again })
             }
@@ -105,15 +108,19 @@ impl Engine {
         session: &Session,
         row: &Connection,
         query: &[(String, String)],
+        used_ms: u64,
     ) -> Result<(), ConnectError> {
         let auth = self.auth_of(row).await.map_err(app_refused)?;
         let Auth::OAuth2(oauth) = &auth else { return Err(no_app()) };
         let brought = brought(oauth, query)?;
         let provider = self.provider(row, &brought).await.map_err(app_refused)?.ok_or_else(no_app)?;
-        if let (Some(expected), Some(found)) = (&provider.manifest.issuer, param(query, "iss"))
-            && expected != found
+        // Where a provider is known to name itself, an answer that names nobody may be another's as well (RFC 9207, 2.4).
+        if let Some(expected) = &provider.manifest.issuer
+            && param(query, "iss") != Some(expected)
         {
-            return Err(ConnectError::OtherIssuer { expected: expected.clone(), found: clipped(found) });
+            let found =
+                param(query, "iss").map_or_else(|| "a provider that does not say who it is".to_owned(), clipped);
+            return Err(ConnectError::OtherIssuer { expected: expected.clone(), found });
         }
         if let Some(error) = param(query, "error") {
             let description = param(query, "error_description").map(clipped);
@@ -132,7 +139,7 @@ impl Engine {
         let (fields, meta) = with_tokens(CredentialFields::new(), tokens, &auth, None, self.now_ms());
         let given = Given { credential: Arc::new(fields), meta, account, webhook_secret };
         let authorized = if missing.is_empty() {
-            self.authorize(row, &given).await
+            self.authorize(row, &given, session.second).await
         } else {
             Err(ConnectionError::NotAccepted(not_given(&missing)))
         };
@@ -140,6 +147,10 @@ impl Engine {
             && let Err(error) = self.give_back_tokens(row, &provider, &given).await
         {
             tracing::warn!(connection.id = %row.id, %error, "what was not accepted stays valid at the provider");
+        }
+        if let Err(ConnectionError::AlreadyConnected { connection, name }) = authorized {
+            let first = First { connection, name };
+            return Err(self.offered(session, used_ms, first, &given).await);
         }
         Ok(authorized?)
     }
@@ -153,14 +164,16 @@ impl Engine {
         given: &Given,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let id = given.account.get("id").and_then(|id| id.as_str());
-        let (Some(app), Some(id)) = (row.app, id) else { return Ok(()) };
+        let (Some(app), Some(id)) = (row.app, id) else {
+            return Err("nobody knows whose it is, and revoking it could end what another connection works with".into());
+        };
         if self.inner.store.system_read().await?.connections_by_account(app, id, 1).await?.is_empty() {
             provider.borrow().revoke(self, &given.credential).await?;
         }
         Ok(())
     }
 
-    fn seal_for_later(
+    pub(super) fn seal_for_later(
         &self,
         session: &Session,
         name: &str,
@@ -171,7 +184,12 @@ impl Engine {
         Ok(sealed.map_err(EngineFault::from)?.map(|sealed| sealed.0))
     }
 
-    fn open_again(&self, session: &Session, name: &str, sealed: Option<&[u8]>) -> Result<Option<Secret>, ConnectError> {
+    pub(super) fn open_again(
+        &self,
+        session: &Session,
+        name: &str,
+        sealed: Option<&[u8]>,
+    ) -> Result<Option<Secret>, ConnectError> {
         let owner = session.id.to_string();
         let sealed = sealed.map(|sealed| Sealed(sealed.to_vec()));
         let opened = sealed.map(|sealed| self.inner.vault.open(&kept_by(session, &owner, name), &sealed)).transpose();

@@ -62,7 +62,7 @@ impl Engine {
             (fields, Meta::default())
         };
         let given = Given { credential: Arc::new(credential), meta, webhook_secret, ..Given::default() };
-        self.authorize(&row, &given).await?;
+        self.authorize(&row, &given, false).await?;
         self.connection(tenant, connection).await
     }
 
@@ -87,7 +87,8 @@ impl Engine {
     }
 
     /// Asks the connector's `check` who it is connected as with what was given, and lets the connection work with it.
-    pub(crate) async fn authorize(&self, row: &Connection, given: &Given) -> Result<(), ConnectionError> {
+    /// `second`: also where the tenant has another connection to the account.
+    pub(crate) async fn authorize(&self, row: &Connection, given: &Given, second: bool) -> Result<(), ConnectionError> {
         refuse_ended(row)?;
         let told = !given.account.is_empty();
         let account = told.then(|| Value::Object(given.account.clone()).to_string());
@@ -95,7 +96,7 @@ impl Engine {
         let identity = self.identity(&tried, &given.credential).await?;
         let account = account_of(given.account.clone(), identity);
         refuse_other_account(row, &account)?;
-        patiently(|| self.write_authorization(row, given, &account)).await
+        patiently(|| self.write_authorization(row, given, &account, second)).await
     }
 
     async fn write_authorization(
@@ -103,6 +104,7 @@ impl Engine {
         row: &Connection,
         given: &Given,
         account: &Map<String, Value>,
+        second: bool,
     ) -> Result<(), ConnectionError> {
         let (connection, owner, now_ms) = (row.id, Owner::Connection(row.id), self.now_ms());
         let mut tx = self.inner.store.tenant(row.tenant).await?;
@@ -110,6 +112,14 @@ impl Engine {
         let held = tx.hold_connection(connection).await?;
         refuse_ended(&held)?;
         refuse_other_account(&held, account)?;
+        // The id for routing is the one that the host learned itself; a guest's word only labels.
+        let key = given.account.get("id").and_then(Value::as_str);
+        if let (Some(app), Some(key), false) = (held.app, key, second)
+            && held.account_key.as_deref() != Some(key)
+            && let Some(first) = tx.first_of_account(connection, app, key).await?
+        {
+            return Err(ConnectionError::AlreadyConnected { connection: first.id, name: first.name });
+        }
         if !given.credential.is_empty() {
             self.put_latest(&mut tx, owner, AUTHORIZATION, &given.credential, &given.meta).await?;
         }
@@ -117,13 +127,11 @@ impl Engine {
             // Authorized anew, it may be another endpoint of the provider's: the secret of before is not this one's.
             self.roll(&mut Shelf::Tenant(&mut tx), owner, WEBHOOK_SECRET, secret, 0).await?;
         }
-        // The id for routing is the one that the host learned itself; a guest's word only labels.
-        let key = given.account.get("id").and_then(Value::as_str);
         let account = (!account.is_empty()).then(|| Value::Object(account.clone()).to_string());
         tx.set_connection_account(connection, account.as_deref(), key, now_ms).await?;
         tx.set_connection_status(connection, ConnectionStatus::Active, now_ms).await?;
         let kept = tx.commit().await;
-        self.inner.listeners.forget();
+        self.inner.listeners.forget(owner);
         Ok(kept?)
     }
 

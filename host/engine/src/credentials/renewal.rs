@@ -5,31 +5,42 @@
 //!   generation. No lock and no transaction is held across the provider's answer. Who waits reads; only who may be
 //!   first writes.
 //! - A new refresh token is stored before anybody uses the new access token; an absent one never overwrites a present one.
-//! - What was renewed since a call began is used by that call, however short it lives: no call asks for ever.
+//! - A refresh that was begun is carried through, whoever waits for it or does not any more; everything that could keep its
+//!   answer from being kept is done before the provider is asked, or again and again.
+//! - What was renewed since a call began is used by that call, however short it lives: no call asks for ever. Nor can whoever
+//!   causes 401s make a refresh of each.
 //! - A token that is still good is used while somebody asks for the next, and where there is none to be had.
+//! - A provider that gave none is left in peace for a while by all: who cannot do without fails at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_manifest::{Auth, ConnectionId, Refresh, TenantId};
-use bulkhead_store::{Connection, ConnectionStatus, Credential, NewCredential, Owner, RefreshLease, StoreError};
-use bulkhead_vault::{CredentialFields, Secret};
+use bulkhead_store::{Connection, ConnectionStatus, Credential, Owner, RefreshLease, StoreError};
+use bulkhead_vault::{CredentialFields, Secret, VaultError};
 use serde_json::{Map, Value};
 
 use super::{AUTHORIZATION, Current, Meta};
 use crate::Engine;
+use crate::connections::carried_through;
 use crate::fault::{EngineFault, stored};
-use crate::oauth::{OAuthError, Tokens};
+use crate::oauth::{OAuthError, TOKEN_CALL_MS, Tokens};
 
 pub(crate) const ACCESS_TOKEN: &str = "access_token";
 pub(crate) const REFRESH_TOKEN: &str = "refresh_token";
 
 /// A token this close to its end, or in the last quarter of its life, is renewed before it is used.
 const RENEW_AHEAD_MS: u64 = 120_000;
-/// How long one node may take to refresh before another may try.
-const REFRESH_LEASE_MS: u64 = 45_000;
-/// After a refresh that failed, and while the old token is good, nobody tries again for this long.
-const PAUSE_MS: u64 = 5_000;
+/// How long one node may take to refresh before another may try: longer than it takes.
+pub(super) const REFRESH_LEASE_MS: u64 = 60_000;
+/// What the door lets a call wait for its place.
+const WAIT_MS: u64 = 5_000;
+/// With each of the client secrets that work (`rolling`), and what is left is for the store.
+const _: () = assert!(2 * (WAIT_MS + TOKEN_CALL_MS as u64) < REFRESH_LEASE_MS);
+/// After a refresh that failed nobody tries again for this long.
+pub(super) const PAUSE_MS: u64 = 5_000;
+/// Who holds the lease meanwhile, and stands there afterwards until somebody tries again.
+const PAUSE: &str = "pause";
 /// How often a node looks whether the one that refreshes is done.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -78,19 +89,19 @@ impl Held {
 
 impl Engine {
     /// The connection's credential, renewed first where it is about to end, or where its generation is the one that
-    /// the provider just `rejected`. `None` where the connection has none.
+    /// the provider just `rejected`, unless the one before it was as well. `None` where the connection has none.
     pub(crate) async fn credential(
         &self,
         tenant: TenantId,
         connection: ConnectionId,
         rejected: Option<u64>,
     ) -> Result<Option<Current>, EngineFault> {
-        let (mut first, mut gone, mut waited) = (None, None, false);
+        let (mut first, mut gone) = (None, None);
         loop {
             let Some(held) = self.held(tenant, connection).await? else { return Ok(None) };
             let (now_ms, generation) = (self.now_ms(), held.row.generation);
             let renewed = *first.get_or_insert(generation) != generation;
-            let refused = rejected == Some(generation);
+            let refused = rejected == Some(generation) && held.meta.is_refusable(held.row.updated_ms, now_ms);
             let due = refused || !renewed && held.is_ending(now_ms);
             let renewable = held.renewable() && gone != Some(generation);
             if !due || !renewable {
@@ -101,15 +112,16 @@ impl Engine {
                 if good {
                     return Ok(Some(held.current(true)));
                 }
+                if failed_ms(&held.row).is_some() {
+                    // Asking at once would only get the same answer.
+                    return Err(EngineFault::NoToken {
+                        problem: "the provider gave none to another run just now".into(),
+                    });
+                }
                 tokio::time::sleep(LOOK_AGAIN).await;
-                waited = true;
                 continue;
             }
-            if waited && held.row.lease_until_ms == 0 {
-                // Given back without a new token: asking at once would only get the same answer.
-                return Err(EngineFault::NoToken { problem: "the provider gave none to another run just now".into() });
-            }
-            match self.renew(&held, good).await? {
+            match self.renew(&held, good, refused).await? {
                 Renewed::LookAgain => {}
                 Renewed::Gone => gone = Some(generation),
                 Renewed::NotNow => return Ok(Some(held.current(true))),
@@ -117,7 +129,11 @@ impl Engine {
         }
     }
 
-    pub(super) async fn held(&self, tenant: TenantId, connection: ConnectionId) -> Result<Option<Held>, EngineFault> {
+    pub(super) async fn held(
+        &self,
+        tenant: TenantId,
+        connection: ConnectionId,
+    ) -> Result<Option<Arc<Held>>, EngineFault> {
         let mut read = self.inner.store.tenant_read(tenant).await?;
         let Some(row) = read.credential(Owner::Connection(connection), AUTHORIZATION).await? else { return Ok(None) };
         let connection = read.connection(connection).await?;
@@ -125,11 +141,17 @@ impl Engine {
         let meta = stored("a credential's description", &row.meta)?;
         let fields = Arc::new(self.unsealed(Some(tenant), &row)?);
         let mints = self.version(connection.version).await?.manifest.auth.mints();
-        Ok(Some(Held { connection, row, meta, fields, mints }))
+        Ok(Some(Arc::new(Held { connection, row, meta, fields, mints })))
     }
 
-    /// Asks the provider, unless somebody else does.
-    pub(super) async fn renew(&self, held: &Held, good: bool) -> Result<Renewed, EngineFault> {
+    /// Asks the provider, unless somebody else does. What it gives is kept also where the caller goes away meanwhile: it may
+    /// not give it again.
+    pub(super) async fn renew(&self, held: &Arc<Held>, good: bool, refused: bool) -> Result<Renewed, EngineFault> {
+        let (engine, held) = (self.clone(), Arc::clone(held));
+        carried_through(async move { engine.renew_once(&held, good, refused).await }).await
+    }
+
+    async fn renew_once(&self, held: &Held, good: bool, refused: bool) -> Result<Renewed, EngineFault> {
         // A name for this one refresh: other runs of this node have to wait like those of any other.
         let holder = format!("{}/{}", self.inner.holder, bulkhead_vault::random_token("refresh_"));
         let (owner, tenant, now_ms) = (held.row.owner, held.connection.tenant, self.now_ms());
@@ -142,25 +164,26 @@ impl Engine {
             }
         }
         let error = match self.ask_for_tokens(held).await {
-            Ok(tokens) => {
-                self.keep_tokens(tenant, &self.sealed_tokens(held, tokens).await?).await?;
+            Ok((auth, tokens)) => {
+                self.keep_tokens(held, &auth, tokens, refused).await?;
                 return Ok(Renewed::LookAgain);
             }
             Err(error) => error,
         };
         let now_ms = self.now_ms();
         let mut tx = self.inner.store.tenant(tenant).await?;
-        let gone = matches!(error, OAuthError::InvalidGrant(_));
-        if gone {
+        tx.free_refresh_lease(owner, AUTHORIZATION, &holder).await?;
+        if matches!(error, OAuthError::InvalidGrant(_)) {
             let (connection, generation) = (held.connection.id, held.row.generation);
             if tx.require_reauthorization(connection, AUTHORIZATION, generation, now_ms).await? {
                 tracing::warn!(connection.id = %connection, %error, "the provider no longer accepts this authorization");
             }
-        }
-        if good && !gone {
-            tx.take_refresh_lease(owner, AUTHORIZATION, &holder, now_ms, now_ms + PAUSE_MS).await?;
         } else {
-            tx.free_refresh_lease(owner, AUTHORIZATION, &holder).await?;
+            let paused = tx.take_refresh_lease(owner, AUTHORIZATION, PAUSE, now_ms, now_ms + PAUSE_MS).await?;
+            if matches!(paused, RefreshLease::Taken(row) if row.generation != held.row.generation) {
+                // Somebody authorized it anew meanwhile: of that one nothing has failed.
+                tx.free_refresh_lease(owner, AUTHORIZATION, PAUSE).await?;
+            }
         }
         tx.commit().await?;
         match error {
@@ -173,50 +196,63 @@ impl Engine {
         }
     }
 
-    async fn ask_for_tokens(&self, held: &Held) -> Result<Tokens, OAuthError> {
+    async fn ask_for_tokens(&self, held: &Held) -> Result<(Auth, Tokens), OAuthError> {
+        // Before anybody is asked: what fails afterwards loses what the provider gave.
+        let auth = self.auth_of(&held.connection).await?;
         if held.mints {
-            return self.minted(&held.connection, &held.fields).await;
+            return Ok((auth, self.minted(&held.connection, &held.fields).await?));
         }
-        let account = account(&held.connection).map_err(|fault| OAuthError::Fault(Box::new(fault)))?;
-        let provider = match self.provider(&held.connection, &account).await {
-            Ok(provider) => provider.ok_or_else(|| OAuthError::BadApp("the connection has no app".into()))?,
-            Err(EngineFault::AppRefused { problem }) => return Err(OAuthError::BadApp(problem)),
-            Err(fault) => return Err(OAuthError::Fault(Box::new(fault))),
-        };
+        let provider = self.provider(&held.connection, &account(&held.connection)?).await?;
+        let provider = provider.ok_or_else(|| OAuthError::BadApp("the connection has no app".into()))?;
         let token = held.fields.get(REFRESH_TOKEN).ok_or(OAuthError::Unreadable)?;
         let tokens = provider.borrow().refresh(self, token).await?;
         let keeps = provider.manifest.refresh == Refresh::Keeps;
-        Ok(if keeps { Tokens { refresh_token: None, ..tokens } } else { tokens })
+        Ok((auth, if keeps { Tokens { refresh_token: None, ..tokens } } else { tokens }))
     }
 
-    /// Stores what the provider gave in the place of what it replaces. Where somebody authorized the connection anew
-    /// meanwhile, or ended it, theirs stands.
-    async fn keep_tokens(&self, tenant: TenantId, new: &NewCredential) -> Result<(), EngineFault> {
-        let until_ms = self.now_ms() + REFRESH_LEASE_MS;
+    /// Stores what the provider gave in the place of what it replaces; what it did not say again stays. Where somebody
+    /// authorized the connection anew meanwhile, or ended it, theirs stands.
+    async fn keep_tokens(&self, held: &Held, auth: &Auth, tokens: Tokens, refused: bool) -> Result<(), EngineFault> {
+        let (tenant, row, now_ms) = (held.connection.tenant, &held.row, self.now_ms());
+        let kept = held.fields.iter().map(|(name, secret)| (name.to_owned(), Secret::new(secret.expose().to_vec())));
+        let earlier = Some((&held.meta, row.updated_ms));
+        let (fields, mut meta) = with_tokens(kept.collect(), tokens, auth, earlier, now_ms);
+        meta.refused = if refused { held.meta.refused.saturating_add(1) } else { 0 };
         loop {
             let kept = async {
+                let new = self.sealed(Some(tenant), row.owner, AUTHORIZATION, row.generation, &fields, &meta)?;
                 let mut tx = self.inner.store.tenant(tenant).await?;
-                tx.put_credential(new).await?;
-                tx.commit().await
+                tx.put_credential(&new).await?;
+                Ok(tx.commit().await?)
             };
             match kept.await {
-                Ok(()) | Err(StoreError::Stale { .. }) => return Ok(()),
+                Ok(()) | Err(EngineFault::Store(StoreError::Stale { .. })) => return Ok(()),
                 // The provider may not give the same again.
-                Err(error) if error.is_retryable() && self.now_ms() < until_ms => {
+                Err(fault) if is_passing(&fault) && self.now_ms() < now_ms + REFRESH_LEASE_MS => {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
-                Err(error) => return Err(error.into()),
+                Err(fault) => {
+                    let connection = held.connection.id;
+                    tracing::error!(connection.id = %connection, error = %fault, "fresh tokens could not be kept");
+                    return Err(fault);
+                }
             }
         }
     }
+}
 
-    /// Tokens, sealed over what is held; what the provider did not say again stays.
-    async fn sealed_tokens(&self, held: &Held, tokens: Tokens) -> Result<NewCredential, EngineFault> {
-        let auth = self.auth_of(&held.connection).await?;
-        let kept = held.fields.iter().map(|(name, secret)| (name.to_owned(), Secret::new(secret.expose().to_vec())));
-        let (fields, meta) = with_tokens(kept.collect(), tokens, &auth, Some(&held.meta), self.now_ms());
-        let (tenant, row) = (Some(held.connection.tenant), &held.row);
-        self.sealed(tenant, row.owner, AUTHORIZATION, row.generation, &fields, &meta)
+/// When somebody last asked in vain for what would take its place, if nobody has asked since.
+pub(super) fn failed_ms(row: &Credential) -> Option<u64> {
+    let failed = row.lease_holder.as_deref() == Some(PAUSE);
+    failed.then(|| row.lease_until_ms.saturating_sub(PAUSE_MS))
+}
+
+/// Whether the store, or who guards the keys, may be able to a moment later.
+pub(super) fn is_passing(fault: &EngineFault) -> bool {
+    match fault {
+        EngineFault::Store(error) => error.is_retryable(),
+        EngineFault::Vault(error) => matches!(error, VaultError::ProviderUnavailable { .. }),
+        _ => false,
     }
 }
 
@@ -231,7 +267,7 @@ pub(crate) fn with_tokens(
     mut kept: CredentialFields,
     tokens: Tokens,
     auth: &Auth,
-    earlier: Option<&Meta>,
+    earlier: Option<(&Meta, u64)>,
     now_ms: u64,
 ) -> (CredentialFields, Meta) {
     let refreshes = tokens.refresh_token.is_some() || kept.get(REFRESH_TOKEN).is_some();

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::AUTHORIZATION;
-use super::renewal::Renewed;
+use super::renewal::{REFRESH_LEASE_MS, Renewed};
 use crate::Engine;
 use crate::fault::EngineFault;
 
@@ -20,8 +20,6 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Of one claim, and how many of them at a time: each may be a request.
 const AT_ONCE: u32 = 20;
 const SIDE_BY_SIDE: usize = 4;
-/// By then a refresh that somebody else began has come to something.
-const ASKED_MS: u64 = 60_000;
 /// When another node looks, where this one went away.
 const CLAIMED_MS: u64 = 10 * 60_000;
 
@@ -30,6 +28,9 @@ impl Engine {
     pub(crate) async fn tend(self, stop: CancellationToken) {
         let mut beat = tokio::time::interval(LOOK);
         while stop.run_until_cancelled(beat.tick()).await.is_some() {
+            if let Err(error) = self.remove_cut_off_uploads().await {
+                tracing::error!(%error, "what cut off uploads have left could not be removed");
+            }
             while !stop.is_cancelled() {
                 match self.look_after_due().await {
                     Ok(true) => {}
@@ -44,7 +45,7 @@ impl Engine {
     }
 
     /// Whether there may be more.
-    async fn look_after_due(&self) -> Result<bool, EngineFault> {
+    pub(super) async fn look_after_due(&self) -> Result<bool, EngineFault> {
         let now_ms = self.now_ms();
         let mut tx = self.inner.store.system().await?;
         let claimed = tx.claim_looks(now_ms, now_ms + CLAIMED_MS, AT_ONCE).await?;
@@ -69,10 +70,10 @@ impl Engine {
         }
         let (written_ms, dice) = (held.row.updated_ms, dice());
         if held.meta.is_to_be_exercised(written_ms, self.now_ms()) {
-            match self.renew(&held, true).await? {
+            match self.renew(&held, true, false).await? {
                 // What was renewed says itself when it is to be looked at. Where somebody else asks at this moment, it is
-                // seen later what became of that.
-                Renewed::LookAgain => return self.look_again_at(&row, Some(self.now_ms() + ASKED_MS)).await,
+                // seen what became of that when it has to have come to something.
+                Renewed::LookAgain => return self.look_again_at(&row, Some(self.now_ms() + REFRESH_LEASE_MS)).await,
                 Renewed::Gone => return self.look_again_at(&row, None).await,
                 Renewed::NotNow => {
                     let at_ms = held.meta.retry_ms(written_ms, self.now_ms(), dice);
@@ -81,7 +82,7 @@ impl Engine {
             }
         }
         let now_ms = self.now_ms();
-        warn(&held.connection, held.meta.warning(now_ms));
+        warn(&held.connection, held.meta.warning(&held.row, now_ms));
         self.look_again_at(&row, held.meta.next_look_ms(written_ms, now_ms, dice)).await
     }
 

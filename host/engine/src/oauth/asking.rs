@@ -9,7 +9,10 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use serde_json::{Map, Value};
 
 use crate::Engine;
-use crate::host_call::HostCallError;
+use crate::host_call::{HostCallError, LARGEST_ANSWER};
+
+/// Longest that one call may take, milliseconds: two have to fit in the lease under which they are made.
+pub(crate) const TOKEN_CALL_MS: u32 = 20_000;
 
 /// Sends the crate's requests.
 pub(super) struct Caller {
@@ -34,7 +37,8 @@ impl Caller {
             }
         }
         let url = request.uri().to_string();
-        let answer = self.engine.host_call(&self.concurrency_key, request).await?;
+        let answer =
+            self.engine.host_call_within(&self.concurrency_key, request, Some(TOKEN_CALL_MS), LARGEST_ANSWER).await?;
         let mut response = Response::builder().status(answer.status);
         for (name, value) in &answer.headers {
             response = response.header(name, value);
@@ -62,15 +66,28 @@ fn as_json(request: Request<Vec<u8>>) -> Request<Vec<u8>> {
     Request::from_parts(parts, Value::Object(fields).to_string().into_bytes())
 }
 
-/// Tokens without `token_type` are bearer tokens, where a provider leaves it out.
+/// Tokens as the crate reads them, whatever a provider makes of the standard: without `token_type` they are bearer tokens; how
+/// long they live may be text, and scopes a list. What cannot be read is left out: the tokens are given once.
 fn standard(body: &[u8]) -> Vec<u8> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(mut said)) if said.contains_key("access_token") && !said.contains_key("token_type") => {
-            said.insert("token_type".to_owned(), "bearer".into());
-            Value::Object(said).to_string().into_bytes()
-        }
-        _ => body.to_vec(),
+    let Ok(Value::Object(mut said)) = serde_json::from_slice(body) else { return body.to_vec() };
+    if !said.contains_key("access_token") {
+        return body.to_vec();
     }
+    said.entry("token_type").or_insert_with(|| "bearer".into());
+    if let Some(expires) = said.remove("expires_in").as_ref().and_then(seconds) {
+        said.insert("expires_in".to_owned(), expires.into());
+    }
+    if let Some(Value::Array(scopes)) = said.get("scope") {
+        let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();
+        said.insert("scope".to_owned(), scopes.join(" ").into());
+    }
+    Value::Object(said).to_string().into_bytes()
+}
+
+/// A number of seconds, also where a provider writes it as text or with decimals.
+pub(super) fn seconds(value: &Value) -> Option<u64> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.trim().split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -91,7 +108,24 @@ mod tests {
         assert_eq!(body, wanted);
     }
 
-    /// Mutation: `standard`, without its first case; or for every answer.
+    /// Mutations: `standard`, without `expires_in`; without `scope`; `seconds`, numbers alone.
+    #[test]
+    fn an_answer_that_writes_its_times_and_scopes_in_another_way_is_read() {
+        let given = |more: &str| -> Value {
+            let body = format!(r#"{{"access_token":"a","refresh_token":"r",{more}}}"#);
+            serde_json::from_slice(&standard(body.as_bytes())).unwrap()
+        };
+        for said in [r#""3600""#, "3600", "3600.0", r#"" 3600 ""#, r#""3600.5""#] {
+            assert_eq!(given(&format!(r#""expires_in":{said}"#))["expires_in"], 3_600, "{said}");
+        }
+        for said in ["null", "-1", r#""never""#, "{}"] {
+            let given = given(&format!(r#""expires_in":{said}"#));
+            assert_eq!((given.get("expires_in"), &given["refresh_token"]), (None, &Value::from("r")), "{said}");
+        }
+        assert_eq!(given(r#""scope":["a","b"]"#)["scope"], "a b");
+    }
+
+    /// Mutation: `standard`, without `token_type`; or for every answer.
     #[test]
     fn tokens_are_bearer_tokens_where_nothing_else_is_said() {
         let given = |body: &str| String::from_utf8(standard(body.as_bytes())).unwrap();

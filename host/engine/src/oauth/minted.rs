@@ -16,7 +16,7 @@ use oauth2::{ClientId, ClientSecret, RequestTokenError, Scope, TokenUrl};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::asking::Caller;
+use super::asking::{Caller, seconds};
 use super::revoking::{FORM, basic, form};
 use super::{Blame, Client, OAuthError, Response, Tokens, auth_type, failure, tokens};
 use crate::Engine;
@@ -173,14 +173,12 @@ impl Minter<'_> {
     }
 }
 
-/// A number of seconds, also where a provider writes it as text.
-fn seconds(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-}
-
+/// What a status alone says. Nothing was revoked that would not be given again, so only what speaks of the key itself ends the
+/// connection; a gateway, too, answers 403 or 404 for a while.
 fn answered(status: u16) -> OAuthError {
     match status {
-        400 | 401 | 403 | 404 | 422 => OAuthError::InvalidGrant(format!("status {status}")),
+        400 | 401 => OAuthError::InvalidGrant(format!("status {status}")),
+        403 | 404 | 422 => OAuthError::Refused(format!("status {status}")),
         status => OAuthError::Answered(status),
     }
 }

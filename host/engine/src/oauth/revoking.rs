@@ -16,16 +16,31 @@ impl Provider<'_> {
     /// Tells the provider to forget what it gave: the refresh token, and with it all that came of it. `Ok` where it offers
     /// no such thing.
     pub(crate) async fn revoke(&self, engine: &Engine, tokens: &CredentialFields) -> Result<(), OAuthError> {
+        let revoked = self.revoke_once(engine, tokens).await;
+        match (&revoked, self.as_before()) {
+            (Err(OAuthError::Refused(_)), Some(before)) => before.revoke_once(engine, tokens).await,
+            _ => revoked,
+        }
+    }
+
+    async fn revoke_once(&self, engine: &Engine, tokens: &CredentialFields) -> Result<(), OAuthError> {
+        let (Some(url), Some(token)) = (self.revoke_url, self.revoked(tokens)) else { return Ok(()) };
+        let request = self.revocation(url, token)?;
+        let answer = engine.host_call(&self.concurrency_key, request).await.map_err(OAuthError::Unreachable)?;
+        match answer.status {
+            ..300 => Ok(()),
+            400..=403 => Err(OAuthError::Refused(format!("status {}", answer.status))),
+            status => Err(OAuthError::Answered(status)),
+        }
+    }
+
+    fn revoked<'t>(&self, tokens: &'t CredentialFields) -> Option<&'t Secret> {
         let (refresh, access) = (tokens.get(REFRESH_TOKEN), tokens.get(ACCESS_TOKEN));
-        let token = match self.manifest.revoke_style {
+        match self.manifest.revoke_style {
             RevokeStyle::Form | RevokeStyle::BasicForm | RevokeStyle::BasicJson => refresh.or(access),
             // Only an access token says who asks.
             RevokeStyle::Bearer | RevokeStyle::ClientJson => access,
-        };
-        let (Some(url), Some(token)) = (self.revoke_url, token) else { return Ok(()) };
-        let request = self.revocation(url, token)?;
-        let answer = engine.host_call(&self.concurrency_key, request).await.map_err(OAuthError::Unreachable)?;
-        if answer.status < 300 { Ok(()) } else { Err(OAuthError::Refused(format!("status {}", answer.status))) }
+        }
     }
 
     fn revocation(&self, url: &Url, token: &Secret) -> Result<Request<Vec<u8>>, OAuthError> {
@@ -68,4 +83,52 @@ pub(super) fn form(pairs: &[(&str, &str)]) -> String {
 
 pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bulkhead_manifest::{Auth, Manifest};
+
+    use super::*;
+
+    /// Mutations: `revoked`, the access token first; the refresh token always; `revocation`, any of its parts.
+    #[test]
+    fn each_provider_is_told_in_its_way() {
+        let url: Url = "https://a.example/r".parse().unwrap();
+        let secret = Secret::from_string("s".to_owned());
+        let tokens = [(ACCESS_TOKEN, "at"), (REFRESH_TOKEN, "rt")]
+            .map(|(name, token)| (name.to_owned(), Secret::from_string(token.to_owned())))
+            .into_iter()
+            .collect();
+        let basic = "Basic Yzpz";
+        for (style, authorization, body) in [
+            ("form", "", "token=rt&client_id=c&client_secret=s"),
+            ("basic_form", basic, "token=rt"),
+            ("basic_json", basic, r#"{"token":"rt"}"#),
+            ("bearer", "Bearer at", ""),
+            ("client_json", "Client s", r#"{"access_token":"at","client_id":"c"}"#),
+        ] {
+            let connector = "[connector]\nname = \"test\"\nversion = \"1.0.0\"\ntitle = \"T\"\ncontract = \"0.1\"\n";
+            let urls =
+                ["authorize_url", "token_url", "revoke_url"].map(|name| format!("{name} = \"{url}\"")).join("\n");
+            let auth = format!("{connector}[auth]\nkind = \"oauth2\"\n{urls}\nrevoke_style = \"{style}\"\n");
+            let Auth::OAuth2(manifest) = Manifest::parse(&auth).unwrap().auth else { unreachable!("it is OAuth") };
+            let provider = Provider {
+                manifest: &manifest,
+                authorize_url: &url,
+                token_url: Some(&url),
+                revoke_url: Some(&url),
+                client_id: "c",
+                client_secret: Some(&secret),
+                secret_before: None,
+                redirect_url: &url,
+                app: String::new(),
+                concurrency_key: String::new(),
+            };
+            let request = provider.revocation(&url, provider.revoked(&tokens).unwrap()).unwrap();
+            let said = request.headers().get("authorization").map_or("", |said| said.to_str().unwrap());
+            assert_eq!((said, std::str::from_utf8(request.body()).unwrap()), (authorization, body), "{style}");
+        }
+    }
 }

@@ -80,14 +80,14 @@ impl Bound {
 
     fn tell_listeners(&self, captured: &[Captured]) {
         if captured.iter().any(is_of_webhooks) {
-            self.engine.inner.listeners.forget();
+            self.engine.inner.listeners.forget(Owner::Connection(self.to.connection));
         }
     }
 
     /// A credential with what was captured beside it, where the rules capture anything that placements use.
     pub(super) async fn with_captured(&self, current: Option<Current>) -> Result<Option<Current>, EngineFault> {
         let is_field = |capture: &Capture| capture.name != Capture::WEBHOOK_SECRET;
-        if !self.to.rules.iter().flat_map(|rule| &rule.capture).any(is_field) {
+        if !self.to.passage.rules.iter().flat_map(|rule| &rule.capture).any(is_field) {
             return Ok(current);
         }
         let mut read = self.engine.inner.store.tenant_read(self.to.tenant).await?;

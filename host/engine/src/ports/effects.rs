@@ -4,16 +4,14 @@
 //! which the end locks and the intent has to find running, says so for certain.
 
 use bulkhead_egress::{Answer, Captured, DoorError, Intent, Intents, Large, Refused, Sent as Passed};
-use bulkhead_manifest::mask;
 use bulkhead_runtime::{Call, Halt, HaltReason, HttpRequest, HttpResponse};
 use bulkhead_store::{NewAnswer, NewEntry, NewIntent, StoreError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::json;
 
 use super::Bound;
 use crate::fault::EngineFault;
-use crate::journal::{Answered, Entry, Place, cut, leaves_open};
+use crate::journal::{Answered, Entry, Place, leaves_open, shown};
 
 impl Bound {
     /// Keeps an answer: durably for an effect, with the next durable write for anything else. `None`: the lease is gone.
@@ -91,18 +89,11 @@ impl Bound {
         keyed: bool,
         now_ms: u64,
     ) -> NewIntent {
-        let request = &call.request;
-        let shown = json!({
-            "method": cut(&request.method),
-            "url": mask::text(cut(&request.url)),
-            "body_bytes": request.body.len(),
-            "effect": request.effect.as_deref().map(|effect| mask::text(cut(effect))),
-        });
         NewIntent {
             seq: call.seq,
             sub: call.sub,
             fingerprint: call.fingerprint,
-            request: shown.to_string(),
+            request: shown(&call.request),
             effect_key,
             keyed,
             unsafe_request,
@@ -189,9 +180,9 @@ pub(super) fn response(answer: Answer) -> HttpResponse {
 pub(super) fn settles(error: &DoorError, sent_before: bool) -> bool {
     match error {
         // The provider did answer, and its status says as much as that of an answer that was small enough.
-        DoorError::TooLarge { what: Large::Answer { status }, .. } | DoorError::Withheld { status, .. } => {
-            !leaves_open(*status, sent_before)
-        }
+        DoorError::TooLarge { what: Large::Answer { status }, .. }
+        | DoorError::Withheld { status, .. }
+        | DoorError::Packed { status, .. } => !leaves_open(*status, sent_before),
         error => !sent_before && !error.ambiguous(),
     }
 }

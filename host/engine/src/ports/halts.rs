@@ -57,6 +57,7 @@ pub(super) fn http_error(error: &DoorError) -> HttpError {
         DoorError::InvalidRequest(_) => HttpErrorKind::InvalidRequest,
         DoorError::TooLarge { .. } => HttpErrorKind::TooLarge,
         DoorError::Withheld { .. } => HttpErrorKind::Other("withheld".to_owned()),
+        DoorError::Packed { .. } => HttpErrorKind::Other("packed".to_owned()),
         DoorError::Timeout { .. } => HttpErrorKind::Timeout,
         DoorError::Connect { .. } => HttpErrorKind::Connect,
         DoorError::Broken { .. } => HttpErrorKind::Other("broken".to_owned()),

@@ -6,7 +6,6 @@ use bulkhead_store::WrappingKeyRow;
 use bulkhead_vault::WrappingKey;
 use serde::Serialize;
 
-use super::SETTLED_MS;
 use crate::warnings::{Warning, old_secret};
 
 /// A key as an operator sees it.
@@ -23,6 +22,8 @@ pub struct WrappingKeyView {
     pub removable_ms: Option<u64>,
     /// When all that had been sealed under it was last looked through and wrapped anew.
     pub rewrapped_ms: Option<u64>,
+    /// How many sealed values were still under it then: they could not be opened.
+    pub uses: Option<u64>,
     pub warnings: Vec<Warning>,
 }
 
@@ -36,8 +37,10 @@ pub enum WrappingKeyState {
     Active,
     /// Another took over, and what this one sealed is being wrapped anew.
     Retiring,
-    /// Nothing that was sealed in time is under it any more.
+    /// Nothing that was sealed in time and opens is under it any more.
     Retired,
+    /// It opens nothing any more, and is being destroyed.
+    Removing,
 }
 
 /// The keys as they stand at one moment, the one that seals latest last.
@@ -67,24 +70,27 @@ impl Known {
         self.rows.iter().take(self.active).zip(taken_over).map(|((_, row), at_ms)| (row, at_ms))
     }
 
-    /// Whether everything is to be looked through: when another took over, and again when all that began before is written.
-    pub(super) fn is_work_due(&self) -> bool {
-        self.retired().any(|(row, retired_ms)| {
-            let settled_ms = retired_ms.saturating_add(SETTLED_MS);
+    /// Whether everything is to be looked through: when another took over, and again `settled_ms` later, when all that
+    /// began before is written.
+    pub(super) fn is_work_due(&self, settled_ms: u64) -> bool {
+        self.retired().filter(|(row, _)| row.removing_ms.is_none()).any(|(row, retired_ms)| {
+            let settled_ms = retired_ms.saturating_add(settled_ms);
             row.rewrapped_ms.is_none_or(|at_ms| at_ms < settled_ms && self.now_ms >= settled_ms)
         })
     }
 
+    /// Those that have to be there.
     pub(super) fn keys(&self) -> Vec<WrappingKey> {
-        self.rows.iter().map(|(_, row)| key(row)).collect()
+        self.rows.iter().filter(|(_, row)| row.removing_ms.is_none()).map(|(_, row)| key(row)).collect()
     }
 
-    pub(super) fn views(&self, warn_after_ms: u64) -> Vec<WrappingKeyView> {
+    pub(super) fn views(&self, settled_ms: u64, warn_after_ms: u64) -> Vec<WrappingKeyView> {
         let view = |(index, (active_ms, row)): (usize, &(u64, WrappingKeyRow))| {
             let retired_ms = self.rows.get(index + 1).map(|(from_ms, _)| *from_ms).filter(|_| index < self.active);
             let state = match (index.cmp(&self.active), row.rewrapped_ms) {
                 (Ordering::Greater, _) => WrappingKeyState::Coming,
                 (Ordering::Equal, _) => WrappingKeyState::Active,
+                (Ordering::Less, _) if row.removing_ms.is_some() => WrappingKeyState::Removing,
                 (Ordering::Less, None) => WrappingKeyState::Retiring,
                 (Ordering::Less, Some(_)) => WrappingKeyState::Retired,
             };
@@ -99,8 +105,9 @@ impl Known {
                 created_ms: row.created_ms,
                 active_ms: *active_ms,
                 retired_ms,
-                removable_ms: retired_ms.map(|at_ms| at_ms.saturating_add(SETTLED_MS)),
+                removable_ms: retired_ms.map(|at_ms| at_ms.saturating_add(settled_ms)),
                 rewrapped_ms: row.rewrapped_ms,
+                uses: row.uses,
                 warnings: is_active.then(old).flatten().into_iter().collect(),
             }
         };

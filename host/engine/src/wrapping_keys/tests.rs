@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bulkhead_manifest::{AppId, Clock};
 use bulkhead_store::{NewCredential, Owner, StoreConfig, WrappingKeyRow};
-use bulkhead_vault::{Context, LocalKeys, Secret};
+use bulkhead_vault::{Context, KeyProvider, Later, LocalKeys, Secret, Wrapped};
 
 use super::*;
 
@@ -50,7 +50,8 @@ impl World {
     }
 
     fn keys(&self) -> WrappingKeys<'_> {
-        WrappingKeys { store: &self.store, vault: &self.vault, clock: &self.clock, holder: "this node" }
+        let settled_ms = settled_ms();
+        WrappingKeys { store: &self.store, vault: &self.vault, clock: &self.clock, holder: "this node", settled_ms }
     }
 
     fn path(&self) -> PathBuf {
@@ -86,16 +87,50 @@ impl World {
     }
 
     async fn views(&self) -> Vec<WrappingKeyView> {
-        self.keys().known().await.unwrap().views(60 * crate::warnings::DAY_MS)
+        self.keys().known().await.unwrap().views(settled_ms(), 60 * crate::warnings::DAY_MS)
+    }
+
+    /// How many sealed values are under a key.
+    async fn uses(&self, id: &str) -> u32 {
+        let mut count = 0;
+        for start in SealedPlace::STARTS {
+            let mut after = start;
+            while let Some(heads) = self.keys().heads(&after).await.unwrap() {
+                let under = heads.found.iter().filter(|(_, head)| Sealed::key_id(head).is_ok_and(|key| key == id));
+                count += u32::try_from(under.count()).unwrap();
+                after = heads.last;
+            }
+        }
+        count
+    }
+
+    async fn put(&self, new: &NewCredential) {
+        let mut tx = self.store.system().await.unwrap();
+        tx.put_credential(None, new).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// How much was ever written to the database. Nothing here comes near the size at which that begins anew.
+    fn written(&self) -> u64 {
+        std::fs::metadata(self.folder.path().join("s.db-wal")).unwrap().len()
     }
 
     async fn states(&self) -> Vec<WrappingKeyState> {
         self.views().await.into_iter().map(|view| view.state).collect()
     }
 
+    fn away(&self, refused: &str) -> Vault {
+        let keys = Away(LocalKeys::open(self.path()).unwrap(), refused.to_owned());
+        Vault::new(Arc::new(keys), Secret::new(Vec::new()))
+    }
+
     fn restarted(&self) -> Vault {
         Vault::local(LocalKeys::open(self.path()).unwrap())
     }
+}
+
+fn settled_ms() -> u64 {
+    super::settled_ms(&HostLimits::default())
 }
 
 fn owner() -> Owner {
@@ -113,14 +148,17 @@ async fn another_key_takes_over_and_the_old_one_can_go() {
     let first = world.views().await[0].id.clone();
     world.keys().rotate().await.unwrap();
     assert_eq!(world.states().await, [WrappingKeyState::Retiring, WrappingKeyState::Active]);
-    assert_eq!(world.keys().uses(&first).await.unwrap(), u64::from(MANY));
+    assert_eq!(world.uses(&first).await, MANY);
     assert_eq!(world.opens(&world.vault, MANY).await, MANY, "before a single one was wrapped anew");
     world.keys().look_after().await.unwrap();
     assert_eq!(world.states().await, [WrappingKeyState::Retired, WrappingKeyState::Active]);
-    assert_eq!(world.keys().uses(&first).await.unwrap(), 0);
-    world.wait(SETTLED_MS);
+    assert_eq!((world.uses(&first).await, world.views().await[0].uses), (0, Some(0)));
+    world.wait(settled_ms());
+    let error = world.keys().remove(&first).await.unwrap_err();
+    assert!(matches!(error, WrappingKeyError::Looking { .. }), "{error}");
     world.keys().look_after().await.unwrap();
     world.keys().remove(&first).await.unwrap();
+    assert!(matches!(world.keys().remove(&first).await, Err(WrappingKeyError::NotFound)));
     let file = std::fs::read_to_string(world.path()).unwrap();
     assert!(!file.contains(&first), "{first} is still in the file");
     let restarted = world.restarted();
@@ -130,7 +168,87 @@ async fn another_key_takes_over_and_the_old_one_can_go() {
     assert_eq!(world.states().await, [WrappingKeyState::Active]);
 }
 
-/// Mutation: `add`, without `after_last_ms`: of two in one millisecond it is chance which seals.
+/// Mutation: `seals_from`, at once.
+#[test]
+fn where_there_may_be_other_nodes_a_key_is_known_before_it_seals() {
+    let looks_again_ms = u64::try_from(LOOK_AGAIN.as_millis()).unwrap();
+    assert!(seals_from(100, false, Some(5)) >= 100 + 2 * looks_again_ms);
+    assert_eq!(
+        (seals_from(100, true, Some(5)), seals_from(100, true, Some(100)), seals_from(7, true, None)),
+        (100, 101, 7)
+    );
+}
+
+/// Keys that are away where somebody wants to open something, and of which this one is guarded by nobody any more.
+struct Away(LocalKeys, String);
+
+impl KeyProvider for Away {
+    fn wrap(&self, dek: &Secret, aad: &[u8]) -> Result<Wrapped, VaultError> {
+        self.0.wrap(dek, aad)
+    }
+
+    fn unwrap(&self, _: &Wrapped, _: &[u8]) -> Result<Secret, VaultError> {
+        Err(VaultError::ProviderUnavailable { reason: "away".to_owned() })
+    }
+
+    fn active(&self) -> String {
+        self.0.active()
+    }
+
+    fn make<'a>(&'a self, known: &'a [WrappingKey]) -> Later<'a, WrappingKey> {
+        self.0.make(known)
+    }
+
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str) -> Later<'a, ()> {
+        self.0.hold(keys, active)
+    }
+
+    fn guard_anew<'a>(&'a self, key: &'a WrappingKey) -> Later<'a, Option<String>> {
+        match key.id == self.1 {
+            true => Box::pin(async { Err(VaultError::ProviderRefused { reason: "damaged".to_owned() }) }),
+            false => self.0.guard_anew(key),
+        }
+    }
+
+    fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()> {
+        self.0.destroy(id)
+    }
+}
+
+/// Mutation: `rewrap_all`, take what cannot be opened for damaged although the keys are away.
+#[tokio::test]
+async fn what_cannot_be_opened_because_the_keys_are_away_is_not_taken_for_done() {
+    let world = World::new(2).await;
+    world.keys().rotate().await.unwrap();
+    let away = world.away("");
+    let keys = WrappingKeys { vault: &away, ..world.keys() };
+    keys.look().await.unwrap();
+    let error = keys.look_after().await.unwrap_err();
+    assert!(matches!(error, EngineFault::Vault(VaultError::ProviderUnavailable { .. })), "{error}");
+    assert_eq!(world.states().await[0], WrappingKeyState::Retiring);
+}
+
+/// Mutation: `rotate`, end at whichever key is refused; go on also without the one that seals.
+#[tokio::test]
+async fn an_old_key_that_is_refused_keeps_nobody_from_rotating() {
+    let world = World::new(0).await;
+    world.keys().rotate().await.unwrap();
+    world.wait(1);
+    let ids: Vec<_> = world.views().await.into_iter().map(|view| view.id).collect();
+    let rotates = async |refused: &str| {
+        let vault = world.away(refused);
+        WrappingKeys { vault: &vault, ..world.keys() }.rotate().await
+    };
+    let error = rotates(&ids[1]).await.unwrap_err();
+    assert!(
+        matches!(error, WrappingKeyError::Fault(EngineFault::Vault(VaultError::ProviderRefused { .. }))),
+        "{error}"
+    );
+    rotates(&ids[0]).await.unwrap();
+    assert_eq!(world.views().await.len(), 3);
+}
+
+/// Mutation: `seals_from`, without `last_ms`: of two in one millisecond it is chance which seals.
 #[tokio::test]
 async fn keys_of_one_moment_take_over_one_after_the_other() {
     let world = World::new(0).await;
@@ -141,7 +259,8 @@ async fn keys_of_one_moment_take_over_one_after_the_other() {
     assert!(ids.is_sorted_by(|one, other| one < other), "{ids:?}");
 }
 
-/// Mutations: `remove`, without `uses`; without the time; also the active one.
+/// Mutations: `settle_removal`, without `uses`; without `from_ms`; without `Looking`; `remove`, also the active one;
+/// `settled_ms`, less than the longest run takes; `rewrap_all`, without counting what cannot be opened.
 #[tokio::test]
 async fn a_key_in_use_is_not_removed() {
     let world = World::new(3).await;
@@ -153,16 +272,117 @@ async fn a_key_in_use_is_not_removed() {
     world.keys().rotate().await.unwrap();
     world.keys().look_after().await.unwrap();
     assert!(matches!(removed(&first).await, Err(WrappingKeyError::TooSoon { .. })));
-    // A node that had not heard of it writes what it sealed before.
-    let mut tx = world.store.system().await.unwrap();
-    tx.put_credential(None, &world.sealed(&late, 1, 1)).await.unwrap();
-    tx.commit().await.unwrap();
-    world.wait(SETTLED_MS);
+    // A run that began before ends at last, on a node that had not heard of it.
+    world.wait(HostLimits::default().run.wall_ms + 4_000);
+    assert!(matches!(removed(&first).await, Err(WrappingKeyError::TooSoon { .. })));
+    world.put(&world.sealed(&late, 1, 1)).await;
+    world.wait(settled_ms());
+    assert!(matches!(removed(&first).await, Err(WrappingKeyError::Looking { .. })));
+    let whole = world.sealed(&late, 2, 1);
+    let mut damaged = whole.clone();
+    // Behind the name of its key, in the data key.
+    damaged.sealed[40] ^= 1;
+    world.put(&damaged).await;
+    world.keys().look_after().await.unwrap();
     let error = removed(&first).await.unwrap_err();
     assert!(matches!(error, WrappingKeyError::InUse { count: 1, .. }), "{error}");
+    assert_eq!(world.uses(&first).await, 1, "a damaged value keeps its key");
+    // Somebody mends it.
+    world.put(&NewCredential { expected: 2, ..whole }).await;
+    assert!(matches!(removed(&first).await, Err(WrappingKeyError::Looking { .. })), "it is looked for anew");
     world.keys().look_after().await.unwrap();
     removed(&first).await.unwrap();
-    assert_eq!(world.opens(&world.vault, 3).await, 3);
+    assert_eq!(world.uses(&first).await, 0);
+}
+
+/// Mutations: `destroy`, forget it first; `look_after`, without `destroy`; `Known::keys`, also one that goes.
+#[tokio::test]
+async fn a_removal_that_was_broken_off_is_carried_out() {
+    let world = World::new(3).await;
+    let first = world.views().await[0].id.clone();
+    world.keys().rotate().await.unwrap();
+    world.wait(settled_ms());
+    world.keys().look_after().await.unwrap();
+    let before = std::fs::read(world.path()).unwrap();
+    std::fs::write(world.path(), "{}").unwrap();
+    world.keys().remove(&first).await.unwrap_err();
+    assert_eq!(world.states().await, [WrappingKeyState::Removing, WrappingKeyState::Active]);
+    assert!(!world.keys().known().await.unwrap().is_work_due(settled_ms()));
+    // The key went, and then the power.
+    std::fs::write(world.path(), before).unwrap();
+    world.vault.keys().destroy(&first).await.unwrap();
+    let restarted = world.restarted();
+    let keys = WrappingKeys { vault: &restarted, ..world.keys() };
+    keys.take_up().await.unwrap();
+    keys.look_after().await.unwrap();
+    assert_eq!(world.states().await, [WrappingKeyState::Active]);
+    assert!(!std::fs::read_to_string(world.path()).unwrap().contains(&first));
+    assert_eq!(world.opens(&restarted, 3).await, 3);
+}
+
+/// Mutation: `rewrap_all`, write for each batch.
+#[tokio::test]
+async fn who_only_looks_writes_once_however_much_there_is_to_look_at() {
+    let mut written = Vec::new();
+    for secrets in [3, MANY] {
+        let world = World::new(secrets).await;
+        world.keys().rotate().await.unwrap();
+        world.keys().look_after().await.unwrap();
+        world.wait(settled_ms());
+        let before = world.written();
+        world.keys().look_after().await.unwrap();
+        written.push(world.written() - before);
+    }
+    assert!(written[0] > 0 && written[0] == written[1], "{written:?}");
+}
+
+/// Mutation: `rewrap_all`, whichever key this node takes for the active one.
+#[tokio::test]
+async fn who_has_not_heard_which_key_seals_takes_nothing_for_done() {
+    let world = World::new(2).await;
+    let late = world.restarted();
+    world.keys().rotate().await.unwrap();
+    let late = WrappingKeys { vault: &late, ..world.keys() };
+    late.look_after().await.unwrap();
+    assert_eq!(world.states().await[0], WrappingKeyState::Retiring);
+    late.look().await.unwrap();
+    late.look_after().await.unwrap();
+    assert_eq!(world.views().await[0].uses, Some(0));
+}
+
+/// Mutation: `look_after`, without `sweep`.
+#[tokio::test]
+async fn a_secret_that_is_over_is_destroyed() {
+    let world = World::new(2).await;
+    let mut tx = world.store.system().await.unwrap();
+    tx.end_credential(None, owner(), "secret 1", world.clock.now_ms() + 5).await.unwrap();
+    tx.commit().await.unwrap();
+    let there = async || {
+        world.keys().look_after().await.unwrap();
+        world.store.system_read().await.unwrap().credential(None, owner(), "secret 1").await.unwrap().is_some()
+    };
+    assert!(there().await);
+    world.wait(5);
+    assert!(!there().await);
+    assert_eq!(world.opens(&world.vault, 1).await, 1);
+}
+
+/// Mutations: `look`, end where one key is not to be had; go on although it is the one that seals.
+#[tokio::test]
+async fn a_key_that_is_lost_keeps_nothing_else_from_being_done() {
+    let world = World::new(2).await;
+    let first = world.views().await[0].id.clone();
+    world.keys().rotate().await.unwrap();
+    world.vault.keys().destroy(&first).await.unwrap();
+    world.keys().look().await.unwrap();
+    world.keys().look_after().await.unwrap();
+    assert_eq!(world.views().await[0].uses, Some(2));
+    world.wait(1);
+    world.keys().rotate().await.unwrap();
+    let elsewhere = Vault::local(LocalKeys::open_or_create(world.folder.path().join("other.json")).unwrap());
+    let error = WrappingKeys { vault: &elsewhere, ..world.keys() }.look().await.unwrap_err();
+    let third = &world.views().await[2].id;
+    assert!(matches!(&error, EngineFault::Vault(VaultError::UnknownKey { key_id }) if key_id == third), "{error}");
 }
 
 /// Mutation: `is_work_due`, only while nothing was looked through.
@@ -170,16 +390,16 @@ async fn a_key_in_use_is_not_removed() {
 async fn what_was_written_late_is_wrapped_anew_too_and_then_no_more_is_looked_for() {
     let world = World::new(2).await;
     world.keys().rotate().await.unwrap();
-    assert!(world.keys().known().await.unwrap().is_work_due());
+    assert!(world.keys().known().await.unwrap().is_work_due(settled_ms()));
     world.keys().look_after().await.unwrap();
-    assert!(!world.keys().known().await.unwrap().is_work_due());
-    world.wait(SETTLED_MS - 1);
-    assert!(!world.keys().known().await.unwrap().is_work_due());
+    assert!(!world.keys().known().await.unwrap().is_work_due(settled_ms()));
+    world.wait(settled_ms() - 1);
+    assert!(!world.keys().known().await.unwrap().is_work_due(settled_ms()));
     world.wait(1);
-    assert!(world.keys().known().await.unwrap().is_work_due());
+    assert!(world.keys().known().await.unwrap().is_work_due(settled_ms()));
     world.keys().look_after().await.unwrap();
-    world.wait(10 * SETTLED_MS);
-    assert!(!world.keys().known().await.unwrap().is_work_due());
+    world.wait(10 * settled_ms());
+    assert!(!world.keys().known().await.unwrap().is_work_due(settled_ms()));
 }
 
 /// Mutations: `rewrap_all`, note it before it is done; `replace`, work whoever else does.
@@ -200,11 +420,11 @@ async fn what_ended_in_the_middle_is_gone_on_with_by_another() {
     let other = WrappingKeys { vault: &restarted, holder: "another node", ..world.keys() };
     other.take_up().await.unwrap();
     other.look_after().await.unwrap();
-    assert_eq!(other.uses(&first).await.unwrap(), u64::from(MANY - BATCH), "somebody else is at it");
+    assert_eq!(world.uses(&first).await, MANY - BATCH, "somebody else is at it");
     assert_eq!(world.states().await[0], WrappingKeyState::Retiring);
     world.wait(AT_WORK_MS);
     other.look_after().await.unwrap();
-    assert_eq!(other.uses(&first).await.unwrap(), 0);
+    assert_eq!(world.uses(&first).await, 0);
     assert_eq!(world.states().await[0], WrappingKeyState::Retired);
     assert_eq!(world.opens(&restarted, MANY).await, MANY);
 }
@@ -254,12 +474,10 @@ async fn one_damaged_value_does_not_keep_the_others() {
     let first = world.views().await[0].id.clone();
     let mut damaged = world.sealed(&world.vault, 0, 1);
     damaged.sealed.truncate(20);
-    let mut tx = world.store.system().await.unwrap();
-    tx.put_credential(None, &damaged).await.unwrap();
-    tx.commit().await.unwrap();
+    world.put(&damaged).await;
     world.keys().rotate().await.unwrap();
     world.keys().look_after().await.unwrap();
-    assert_eq!(world.keys().uses(&first).await.unwrap(), 0);
+    assert_eq!(world.uses(&first).await, 0);
     assert_eq!(world.opens(&world.vault, 3).await, 2);
 }
 
@@ -280,10 +498,13 @@ async fn the_key_that_seals_shows_its_age_and_one_to_come_is_not_yet_used() {
         created_ms: 0,
         active_ms,
         rewrapped_ms: None,
+        uses: None,
+        removing_ms: None,
     };
     let rows = vec![row("root", None), row("next", Some(20)), row("now", Some(10)), row("old", Some(5))];
     let known = Known::of(rows, 19);
-    let states: Vec<_> = known.views(u64::MAX).into_iter().map(|view| (view.id, view.state, view.retired_ms)).collect();
+    let states: Vec<_> =
+        known.views(5, u64::MAX).into_iter().map(|view| (view.id, view.state, view.retired_ms)).collect();
     let expected = [
         ("old", WrappingKeyState::Retiring, Some(10)),
         ("now", WrappingKeyState::Active, None),

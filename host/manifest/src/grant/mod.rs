@@ -4,6 +4,9 @@
 //! less, and [`Ask::beyond`] says so. A new version of a connector whose ask is not beyond what was approved rolls out
 //! by itself; any other waits for a person who reads the difference.
 //!
+//! Budgets (`[[rate]]`) are no permission: a version that drops its own may do no more than before, only faster, and what its
+//! provider says to slow it down holds for it all the same.
+//!
 //! To make something subject to approval: a field of [`Permissions`], its half of [`Grant::of`], its words in
 //! `difference.rs`.
 

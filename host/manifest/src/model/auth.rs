@@ -196,7 +196,8 @@ pub struct OAuth2 {
     /// and an egress rule may be narrowed to one.
     #[serde(default)]
     pub discovered: BTreeMap<String, Vec<HostPattern>>,
-    /// What the provider calls itself in `iss` of its redirect (RFC 9207), where it does: another's is refused.
+    /// What the provider calls itself in `iss` of its redirect (RFC 9207), where it does: another's is refused, and so is one
+    /// without it.
     pub issuer: Option<String>,
     /// What becomes of the refresh token when it is used.
     #[serde(default)]
@@ -249,6 +250,15 @@ pub struct AccountCall {
     /// What else to keep as account data: texts, by name, and where they stand.
     #[serde(default)]
     pub keep: BTreeMap<String, JsonPointer>,
+}
+
+impl AccountCall {
+    /// Whether a 2xx to it proves an id that the callback parameter `claimed` named: the answer names the account itself, or
+    /// the provider was asked for that very one. What it keeps besides proves nothing.
+    #[must_use]
+    pub fn proves(&self, claimed: &str) -> bool {
+        self.pointer.is_some() || self.url.placeholders().any(|name| name == claimed)
+    }
 }
 
 /// How the client identifies itself at the token endpoint.

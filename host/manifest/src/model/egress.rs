@@ -82,6 +82,12 @@ pub enum Placement {
 const OF_SIGV4: [&str; 4] = ["authorization", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"];
 
 impl Placement {
+    /// What may stand between the slashes of an AWS signature's scope.
+    #[must_use]
+    pub fn is_scope_word(word: &str) -> bool {
+        (1..=64).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    }
+
     /// The secrets that it uses, each with the key that names it.
     #[must_use]
     pub fn fields(&self) -> Vec<(&'static str, &str)> {
@@ -218,8 +224,9 @@ pub struct RateRule {
     pub requests: u32,
     /// … in how many seconds.
     pub per_seconds: u32,
-    /// How many of `requests` may come at once; without one all of them. What is not used adds up to that: a while may see
-    /// both together.
+    /// How many of `requests` may come at once, of a provider that counts so: what is not used adds up to that, and
+    /// `requests` in `per_seconds` come on top. Without one, no such while ever sees more than `requests`: a quarter of
+    /// them may come at once, and the others go over the time.
     pub burst: Option<u32>,
     /// How many may be under way at the same time, on each node.
     pub concurrency: Option<u32>,

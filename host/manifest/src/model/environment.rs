@@ -157,6 +157,7 @@ account_call = { url = "https://{api}/companies/{realm}" }
 host = "{api}"
 methods = ["GET"]
 paths = ["/*"]
+credential = { place = "bearer", field = "access_token" }
 headers = { X-Version = "{version}", X-Account = "{account.team.id}", X-Region = "{settings.region}-1" }
 
 [[egress]]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress_match::decode;
 use crate::text::written_as_text;
 
 /// `/v1/balance` is that path; `/v1/customers/*` is everything that starts with `/v1/customers/`;
@@ -27,8 +28,8 @@ pub enum PathPatternError {
     /// Braces that are not a whole segment.
     #[error("`{{name}}` stands for a whole segment between two slashes")]
     Segment,
-    /// A `.` or `..`, or something that a server may take for one.
-    #[error("no URL has this path: `.`, `..`, `\\`, encoded slashes and empty segments are never sent")]
+    /// A `.` or `..`, or something that a server may take for one, or for another path.
+    #[error("no URL has this path: `.`, `..`, `\\`, encoded slashes or letters and empty segments are never sent")]
     NeverSent,
     /// A character that stands percent-encoded in a URL.
     #[error("this character stands percent-encoded in a URL")]
@@ -91,6 +92,13 @@ impl PathPattern {
             }
         }
         shape.open.is_some_and(|beginning| rest.starts_with(beginning))
+    }
+
+    /// Whether some server may take the path for one that falls under this pattern: whatever its case and encoding, with
+    /// a slash too many, or with parameters after a `;`. For what a request must not get round by another writing.
+    #[must_use]
+    pub fn may_match(&self, path: &str) -> bool {
+        self.matches(path) || Self(plainest(&self.0)).matches(&plainest(path))
     }
 
     /// Whether every path that falls under `other` falls under this one.
@@ -194,6 +202,20 @@ fn meet_ends<'p>(a: Option<&'p str>, b: Option<&'p str>) -> Option<Option<&'p st
     }
 }
 
+/// The path as the most forgiving server reads it.
+fn plainest(path: &str) -> String {
+    let decoded = |text: &str| decode(text).unwrap_or_else(|| text.to_owned());
+    // Some decode twice.
+    let decoded = decoded(&decoded(path)).to_lowercase();
+    let mut plainest = String::new();
+    for segment in decoded.split('/').filter_map(|segment| segment.split(';').next()) {
+        if !segment.is_empty() {
+            plainest.extend(["/", segment]);
+        }
+    }
+    if plainest.is_empty() { "/".to_owned() } else { plainest }
+}
+
 fn placeholder(segment: &str) -> Option<&str> {
     segment.strip_prefix('{')?.strip_suffix('}')
 }
@@ -258,6 +280,39 @@ mod tests {
         }
     }
 
+    /// Mutation: `PathPattern::may_match`, as `matches`.
+    #[test]
+    fn another_writing_of_a_path_may_be_the_same_to_a_server() {
+        for (text, yes, no) in [
+            (
+                "/v1/hooks",
+                &[
+                    "/v1/hooks",
+                    "/v1/hooks/",
+                    "/V1/Hooks",
+                    "/v1//hooks",
+                    "/v1/hooks;a=b",
+                    "/v1/%2568ooks",
+                    "/v1/%68ooks",
+                ][..],
+                &["/v1/hook", "/v1/hooks/we_1", "/v2/hooks", "/"][..],
+            ),
+            ("/v1/a:search", &["/v1/a%3Asearch", "/v1/a%3asearch/"], &["/v1/a"]),
+            ("/v1/a%3Ab", &["/v1/a:b"], &["/v1/a"]),
+            ("/c/{Id}/hooks", &["/c/1/hooks/", "/c/X%21//hooks"], &["/c/hooks", "/c/1/2/hooks"]),
+            ("/v1/hooks/*", &["/v1/hooks/", "/v1/HOOKS/1", "/v1//hooks/1"], &["/v1/hook/1"]),
+            ("/", &["/", "//", "/;x"], &["/a"]),
+            ("/*", &["/", "/a", "//a"], &[]),
+        ] {
+            for path in yes {
+                assert!(pattern(text).may_match(path), "{text} {path}");
+            }
+            for path in no {
+                assert!(!pattern(text).may_match(path), "{text} {path}");
+            }
+        }
+    }
+
     #[test]
     fn what_no_pattern_can_be_is_refused() {
         use PathPatternError as E;
@@ -276,6 +331,7 @@ mod tests {
             ("/a/../b", E::NeverSent),
             ("/a/%2e%2e/b", E::NeverSent),
             ("/a%2Fb", E::NeverSent),
+            ("/%61", E::NeverSent),
             (r"/a\b", E::NeverSent),
             ("/a b", E::NotEncoded),
             ("/\u{e9}", E::NotEncoded),

@@ -50,6 +50,12 @@ impl Webhook {
     pub fn schemes(&self) -> impl Iterator<Item = &Scheme> {
         std::iter::once(&self.scheme).chain(&self.also)
     }
+
+    /// Whether a path goes on with a token.
+    #[must_use]
+    pub fn has_path_token(&self) -> bool {
+        self.schemes().any(|scheme| matches!(scheme, Scheme::Token { at: TokenPlace::Path, .. }))
+    }
 }
 
 fn unauthorized() -> u16 {

@@ -197,7 +197,7 @@ fn a_manifest_is_the_same_after_json() {
 fn every_known_way_to_prove_and_split_a_webhook_can_be_said() {
     let table = include_str!("../../../../tests/webhook-schemes.toml");
     let providers: Vec<_> = table.split("\n#: ").skip(1).filter_map(|part| part.split_once('\n')).collect();
-    assert_eq!(providers.len(), 17);
+    assert_eq!(providers.len(), 19);
     for (provider, sections) in providers {
         let manifest = Manifest::parse(&format!("{CONNECTOR}{sections}"));
         assert!(manifest.is_ok(), "{provider}: {manifest:?}");

@@ -67,7 +67,8 @@ impl GuestState {
             if value.len() as u64 > self.limits.state_value_bytes {
                 return Err(Error::TooLarge);
             }
-            json::check(value, usize::MAX).map_err(|fault| Error::Other(format!("not a value: {}", fault.found())))?;
+            let checked = json::check(value, usize::MAX, self.limits.json_depth);
+            checked.map_err(|fault| Error::Other(format!("not a value: {}", fault.found())))?;
         }
         let before = self.writes.get(&key).map_or(0, |old| cost(&key, old.as_deref()));
         let after = self.written_bytes.saturating_sub(before).saturating_add(cost(&key, value.as_deref()));

@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
+use wasmtime::Engine;
+
 use super::{CPU_VARIABLE, INPUT_VARIABLE, MEMORY_VARIABLE, REJECTED, UNCONFINED, async_builtins, confine};
 use crate::sandbox;
 
@@ -37,14 +39,19 @@ pub fn compile_main() -> ExitCode {
     if let Err(fault) = io::stdin().lock().take(ask(INPUT_VARIABLE, DEFAULT_INPUT)).read_to_end(&mut wasm) {
         return fail(INTERNAL, &format!("the component cannot be read: {fault}"));
     }
-    let wasm = async_builtins::replaced(&wasm).unwrap_or(wasm);
-    match engine.precompile_component(&wasm) {
+    match compiled(&engine, wasm) {
         Ok(artifact) => match io::stdout().lock().write_all(&artifact) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => fail(INTERNAL, &format!("the artifact cannot be written: {fault}")),
         },
         Err(fault) => fail(REJECTED, &format!("{fault:#}")),
     }
+}
+
+/// The artifact of a component.
+pub(crate) fn compiled(engine: &Engine, wasm: Vec<u8>) -> wasmtime::Result<Vec<u8>> {
+    let wasm = async_builtins::replaced(&wasm).unwrap_or(wasm);
+    engine.precompile_component(&wasm)
 }
 
 #[allow(clippy::disallowed_methods, reason = "the parent passes these in: they are this process's command line")]

@@ -24,6 +24,8 @@ use crate::digest::Digest;
 use crate::run_log::clean;
 
 pub use child::compile_main;
+#[cfg(feature = "fuzzing")]
+pub(crate) use child::compiled;
 pub use queue::Asker;
 pub(crate) use queue::Queue;
 

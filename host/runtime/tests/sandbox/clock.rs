@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bulkhead_runtime::{Invocation, LimitKind, Limits, Stop};
+use bulkhead_runtime::{Invocation, LimitKind, Limits, Stop, TrapCode};
 
 use crate::guest::Guest;
 use crate::host::{CLOCK_MS, Sandbox, Scripted, acting, stop, value};
@@ -105,6 +105,19 @@ async fn randomness_comes_from_the_seed_alone() {
     };
     assert_eq!(with_seed(1).await, with_seed(1).await);
     assert_ne!(with_seed(1).await, with_seed(2).await);
+}
+
+/// Mutation: host/runtime/src/capabilities/context.rs, `random_bytes`, without the comparison: as much as a number can say.
+#[tokio::test]
+async fn no_more_chance_is_given_at_once_than_a_host_likes_to_make() {
+    let sandbox = Sandbox::start();
+    let ask = |bytes: u32| {
+        Guest::acting(&format!("(call $random (i32.const {bytes}) (i32.const 2048)) (call $done_number (i64.const 7))"))
+    };
+    assert_eq!(value(&sandbox.act(&ask(4_096)).await), "7");
+    let finished = sandbox.act(&ask(4_097)).await;
+    let Stop::Trapped { code, message, .. } = stop(&finished) else { panic!("{finished:?}") };
+    assert_eq!((*code, message.contains("at most 4096")), (TrapCode::InvalidValue, true), "{message}");
 }
 
 /// Without canonicalisation the machine's own NaN comes out: on x86-64 its sign bit is set.

@@ -224,6 +224,34 @@ async fn too_many_headers_never_reach_the_ports() {
     assert_eq!(value(&finished), "1005");
 }
 
+/// The door counts them once more, behind the ports.
+///
+/// Mutation: host/runtime/src/capabilities/http/outgoing.rs, `headers_fit`, without the bytes.
+#[tokio::test]
+async fn headers_that_are_too_long_never_reach_the_ports() {
+    let sandbox = Sandbox::start();
+    // One header, by the method's name: with its three letters as long as may be, and longer by one.
+    for (value_bytes, answered) in [(65_533, "\"https://a.example/\""), (65_534, "1005")] {
+        let mut guest = Guest::new();
+        let (method, url) = (guest.text("GET"), guest.text("https://a.example/"));
+        let wasm = guest
+            .act(&format!(
+                "(local.set $b (call $alloc (i32.const {value_bytes})))
+                 (memory.fill (local.get $b) (i32.const 120) (i32.const {value_bytes}))
+                 (local.set $a (call $alloc (i32.const 16)))
+                 (call $put (local.get $a) {method})
+                 (call $put (i32.add (local.get $a) (i32.const 8)) (local.get $b) (i32.const {value_bytes}))
+                 (call $send {method} {url} (local.get $a) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)
+                   (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))
+                 (call $done_response (i32.const 2048))"
+            ))
+            .extra("(func $put (param $at i32) (param $text i32) (param $len i32) (i32.store (local.get $at) (local.get $text)) (i32.store offset=4 (local.get $at) (local.get $len)))")
+            .build();
+        let finished = sandbox.act_through(&wasm, Arc::new(Scripted::echoing())).await;
+        assert_eq!(value(&finished), answered);
+    }
+}
+
 #[tokio::test]
 async fn the_ports_work_on_the_callers_runtime() {
     let sandbox = Sandbox::start();

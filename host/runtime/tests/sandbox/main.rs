@@ -7,11 +7,13 @@
 
 mod admission;
 mod answers;
+mod begin;
 mod budget;
 mod clock;
 mod compiling;
 mod confinement;
 mod contract;
+mod exports;
 mod guest;
 mod host;
 mod http;

@@ -40,6 +40,10 @@ fn production() -> String {
     "production".to_owned()
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn empty() -> Value {
     Value::Object(serde_json::Map::new())
 }
@@ -153,6 +157,9 @@ async fn set_webhook_secret(
 struct NewSession {
     /// Where the person goes afterwards.
     return_url: Option<Url>,
+    /// Whether it may be to an account that the tenant has connected already.
+    #[serde(default)]
+    second: bool,
 }
 
 fn may_be_returned_to(url: &Url) -> bool {
@@ -176,7 +183,7 @@ async fn open_session(
             "`return_url` has to be http or https, without a user and password, and at most 2,000 characters long.",
         ));
     }
-    match desk.engine.open_session(tenant, id(&connection, "connection")?, new.return_url).await {
+    match desk.engine.open_session(tenant, id(&connection, "connection")?, new.return_url, new.second).await {
         Ok(session) => Ok(created(session)),
         Err(ConnectError::Fault(fault)) => Err(fault.into()),
         Err(ConnectError::Connection(error)) => Err(error.into()),
@@ -202,8 +209,11 @@ async fn look_at_upgrade(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GoOn {
-    /// It stays on the one that is named; without one it goes on by the newest, and follows.
-    version: Option<String>,
+    /// The one that was looked at: what nobody has seen nobody agrees to.
+    version: String,
+    /// Whether it goes on by newer ones that ask for no more.
+    #[serde(default = "yes")]
+    follows: bool,
     /// In the place of those that it has.
     settings: Option<Value>,
 }
@@ -215,13 +225,13 @@ async fn upgrade(
     body: Json<GoOn>,
 ) -> Answer<axum::Json<ConnectionView>> {
     let tenant = tenant.may("connections", Access::Write)?;
-    let GoOn { version, settings } = body.read().await?;
-    let given = Fields::default().key("/version", version.as_deref().unwrap_or("newest"));
+    let GoOn { version, follows, settings } = body.read().await?;
+    let given = Fields::default().key("/version", &version);
     match &settings {
         Some(settings) => settings_fit(given, settings),
         None => given,
     }
     .done()?;
     let connection = id(&connection, "connection")?;
-    Ok(axum::Json(desk.engine.upgrade(tenant, connection, version.as_deref(), settings).await?))
+    Ok(axum::Json(desk.engine.upgrade(tenant, connection, &version, follows, settings).await?))
 }

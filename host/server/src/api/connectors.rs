@@ -29,8 +29,8 @@ pub(crate) fn uploads() -> Router<Desk> {
     Router::new().route("/connectors", post(publish))
 }
 
-/// A little more than a component may have, so that the runtime's own words are heard.
-const LARGEST_UPLOAD: usize = (32 << 20) + (64 << 10);
+/// What is taken beyond what a component may have, so that the runtime's own words are heard. Bytes.
+const BEYOND: usize = 64 << 10;
 /// So many times a client's usual patience.
 const UPLOAD_PATIENCE: u32 = 6;
 
@@ -75,7 +75,8 @@ struct Inspected {
 async fn publish(caller: Caller, State(desk): State<Desk>, request: Request) -> Answer<Response> {
     caller.may("connectors", Access::Write)?;
     let place = desk.uploads.place(caller.tenant).await?;
-    let wasm = body::read(request.into_body(), LARGEST_UPLOAD, desk.crowd.patience() * UPLOAD_PATIENCE).await?;
+    let most = desk.engine.limits().component_bytes.saturating_add(BEYOND);
+    let wasm = body::read(request.into_body(), most, desk.crowd.patience() * UPLOAD_PATIENCE).await?;
     if wasm.is_empty() {
         let detail = "Send the component itself as the body: `curl --data-binary @connector.wasm`.";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "body-empty", detail));

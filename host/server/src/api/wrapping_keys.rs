@@ -26,14 +26,6 @@ struct All {
     items: Vec<WrappingKeyView>,
 }
 
-#[derive(Serialize)]
-struct Whole {
-    #[serde(flatten)]
-    key: WrappingKeyView,
-    /// How many sealed values use it.
-    sealed: u64,
-}
-
 async fn list(caller: Caller, State(desk): State<Desk>) -> Answer<axum::Json<All>> {
     caller.operator(Access::Read)?;
     Ok(axum::Json(All { items: desk.engine.wrapping_keys().await? }))
@@ -44,10 +36,13 @@ async fn rotate(caller: Caller, State(desk): State<Desk>) -> Answer<axum::Json<A
     Ok(axum::Json(All { items: desk.engine.rotate_wrapping_key().await? }))
 }
 
-async fn read(caller: Caller, State(desk): State<Desk>, Path(key): Path<String>) -> Answer<axum::Json<Whole>> {
+async fn read(
+    caller: Caller,
+    State(desk): State<Desk>,
+    Path(key): Path<String>,
+) -> Answer<axum::Json<WrappingKeyView>> {
     caller.operator(Access::Read)?;
-    let (key, sealed) = desk.engine.wrapping_key(known(&key)?).await?;
-    Ok(axum::Json(Whole { key, sealed }))
+    Ok(axum::Json(desk.engine.wrapping_key(known(&key)?).await?))
 }
 
 async fn remove(caller: Caller, State(desk): State<Desk>, Path(key): Path<String>) -> Answer<StatusCode> {

@@ -105,8 +105,9 @@ async fn one_of_everything(world: &World, tenant: TenantId, connection: Connecti
     let mut tx = world.store.tenant(tenant).await.unwrap();
     tx.finish_run(&run.lease(), &success(NOW)).await.unwrap();
     tx.create_route(&route).await.unwrap();
-    tx.insert_event(&event).await.unwrap();
-    tx.fan_out(event.id, route.id, 0, &new_run(connection)).await.unwrap();
+    tx.insert_events(std::slice::from_ref(&event)).await.unwrap();
+    let to = FanOut { event: event.id, route: route.id, step: 0, run: new_run(connection) };
+    tx.fan_out(&[to]).await.unwrap();
     tx.put_record(&record(connection)).await.unwrap();
     tx.put_link(&link(connection)).await.unwrap();
     tx.put_state(connection, "", "k", Some("1"), NOW).await.unwrap();

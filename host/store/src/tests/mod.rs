@@ -6,6 +6,7 @@ mod attempts;
 mod budgets;
 mod catalogue;
 mod claims;
+mod components;
 mod deliveries;
 mod foreign;
 mod inbox;
@@ -17,6 +18,7 @@ mod queue;
 mod schema;
 mod sealed;
 mod state;
+mod terms;
 mod writer;
 
 use std::sync::atomic::{AtomicU32, Ordering};

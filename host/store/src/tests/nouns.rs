@@ -18,21 +18,23 @@ on_both! {
         };
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.create_route(&route).await.unwrap();
-        assert!(tx.insert_event(&event).await.unwrap());
-        assert!(!tx.insert_event(&NewEvent { id: EventId::new(NOW), ..event.clone() }).await.unwrap());
+        let other = NewEvent { id: EventId::new(NOW), key: "pi_2".into(), ..event.clone() };
+        let again = || NewEvent { id: EventId::new(NOW), ..event.clone() };
+        assert_eq!(tx.insert_events(&[event.clone(), again()]).await.unwrap(), [event.id].into());
+        assert_eq!(tx.insert_events(&[again(), other.clone()]).await.unwrap(), [other.id].into());
         assert_eq!(tx.routes_for(connection, "paid").await.unwrap().len(), 1);
         assert_eq!(tx.routes_for(connection, "refunded").await.unwrap(), []);
-        let run = new_run(connection);
-        assert_eq!(tx.fan_out(event.id, route.id, 0, &run).await.unwrap(), Some(run.id));
-        assert_eq!(tx.fan_out(event.id, route.id, 0, &new_run(connection)).await.unwrap(), None);
-        assert!(tx.fan_out(event.id, route.id, 1, &new_run(connection)).await.unwrap().is_some());
+        let to = |step| FanOut { event: event.id, route: route.id, step, run: new_run(connection) };
+        let (first, second) = (to(0), to(1));
+        assert_eq!(tx.fan_out(std::slice::from_ref(&first)).await.unwrap(), [first.run.id]);
+        assert_eq!(tx.fan_out(&[to(0), second.clone()]).await.unwrap(), [second.run.id]);
         tx.delete_route(route.id).await.unwrap();
         assert_eq!(tx.routes_for(connection, "paid").await.unwrap(), []);
         tx.commit().await.unwrap();
         let mut read = world.store.tenant_read(tenant).await.unwrap();
         assert_eq!(read.event(event.id).await.unwrap().key, "pi_1");
-        assert_eq!(read.events(Some(connection), Page::first(5)).await.unwrap().rows.len(), 1);
-        assert_eq!(read.events(None, Page::first(5)).await.unwrap().rows.len(), 1);
+        assert_eq!(read.events(Some(connection), Page::first(5)).await.unwrap().rows.len(), 2);
+        assert_eq!(read.events(None, Page::first(5)).await.unwrap().rows.len(), 2);
         assert_eq!(world.claim(10).await.len(), 2);
     }
 
@@ -47,7 +49,7 @@ on_both! {
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.finish_run(&run.lease(), &success(NOW)).await.unwrap();
         tx.put_state(connection, "", "k", Some("1"), NOW).await.unwrap();
-        tx.insert_event(&event).await.unwrap();
+        tx.insert_events(std::slice::from_ref(&event)).await.unwrap();
         drop(tx);
         let mut read = world.store.tenant_read(tenant).await.unwrap();
         assert_eq!(read.run(run.id).await.unwrap().state, RunState::Running);
@@ -58,7 +60,7 @@ on_both! {
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.finish_run(&run.lease(), &success(NOW)).await.unwrap();
         tx.put_state(connection, "", "k", Some("1"), NOW).await.unwrap();
-        tx.insert_event(&event).await.unwrap();
+        tx.insert_events(std::slice::from_ref(&event)).await.unwrap();
         tx.commit().await.unwrap();
         let mut read = world.store.tenant_read(tenant).await.unwrap();
         assert_eq!(read.run(run.id).await.unwrap().state, RunState::Succeeded);
@@ -359,7 +361,8 @@ on_both! {
     async fn a_session_is_used_once(world) {
         let (tenant, connection) = world.tenant_with_connection(1).await;
         let new = NewSession {
-            id: SessionId::new(NOW), connection, token_hash: [1; 32], return_url: None, created_ms: NOW, expires_ms: NOW + 10,
+            id: SessionId::new(NOW), connection, token_hash: [1; 32], return_url: None, second: false, created_ms: NOW,
+            expires_ms: NOW + 10,
         };
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.create_session(&new).await.unwrap();

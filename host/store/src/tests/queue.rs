@@ -60,7 +60,7 @@ on_both! {
             started_ms: Some(NOW), finished_ms: None, deadline_ms: new.deadline_ms, root: new.root, cause: new.cause,
             dedupe_key: new.dedupe_key, clock_ms: NOW, waiting: true, attempt: 1,
             attempt_started_ms: Some(NOW), fence: 1, holder: Some("a worker".into()), lease_until_ms: Some(NOW + 30_000),
-            output: None, failure: None, resume: None, cancel_asked_ms: None, leg: 0, attempts_before: 0,
+            output: None, failure: None, resume: None, cancel_asked_ms: None, leg: 0, attempts_before: 0, edition: Some(1),
         };
         assert_eq!(run, expected);
     }

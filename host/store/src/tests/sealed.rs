@@ -72,6 +72,7 @@ async fn filled(world: &World) -> Owner {
         connection,
         token_hash: [1; 32],
         return_url: None,
+        second: false,
         created_ms: NOW,
         expires_ms: NOW + 9,
     };
@@ -85,6 +86,14 @@ async fn filled(world: &World) -> Owner {
     };
     let mut tx = world.store.system().await.unwrap();
     tx.begin_session(session.id, begun).await.unwrap();
+    let other = SessionId::new(NOW);
+    tx.commit().await.unwrap();
+    let mut tx = world.store.tenant(tenant).await.unwrap();
+    tx.create_session(&NewSession { id: other, token_hash: [4; 32], ..session }).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = world.store.system().await.unwrap();
+    assert!(tx.use_session(other, NOW).await.unwrap());
+    tx.offer(other, NOW, b"old\xff\x00-offer").await.unwrap();
     tx.commit().await.unwrap();
     owner
 }
@@ -94,7 +103,7 @@ on_both! {
     async fn all_that_is_sealed_is_found_and_gets_another_head(world) {
         filled(world).await;
         for limit in [1, 100] {
-            assert_eq!(heads(world, limit, 3).await.len(), 5, "in walks of {limit}");
+            assert_eq!(heads(world, limit, 3).await.len(), 6, "in walks of {limit}");
         }
         let found = heads(world, 2, 5).await;
         assert!(found.iter().all(|(_, head)| head == b"old\xff\x00"), "{found:?}");
@@ -106,7 +115,7 @@ on_both! {
         tx.commit().await.unwrap();
         let mut whole: Vec<_> = heads(world, 100, 500).await.into_iter().map(|(_, value)| value).collect();
         whole.sort();
-        let behind = ["answer", "credential", "given", "secret", "verifier"];
+        let behind = ["answer", "credential", "given", "offer", "secret", "verifier"];
         let expected: Vec<_> = behind.iter().map(|end| [b"new\x00\xfe\x01-", end.as_bytes()].concat()).collect();
         assert_eq!(whole, expected);
     }
@@ -158,7 +167,7 @@ on_both! {
         tx.commit().await.unwrap();
     }
 
-    /// Mutations: `WORK`, whoever is at it; whenever.
+    /// Mutations: `WORK`, whoever is at it; whenever; `REMOVING`, without any of its conditions.
     async fn keys_are_known_once_and_one_node_at_a_time_works_for_one(world) {
         let mut tx = world.store.system().await.unwrap();
         assert!(tx.add_wrapping_key("root", Some("vault:v1:r"), NOW, None).await.unwrap());
@@ -167,7 +176,16 @@ on_both! {
         assert!(!tx.add_wrapping_key("a", Some("other"), NOW + 7, Some(NOW + 7)).await.unwrap());
         tx.guard_wrapping_key("root", "vault:v2:r").await.unwrap();
         assert!(tx.guard_wrapping_key("none", "x").await.unwrap_err().is_not_found());
-        tx.note_rewrapped("a", NOW + 3).await.unwrap();
+        assert!(!tx.removing_wrapping_key("a", NOW).await.unwrap(), "nobody has looked");
+        tx.note_rewrapped("a", NOW + 3, 2).await.unwrap();
+        assert!(!tx.removing_wrapping_key("a", NOW).await.unwrap(), "something uses it");
+        tx.look_through_again("a").await.unwrap();
+        tx.note_rewrapped("b", NOW + 3, 0).await.unwrap();
+        tx.look_through_again("b").await.unwrap();
+        assert!(!tx.removing_wrapping_key("b", NOW).await.unwrap(), "it is looked through again");
+        tx.note_rewrapped("a", NOW + 4, 0).await.unwrap();
+        assert!(tx.removing_wrapping_key("a", NOW + 5).await.unwrap());
+        assert!(!tx.removing_wrapping_key("a", NOW + 6).await.unwrap(), "once");
         assert!(tx.work_for_wrapping_key("b", "me", NOW, NOW + 10).await.unwrap());
         assert!(!tx.work_for_wrapping_key("b", "you", NOW + 9, NOW + 20).await.unwrap());
         assert!(tx.work_for_wrapping_key("b", "me", NOW + 9, NOW + 20).await.unwrap());
@@ -175,7 +193,8 @@ on_both! {
         let rows = tx.wrapping_keys().await.unwrap();
         let of = |id: &str| rows.iter().find(|row| row.id == id).unwrap().clone();
         assert_eq!((of("root").guarded.as_deref(), of("root").active_ms), (Some("vault:v2:r"), None));
-        assert_eq!((of("a").guarded, of("a").active_ms, of("a").rewrapped_ms), (None, Some(NOW), Some(NOW + 3)));
+        assert_eq!((of("a").guarded, of("a").active_ms, of("a").rewrapped_ms), (None, Some(NOW), Some(NOW + 4)));
+        assert_eq!((of("a").uses, of("a").removing_ms, of("b").removing_ms), (Some(0), Some(NOW + 5), None));
         tx.remove_wrapping_key("a").await.unwrap();
         let mut left: Vec<_> = tx.wrapping_keys().await.unwrap().into_iter().map(|row| row.id).collect();
         left.sort();
@@ -189,8 +208,10 @@ const PLAIN: &[&str] = &[
     "api_keys.hash",
     "browser_hash",
     "budgets.key",
-    "components.bytes",
+    "component_pieces.bytes",
+    "component_pieces.upload",
     "components.digest",
+    "components.upload",
     "deliveries.body",
     "digest",
     "fingerprint",

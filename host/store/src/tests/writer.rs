@@ -1,10 +1,12 @@
+use std::time::Duration;
+
 use bulkhead_manifest::TenantId;
 use futures::future::join_all;
-use sqlx::Executor as _;
+use sqlx::{Executor as _, Row as _};
 
-use super::{NOW, World};
+use super::{NOW, World, new_version};
 use crate::store::Pools;
-use crate::{NewTenant, Page, Store, StoreConfig, StoreError};
+use crate::{NewTenant, NewVersion, Page, Store, StoreConfig, StoreError};
 
 fn tenant(name: &str) -> NewTenant {
     NewTenant { id: TenantId::new(NOW), name: name.into(), created_ms: NOW }
@@ -185,4 +187,25 @@ async fn what_is_committed_outlives_a_loss_of_power() {
     let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.unwrap();
     let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(connection).await.unwrap();
     assert_eq!((synchronous, journal.as_str()), (FULL, "wal"));
+}
+
+/// Mutations: writer.rs, `Carrier::start`, without its pragma: what is committed stays in the log; open.rs, without
+/// `wal_autocheckpoint`: whoever commits carries it.
+#[tokio::test]
+async fn what_is_committed_is_carried_into_the_file_by_nobody_who_waits() {
+    let world = World::on_sqlite().await;
+    let Pools::Lite { writer, .. } = &world.store.inner.pools else { panic!("it is SQLite") };
+    let mut turn = writer.turn(None).await.unwrap();
+    let pages: i64 = turn.connection().unwrap().fetch_one("PRAGMA wal_autocheckpoint").await.unwrap().get(0);
+    assert_eq!(pages, 16_384);
+    drop(turn);
+    let new = NewVersion { component: vec![1; 2 << 20], ..new_version("large", "1.0.0", 9) };
+    world.store.stage(None, &new).await.unwrap();
+    let carried = async {
+        let mut beat = tokio::time::interval(Duration::from_millis(20));
+        while std::fs::metadata(world.folder().join("store.db")).unwrap().len() < 1 << 20 {
+            beat.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), carried).await.expect("it stays in the log");
 }

@@ -79,6 +79,7 @@ fn what_is_no_private_key_is_named_and_not_quoted() {
         (rsa_public, not_private("public key")),
         (labelled("CERTIFICATE"), not_private("certificate")),
         (labelled("ENCRYPTED PRIVATE KEY"), not_private("private key with a password")),
+        (rsa.replacen('\n', "\nProc-Type: 4,ENCRYPTED\n\n", 1), not_private("private key with a password")),
     ] {
         let error = signed(&pem, JwtAlgorithm::Rs256).unwrap_err();
         assert_eq!(error, refused);

@@ -1,10 +1,11 @@
 //! The keyring as bytes: read whole and checked, written whole or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,6 +20,8 @@ use crate::secret::Secret;
 
 pub(super) const FORMAT: &str = "bulkhead-keyring-1";
 const LARGEST_FILE: u64 = 1024 * 1024;
+/// How long another process may be at it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The file as it is written. Borrowed, so that no copy of a key is left behind by the parser.
 #[derive(Deserialize)]
@@ -96,7 +99,7 @@ fn parse_key(id: &str, encoded: &str) -> Result<Secret, &'static str> {
 /// Of processes that do this at once one waits for the other; what came into the file otherwise is not written over.
 pub(super) fn change(path: &Path, how: impl FnOnce(&mut Ring) -> bool) -> Result<Ring, VaultError> {
     let failed = |source| VaultError::KeyFileAccess { path: path.to_owned(), doing: "written", source };
-    let before = lock(path)?;
+    let before = lock(path, PATIENCE)?;
     let mut ring = read(path)?;
     if !how(&mut ring) {
         return Ok(ring);
@@ -115,17 +118,23 @@ pub(super) fn change(path: &Path, how: impl FnOnce(&mut Ring) -> bool) -> Result
 }
 
 /// Locks the file that is there. Whoever waited for the lock has that of a file that is gone, and tries again.
-fn lock(path: &Path) -> Result<File, VaultError> {
-    const TRIES: u32 = 100;
+#[expect(clippy::disallowed_methods, reason = "whoever changes the file is on a thread that serves nobody")]
+pub(super) fn lock(path: &Path, patience: Duration) -> Result<File, VaultError> {
+    const BEAT: Duration = Duration::from_millis(10);
     let failed = |source| VaultError::KeyFileAccess { path: path.to_owned(), doing: "locked", source };
-    for _ in 0..TRIES {
+    let mut waited = Duration::ZERO;
+    loop {
         let file = File::open(path).map_err(failed)?;
-        file.lock().map_err(failed)?;
-        if is_still(&file, path).map_err(failed)? {
-            return Ok(file);
+        match file.try_lock() {
+            Ok(()) if is_still(&file, path).map_err(failed)? => return Ok(file),
+            Ok(()) | Err(TryLockError::WouldBlock) if waited >= patience => {
+                return Err(failed(std::io::Error::new(ErrorKind::TimedOut, "another process has locked it")));
+            }
+            Ok(()) | Err(TryLockError::WouldBlock) => std::thread::sleep(BEAT),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
+        waited += BEAT;
     }
-    Err(VaultError::KeyFileChanged { path: path.to_owned() })
 }
 
 fn is_still(locked: &File, path: &Path) -> std::io::Result<bool> {

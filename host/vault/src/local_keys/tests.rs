@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::file::{FORMAT, render};
+use super::file::{FORMAT, lock, render};
 use super::*;
 use crate::random::random_key;
 
@@ -114,6 +114,8 @@ fn a_damaged_key_file_is_refused_and_stays_as_it_is() {
         good.replacen("\"active\": \"", "\"active\": \"0", 1),
         good.replacen("\": \"", "\": \"AAAA", 3),
         String::from_utf8(swapped).unwrap(),
+        // Of this only blanks are read.
+        " ".repeat(1 << 20) + &good,
     ];
     for text in &damaged {
         put(&path, text);
@@ -190,6 +192,49 @@ fn a_destroyed_key_is_gone_and_the_active_one_is_not_destroyed() {
     }
     keys.destroy_one(&second).unwrap();
     assert_eq!(LocalKeys::open(&path).unwrap().active(), second);
+}
+
+/// Mutation: `hold_all`, without `retain`.
+#[test]
+fn a_node_lets_go_of_keys_that_are_known_no_more() {
+    let folder = folder();
+    let keys = LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap();
+    let first = keys.active();
+    let second = keys.make_beside(&known(&[&first])).unwrap().id;
+    keys.hold_all(&known(&[&second]), &second).unwrap();
+    assert_eq!(keys.ring().keys.keys().collect::<Vec<_>>(), [&second]);
+}
+
+/// Mutations: `LocalKeys::make`, at once; `lock`, for as long as it takes.
+#[tokio::test]
+async fn who_waits_for_the_file_keeps_nobody_else_and_does_not_wait_for_ever() {
+    let folder = folder();
+    let path = folder.path().join("keys.json");
+    let keys = LocalKeys::open_or_create(&path).unwrap();
+    let held = lock(&path, Duration::ZERO).unwrap();
+    let error = lock(&path, Duration::ZERO).unwrap_err();
+    assert!(error.to_string().contains("locked: another process has locked it"), "{error}");
+    let known = known(&[&keys.active()]);
+    let (made, ()) = tokio::join!(keys.make(&known), async { drop(held) });
+    made.unwrap();
+}
+
+/// Mutation: `change`, without `is_still`.
+#[test]
+fn what_came_into_the_file_without_its_lock_is_not_written_over() {
+    let folder = folder();
+    let path = folder.path().join("keys.json");
+    LocalKeys::open_or_create(&path).unwrap();
+    let (other, mut put_back) = (folder.path().join("other.json"), String::new());
+    LocalKeys::open_or_create(&other).unwrap();
+    let changed = change(&path, |ring| {
+        put_back = std::fs::read_to_string(&other).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        ring.add_active();
+        true
+    });
+    assert!(matches!(changed, Err(VaultError::KeyFileChanged { .. })));
+    assert_eq!((std::fs::read_to_string(&path).unwrap(), names(&folder)), (put_back, vec!["keys.json".to_owned()]));
 }
 
 /// Mutations: `unwrap`, without reading the file again; `hold_all` likewise; `read_again_sometimes`, each time.

@@ -36,13 +36,16 @@ impl Service {
         let (_, what) = path.split_once("/v1/mounted/").unwrap();
         self.asked.lock().unwrap().push(what.to_owned());
         let text = |name: &str| body[name].as_str().unwrap().to_owned();
-        let found = |ciphertext: &str| self.kept.lock().unwrap()[ciphertext].clone();
+        let found = || self.kept.lock().unwrap().get(&text("ciphertext")).cloned();
         let data = match what {
-            "encrypt/k" => serde_json::json!({ "ciphertext": self.encrypted(text("plaintext")), "key_version": 1 }),
-            "decrypt/k" => serde_json::json!({ "plaintext": found(&text("ciphertext")) }),
-            "rewrap/k" => serde_json::json!({ "ciphertext": self.encrypted(found(&text("ciphertext"))) }),
+            "encrypt/k" => {
+                Some(serde_json::json!({ "ciphertext": self.encrypted(text("plaintext")), "key_version": 1 }))
+            }
+            "decrypt/k" => found().map(|plaintext| serde_json::json!({ "plaintext": plaintext })),
+            "rewrap/k" => found().map(|plaintext| serde_json::json!({ "ciphertext": self.encrypted(plaintext) })),
             other => panic!("{other}"),
         };
+        let Some(data) = data else { return Ok((400, "{\"errors\":[]}".into())) };
         Ok((200, serde_json::json!({ "request_id": "1", "data": data }).to_string()))
     }
 }
@@ -161,6 +164,41 @@ fn keys_are_let_go_of_where_the_service_refuses_and_after_a_while_where_it_is_aw
     }
 }
 
+/// Mutations: `obtain`, end at whichever key is refused; go on also without the one that seals; `hold_all`, without
+/// `missing`.
+#[test]
+fn one_key_that_is_refused_takes_no_other_with_it() {
+    let world = World::new();
+    let damaged = WrappingKey { id: "damaged".into(), guarded: Some("vault:v1:none".into()) };
+    let exchanged = WrappingKey { id: "exchanged".into(), guarded: world.root.guarded.clone() };
+    let held = world.open(std::slice::from_ref(&world.first)).unwrap();
+    let wrapped = held.wrap(&random_key(), b"").unwrap();
+    for other in [&damaged, &exchanged] {
+        let keys = [other.clone(), world.first.clone()];
+        let error = now(held.hold(&keys, &world.first.id)).unwrap_err();
+        assert!(matches!(&error, VaultError::UnknownKey { key_id } if *key_id == other.id), "{error}");
+        held.unwrap(&wrapped, b"").unwrap();
+        // At a start whatever is missing is told.
+        let opened =
+            now(TransitKeys::open(transit(&world.service), &world.root, &keys, &world.first.id, world.clock.clone()));
+        assert!(matches!(opened, Err(VaultError::UnknownKey { key_id }) if key_id == other.id));
+    }
+    let error = now(held.hold(&[world.first.clone(), damaged.clone()], &damaged.id)).unwrap_err();
+    assert!(matches!(error, VaultError::ProviderRefused { .. }), "{error}");
+    assert!(matches!(held.unwrap(&wrapped, b""), Err(VaultError::ProviderUnavailable { .. })));
+}
+
+/// Mutation: `hold_all`, without `retain`.
+#[test]
+fn a_node_lets_go_of_keys_that_are_known_no_more() {
+    let world = World::new();
+    let held = world.open(std::slice::from_ref(&world.first)).unwrap();
+    let wrapped = held.wrap(&random_key(), b"").unwrap();
+    let second = now(held.make(&[])).unwrap();
+    now(held.hold(std::slice::from_ref(&second), &second.id)).unwrap();
+    assert!(matches!(held.unwrap(&wrapped, b""), Err(VaultError::UnknownKey { key_id }) if key_id == world.first.id));
+}
+
 /// Mutation: `guard_anew`, what was kept before.
 #[test]
 fn a_newer_key_of_the_services_guards_ours_without_our_showing_them() {
@@ -187,9 +225,11 @@ fn names_and_answers_cannot_say_more_than_they_should() {
     {
         assert!(!named(mount, key), "{mount} {key}");
     }
-    for text in ["", "vault:v1:a\"", "a\\b", "a\nb"] {
+    let long = "a".repeat(4_097);
+    for text in ["", "vault:v1:a\"", "a\\b", "a\nb", &long] {
         assert!(checked(text).is_err(), "{text:?}");
     }
+    assert!(checked(&long[1..]).is_ok());
 }
 
 #[test]

@@ -38,6 +38,12 @@ pub(super) fn url(header: &str, hosts: &[HostPattern], request: &Inbound<'_>) ->
     }
 }
 
+/// Whether it is a certificate at all, and not what a server says in the place of one.
+pub(super) fn is_one(pem: &[u8]) -> bool {
+    let first = CertificateDer::pem_slice_iter(pem).next().and_then(Result::ok);
+    first.is_some_and(|first| EndEntityCert::try_from(&first).is_ok())
+}
+
 /// Whether any of the signatures is one of any of the messages by the first certificate of `pem`.
 pub(super) fn fits(
     pem: &[u8],

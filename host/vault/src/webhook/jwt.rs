@@ -21,6 +21,11 @@ pub(super) fn looks_like_one(scheme: &JwtScheme, request: &Inbound<'_>) -> Resul
     key_id(scheme, token(scheme, request)?).map(drop)
 }
 
+/// Whether it is a list of keys at all.
+pub(super) fn is_key_list(fetched: &[u8]) -> bool {
+    serde_json::from_slice::<JwkSet>(fetched).is_ok()
+}
+
 pub(super) fn verify(
     scheme: &JwtScheme,
     keys: &[&Secret],

@@ -12,8 +12,12 @@ use crate::secret::Secret;
 /// Longest header that is repeated, bytes.
 const LONGEST_HEADER: usize = 4 << 10;
 
-/// The question, as JSON.
-pub(super) fn question(scheme: &PostbackScheme, keys: &[&Secret], request: &Inbound<'_>) -> Result<Vec<u8>, Refusal> {
+/// One for each key that may be part of it.
+pub(super) fn questions(
+    scheme: &PostbackScheme,
+    keys: &[&Secret],
+    request: &Inbound<'_>,
+) -> Result<Vec<Vec<u8>>, Refusal> {
     let mut asked = serde_json::Map::new();
     for (field, header) in &scheme.headers {
         let value = one_header(request, header)?;
@@ -22,12 +26,23 @@ pub(super) fn question(scheme: &PostbackScheme, keys: &[&Secret], request: &Inbo
         }
         asked.insert(field.clone(), Value::String(value.to_owned()));
     }
-    if let Some(field) = &scheme.secret_field {
-        let name = keys.first().ok_or(Refusal::NoKey)?.expose_str().map_err(|_| Refusal::BadKey)?;
-        asked.insert(field.clone(), Value::String(name.to_owned()));
-    }
     let malformed = |_| Refusal::Malformed { place: "the body".to_owned(), problem: "it is not JSON" };
-    let body: &RawValue = serde_json::from_slice(request.body).map_err(malformed)?;
+    let _: &RawValue = serde_json::from_slice(request.body).map_err(malformed)?;
+    let Some(field) = &scheme.secret_field else { return Ok(vec![question(scheme, asked, request.body)]) };
+    if keys.is_empty() {
+        return Err(Refusal::NoKey);
+    }
+    let each = keys.iter().map(|key| {
+        let name = key.expose_str().map_err(|_| Refusal::BadKey)?;
+        let mut asked = asked.clone();
+        asked.insert(field.clone(), Value::String(name.to_owned()));
+        Ok(question(scheme, asked, request.body))
+    });
+    each.collect()
+}
+
+/// The question, as JSON: what is asked, and this document.
+fn question(scheme: &PostbackScheme, asked: serde_json::Map<String, Value>, document: &[u8]) -> Vec<u8> {
     let mut bytes = Value::Object(asked).to_string().into_bytes();
     // Before the last brace.
     bytes.pop();
@@ -36,9 +51,9 @@ pub(super) fn question(scheme: &PostbackScheme, keys: &[&Secret], request: &Inbo
     }
     bytes.extend_from_slice(Value::String(scheme.body_field.clone()).to_string().as_bytes());
     bytes.push(b':');
-    bytes.extend_from_slice(body.get().as_bytes());
+    bytes.extend_from_slice(document);
     bytes.push(b'}');
-    Ok(bytes)
+    bytes
 }
 
 /// What the provider answered.

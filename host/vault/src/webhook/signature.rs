@@ -14,6 +14,9 @@ use super::{Fetched, Inbound, Refusal, Verified, certificate, one_header};
 use crate::mac::{constant_time_eq, hmac_with};
 use crate::secret::Secret;
 
+/// Signatures of one request, of which each costs a verification of the whole body: a provider sends one for each of its
+/// keys or versions.
+const MOST_SIGNATURES: usize = 8;
 /// Longest timestamp, bytes: seconds for the next thousands of years, nanoseconds in words.
 const LONGEST_TIMESTAMP: usize = 40;
 
@@ -144,8 +147,8 @@ impl<'s, 'a> Signed<'s, 'a> {
                 }
             }
         }
-        // An empty one would be compared like any other and never fit; this says what is wrong.
-        candidates.retain(|candidate| !candidate.is_empty());
+        let candidates =
+            distinct(candidates).ok_or_else(|| malformed("it has more signatures than a provider sends"))?;
         if candidates.is_empty() {
             return Err(malformed("it has no signature of the declared form"));
         }
@@ -191,6 +194,21 @@ impl<'s, 'a> Signed<'s, 'a> {
         }
         Ok(Verified { signed_at_ms })
     }
+}
+
+/// Each once; `None` where they are too many. An empty one would be compared like any other and never fit.
+fn distinct(candidates: Vec<&str>) -> Option<Vec<&str>> {
+    let mut distinct = Vec::new();
+    for candidate in candidates {
+        if candidate.is_empty() || distinct.contains(&candidate) {
+            continue;
+        }
+        if distinct.len() == MOST_SIGNATURES {
+            return None;
+        }
+        distinct.push(candidate);
+    }
+    Some(distinct)
 }
 
 fn uses(signed: &Template, name: &str) -> bool {

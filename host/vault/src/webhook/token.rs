@@ -1,6 +1,6 @@
 //! A token that the request repeats.
 
-use bulkhead_manifest::{KeyDecoding, Scheme, TokenPlace, TokenValue};
+use bulkhead_manifest::{JsonPointer, KeyDecoding, Scheme, TokenPlace, TokenValue};
 use serde_json::Value;
 
 use super::signature::usable_keys;
@@ -23,23 +23,23 @@ pub(super) fn verify(at: &TokenPlace, keys: &[&Secret], request: &Inbound<'_>) -
 }
 
 /// The body as anybody may see it: with something else in the place of every token that it repeats. `None` where it repeats
-/// none that is a secret.
+/// none that is a secret. Whether all that have to repeat one do is not asked: another scheme may have let the request in.
 #[must_use]
 pub fn without_tokens(scheme: &Scheme, body: &str) -> Option<String> {
-    let Scheme::Token { at: at @ TokenPlace::Json { .. }, expects: TokenValue::Secret } = scheme else { return None };
-    let repeated = |body: &str| {
-        let request = Inbound { headers: &[], url: "", query: "", body: body.as_bytes() };
-        tokens(at, &request).unwrap_or_default()
+    let Scheme::Token { at: TokenPlace::Json { pointer, each }, expects: TokenValue::Secret } = scheme else {
+        return None;
     };
-    let secrets = repeated(body);
+    let document: Value = serde_json::from_str(body).ok()?;
+    let found =
+        items(&document, each.as_ref()).into_iter().filter_map(|item| pointer.lookup(item).and_then(Value::as_str));
+    let secrets: Vec<&str> = found.filter(|token| !token.is_empty()).collect();
     let mut shown = body.to_owned();
     for secret in &secrets {
-        shown = shown.replace(&Value::from(secret.as_str()).to_string(), &Value::from(HIDDEN).to_string());
+        shown = shown.replace(&Value::from(*secret).to_string(), &Value::from(HIDDEN).to_string());
     }
-    if repeated(&shown).iter().any(|token| secrets.contains(token)) {
-        // It is written in another way than most do.
-        let mut document = serde_json::from_str(&shown).ok()?;
-        hide(&mut document, &secrets);
+    // Written in another way than most do, there or elsewhere.
+    let mut document = serde_json::from_str(&shown).ok()?;
+    if hide(&mut document, &secrets) {
         shown = document.to_string();
     }
     (!secrets.is_empty()).then_some(shown)
@@ -47,12 +47,24 @@ pub fn without_tokens(scheme: &Scheme, body: &str) -> Option<String> {
 
 const HIDDEN: &str = "[secret]";
 
-fn hide(document: &mut Value, secrets: &[String]) {
+/// Whether there was anything to hide.
+fn hide(document: &mut Value, secrets: &[&str]) -> bool {
     match document {
-        Value::String(text) if secrets.contains(text) => HIDDEN.clone_into(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, secrets)),
-        Value::Object(fields) => fields.values_mut().for_each(|value| hide(value, secrets)),
-        _ => {}
+        Value::String(text) if secrets.contains(&text.as_str()) => {
+            HIDDEN.clone_into(text);
+            true
+        }
+        Value::Array(items) => items.iter_mut().fold(false, |hid, item| hide(item, secrets) | hid),
+        Value::Object(fields) => fields.values_mut().fold(false, |hid, value| hide(value, secrets) | hid),
+        _ => false,
+    }
+}
+
+/// What has to repeat the token: the body, or each item of an array in it.
+fn items<'b>(body: &'b Value, each: Option<&JsonPointer>) -> Vec<&'b Value> {
+    match each {
+        None => vec![body],
+        Some(each) => each.lookup(body).and_then(Value::as_array).into_iter().flatten().collect(),
     }
 }
 
@@ -61,13 +73,14 @@ fn tokens(at: &TokenPlace, request: &Inbound<'_>) -> Result<Vec<String>, Refusal
     match at {
         TokenPlace::Header { name } => Ok(vec![one_header(request, name)?.to_owned()]),
         TokenPlace::Query { name } => query_token(name, request.query).map(|token| vec![token]),
+        TokenPlace::Path => match request.path_token {
+            Some(token) => Ok(vec![token.to_owned()]),
+            None => Err(Refusal::Missing { place: "token at the end of its path".to_owned() }),
+        },
         TokenPlace::Json { pointer, each } => {
             let body: Value = serde_json::from_slice(request.body)
                 .map_err(|_| Refusal::Malformed { place: "the body".to_owned(), problem: "it is not JSON" })?;
-            let items: Vec<&Value> = match each {
-                None => vec![&body],
-                Some(each) => each.lookup(&body).and_then(Value::as_array).into_iter().flatten().collect(),
-            };
+            let items = items(&body, each.as_ref());
             let missing = || Refusal::Missing { place: format!("token at {pointer} of the body") };
             if items.is_empty() {
                 return Err(missing());
@@ -93,11 +106,9 @@ fn query_token(name: &str, query: &str) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use bulkhead_manifest::JsonPointer;
-
     use super::*;
 
-    /// Mutation: `without_tokens`, the body as it is; or without `hide`.
+    /// Mutation: `without_tokens`, the body as it is; without `hide`; nothing where one item has no token.
     #[test]
     fn what_a_body_repeats_is_shown_to_nobody() {
         let pointer = |text| JsonPointer::parse(text).unwrap();
@@ -111,6 +122,11 @@ mod tests {
             r#"{"value": [{"state": "[secret]", "n": 1.10}, {"state": "[secret]", "said": "[secret]"}]}"#
         );
         assert_eq!(shown(r#"{"value":[{"state":"\u0074"}]}"#).unwrap(), r#"{"value":[{"state":"[secret]"}]}"#);
+        // Another scheme let it in: not every item repeats it, and it may stand elsewhere, too.
+        assert_eq!(
+            shown(r#"{"value":[{"n":1},{"state":"tt"}],"said":"\u0074t"}"#).unwrap(),
+            r#"{"said":"[secret]","value":[{"n":1},{"state":"[secret]"}]}"#
+        );
         assert_eq!(shown("{}"), None);
         assert_eq!(without_tokens(&scheme(TokenValue::ClientId), r#"{"value":[{"state":"t"}]}"#), None);
     }

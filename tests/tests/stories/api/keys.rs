@@ -94,6 +94,9 @@ async fn a_key_cannot_make_one_that_may_more() {
     assert_eq!(pointers(&problem), ["/scopes/1", "/scopes/2", "/scopes/4", "/scopes/5"]);
     let fine = json!({ "name": "k", "scopes": ["runs:read"] });
     assert_eq!(wire.send(&narrow, Method::POST, "/v1/keys", &fine).await.status, 201);
+    let strong = tenant.post("/v1/keys", json!({ "name": "all", "scopes": ["*"] })).await.text("id");
+    let revoked = wire.send(&narrow, Method::DELETE, &format!("/v1/keys/{strong}"), &json!({})).await;
+    revoked.problem(403, "stronger-key");
 }
 
 /// Mutation: host/store/src/keys.rs, `REVOKE`, without the tenant.

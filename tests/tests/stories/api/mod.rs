@@ -1,5 +1,6 @@
 //! The API as strangers meet it: keys, scopes, ids that are not theirs, input that does not fit, and the form of every no.
 
+mod ages;
 mod choices;
 mod clients;
 mod foreign;

@@ -7,6 +7,7 @@ use bulkhead_tests::{Host, PATIENCE};
 use serde_json::json;
 use simulated_providers::Point;
 
+use super::stage::{API, LOGIN, Stage, rule};
 use super::{Browser, OTHER_REALM, REALM, authorize, change, link, read_books, shop, status};
 use crate::provider::{Provider, Seen};
 
@@ -98,6 +99,27 @@ async fn a_key_of_another_account_is_refused_and_another_key_of_the_same_is_not(
     let view = put("sk_test_one_rolled").await.ok();
     assert_eq!((&view["status"], &view["account"]["id"]), (&json!("active"), &json!("acct_1")), "{view:#}");
     assert_eq!(key_in_use(&host, tenant.id(), &connection, &provider).await, "sk_test_one_rolled");
+}
+
+/// Its `check` calls itself `mirror`, whatever the account.
+///
+/// Mutation: host/engine/src/connections/authorization.rs, `account_of`, the guest's id in the place of the host's.
+#[tokio::test]
+async fn whose_account_it_is_is_not_for_the_connector_to_say() {
+    let provider = Provider::answering(|seen, _| match seen.path.as_str() {
+        "/token" => answer(200, r#"{"access_token":"a-token","token_type":"bearer"}"#),
+        _ => answer(200, r#"{"id":"of-the-provider"}"#),
+    })
+    .await;
+    let auth = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
+        token_url = \"https://login.example.com/token\"\n\
+        account_call = { url = \"https://api.example.com/me\", pointer = \"/id\" }";
+    let rules = rule(API, "");
+    let stage = Stage::by("mirror", Stage::at(&provider, &[LOGIN, API]), auth, &rules).await.with_app().await;
+    let connection = stage.connection().await;
+    assert_eq!(stage.authorize(&connection, "").await.status, 200);
+    let account = stage.view(&connection).await["account"].clone();
+    assert_eq!((&account["id"], &account["label"]), (&json!("of-the-provider"), &json!("Mirror")), "{account:#}");
 }
 
 /// Mutation: do not look at the status (`refuse_ended`), in any of the three.

@@ -61,7 +61,7 @@ async fn whoever_says_no_at_the_provider_is_told_what_to_do_and_may_say_yes_by_t
     let waiting = Waiting::new().await;
     let mut browser = Browser::new();
     let path = format!("/v1/connections/{}/sessions", waiting.connection);
-    let back = json!({ "return_url": "https://shop.example/settings?tab=books" });
+    let back = json!({ "return_url": "https://shop.example/settings?tab=books", "second": true });
     let link = waiting.shop.tenant().post(&path, back).await.text("url");
     let authorize = browser.begin(&link).await;
     let denied = waiting.shop.quickbooks.consent(&authorize, &Consent::Deny).unwrap();
@@ -201,7 +201,7 @@ async fn what_a_redirect_says_besides_is_kept_if_it_is_a_short_word() {
     assert_eq!((&view["status"], &view["account"]["region"]), (&json!("active"), &json!("eu")), "{view:#}");
 }
 
-/// Mutation: do not compare `iss`.
+/// Mutations: host/engine/src/connect/consent.rs, `redeem`, do not compare `iss`; only where there is one.
 #[tokio::test]
 async fn an_answer_of_another_issuer_connects_nothing() {
     const ISSUER: &str = "https://oauth.platform.intuit.com/op/v1";
@@ -211,6 +211,8 @@ async fn an_answer_of_another_issuer_connects_nothing() {
     let mut browser = Browser::new();
     let callback = super::allow(&shop, &browser.begin(&link).await, REALM);
     browser.get(&with(&callback, "iss", "https://elsewhere.example")).await.says(400, "elsewhere.example");
+    let callback = super::allow(&shop, &browser.begin(&link).await, REALM);
+    browser.get(&callback).await.says(400, "for a provider that does not say who it is");
     assert_eq!(status(&shop.tenant(), &connection).await, "pending");
     let callback = super::allow(&shop, &browser.begin(&link).await, REALM);
     assert_eq!(browser.get(&with(&callback, "iss", ISSUER)).await.status, 200);

@@ -5,9 +5,12 @@ use std::pin::pin;
 use bulkhead_tests::Host;
 use bulkhead_tests::shop::{Shop, Silence};
 use reqwest::Method;
+use serde_json::json;
 use simulated_providers::{Fault, FaultRule, Point};
 
+use super::stage::{LOGIN, Stage, says};
 use super::{Browser, OTHER_REALM, REALM, Waiting, authorize, change, shop, status};
+use crate::provider::Provider;
 use crate::wait::until;
 
 const REVOKE: &str = "/v2/oauth2/tokens/revoke";
@@ -38,6 +41,18 @@ async fn a_connection_is_over_before_the_provider_is_asked_and_is_revoked_though
     until(|| shop.quickbooks.effect("token.revoked") == before + 1).await;
     // Somebody still listens to what the provider says.
     until(|| std::fs::read_to_string(&log).unwrap().contains("did not confirm the revocation")).await;
+}
+
+/// Mutation: host/engine/src/connections.rs, `disconnect`, without `cancel_waiting`.
+#[tokio::test]
+async fn what_waits_for_its_hour_ends_with_its_connection() {
+    let stage = Stage::plain(Host::builder(), "kind = \"none\"", "").await;
+    let (tenant, connection) = (stage.tenant(), stage.connection().await);
+    let path = format!("/v1/connections/{connection}");
+    let run = tenant.post(&format!("{path}/actions/come_back"), json!({ "after_ms": 3_600_000 })).await.text("id");
+    tenant.runs_until("", |runs| runs.iter().all(|run| run["state"] == "parked")).await;
+    assert_eq!(tenant.request(Method::DELETE, &path, None).await.status, 204);
+    assert_eq!(tenant.get(&format!("/v1/runs/{run}")).await.ok()["state"], "cancelled");
 }
 
 /// A token that has ended is good enough to be revoked by its refresh token; asking for another would only make one more.
@@ -73,6 +88,23 @@ async fn tokens_that_were_not_accepted_are_given_back_unless_a_connection_works_
     }
     let run = super::read_books(&waiting.shop).await;
     assert_eq!(run["state"], "succeeded", "{run:#}");
+}
+
+/// Mutation: host/engine/src/connect/consent.rs, `give_back_tokens`, without a word where the account is not known.
+#[tokio::test]
+async fn tokens_that_stay_valid_because_nobody_knows_whose_they_are_are_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let provider = Provider::answering(|_, _| {
+        says(200, &json!({ "access_token": "a-token", "token_type": "bearer", "scope": "read" }))
+    })
+    .await;
+    let auth = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\nscopes = [\"read\", \"write\"]\n\
+        token_url = \"https://login.example.com/token\"\nrevoke_url = \"https://login.example.com/revoke\"";
+    let stage = Stage::set(Stage::at(&provider, &[LOGIN]).log_to(&log), auth, "").await.with_app().await;
+    stage.authorize(&stage.connection().await, "").await.says(400, "Missing: write");
+    assert!(provider.seen().iter().all(|seen| seen.path != "/revoke"));
+    until(|| std::fs::read_to_string(&log).unwrap().contains("nobody knows whose it is")).await;
 }
 
 /// Mutations: host/server/src/connect_pages.rs, `begin`, keep no `LINK`; host/engine/src/connect.rs, `finish_oauth`, take any

@@ -5,6 +5,7 @@ mod callbacks;
 mod credentials;
 mod discovered;
 mod ending;
+mod filled;
 mod foreign;
 mod minted;
 mod pages;
@@ -15,12 +16,13 @@ mod scopes;
 mod secrets;
 mod stage;
 mod tending;
+mod twice;
 mod verdicts;
 
 use std::collections::BTreeMap;
 
 use bulkhead_tests::shop::{REALM, Shop, Silence, query_of};
-use bulkhead_tests::{Host, PATIENCE, Tenant};
+use bulkhead_tests::{Host, PATIENCE, Tenant, leaks};
 use reqwest::{Client, Response, Url, redirect};
 use serde_json::{Value, json};
 use simulated_providers::{Consent, QuickBooksConfig, Realm};
@@ -28,7 +30,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Executor as _};
 
 /// Another company in QuickBooks.
-pub(crate) const OTHER_REALM: &str = "4620816365000000002";
+pub(crate) const OTHER_REALM: &str = "4620816365000000003";
 /// Where QuickBooks gives tokens.
 const TOKENS: &str = "/oauth2/v1/tokens/bearer";
 
@@ -49,6 +51,7 @@ impl Page {
     async fn of(response: Response) -> Self {
         let headers = response.headers().clone();
         let page = Self { status: response.status().as_u16(), text: response.text().await.unwrap() };
+        leaks::shown("a page", &page.text);
         let policy = headers.get("content-security-policy").and_then(|value| value.to_str().ok()).unwrap_or_default();
         assert!(policy.contains("default-src 'none'"), "no page: {headers:?} {}", page.text);
         page
@@ -165,7 +168,9 @@ async fn shop_with(config: QuickBooksConfig) -> Shop {
 }
 
 pub(crate) async fn link(tenant: &Tenant<'_>, connection: &str) -> String {
-    tenant.post(&format!("/v1/connections/{connection}/sessions"), json!({})).await.text("url")
+    // Most stories have one account and connect it twice on purpose.
+    let new = json!({ "second": true });
+    tenant.post(&format!("/v1/connections/{connection}/sessions"), new).await.text("url")
 }
 
 async fn status(tenant: &Tenant<'_>, connection: &str) -> String {
@@ -213,7 +218,7 @@ pub(crate) async fn change(host: &Host, statement: &str) {
 }
 
 /// Whether the database has such a row.
-async fn found(host: &Host, query: &str) -> bool {
+pub(crate) async fn found(host: &Host, query: &str) -> bool {
     let file = host.folder().join("bulkhead.db");
     let options = SqliteConnectOptions::new().filename(file).read_only(true).busy_timeout(PATIENCE);
     let mut database = SqliteConnection::connect_with(&options).await.unwrap();

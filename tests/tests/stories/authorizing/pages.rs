@@ -89,6 +89,29 @@ async fn of_two_who_send_one_form_one_authorizes() {
     assert_eq!(first.await.unwrap().status, 200);
 }
 
+/// Both have looked whether it may still be used before either uses it.
+///
+/// Mutation: host/engine/src/connect.rs, `use_up`, whatever the store says.
+#[tokio::test]
+async fn of_two_who_use_one_link_at_the_same_moment_one_does() {
+    let Some(database) = Database::fresh().await else { return };
+    let host = database.host().spawn().await;
+    let tenant = host.tenant("t").await;
+    let link = link(&tenant, &quiet(&host, &tenant).await).await;
+    let mut beside = database.connect().await;
+    beside.execute("BEGIN; SELECT id FROM connect_sessions FOR UPDATE").await.unwrap();
+    let (one, other) = (Browser::new(), Browser::new());
+    let (first, second, ()) = tokio::join!(one.fill(&link, &[]), other.fill(&link, &[]), async {
+        database.somebody_waits(2).await;
+        beside.execute("COMMIT").await.unwrap();
+    });
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 410]);
+    drop((beside, host));
+    database.end().await;
+}
+
 /// Mutation: do not give the link back; or refuse nothing.
 #[tokio::test]
 async fn a_form_that_was_refused_says_why_and_can_be_sent_again() {

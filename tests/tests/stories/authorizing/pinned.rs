@@ -12,6 +12,7 @@ use simulated_providers::pkce_s256;
 use super::{Browser, Page, link};
 use crate::provider::Provider;
 use crate::tiny;
+use crate::wait::until;
 
 /// A host with an app, and a provider that gives everybody a token and confirms every account.
 struct Stage {
@@ -19,6 +20,8 @@ struct Stage {
     provider: Provider,
     app: String,
     tenant: String,
+    log: std::path::PathBuf,
+    _logs: tempfile::TempDir,
 }
 
 const LOGIN: &str = "login.example.com";
@@ -59,12 +62,14 @@ impl Stage {
         })
         .await;
         let upstream = |builder: bulkhead_tests::HostBuilder, host| builder.upstream(host, provider.url());
-        let host = [LOGIN, API, ELSEWHERE].into_iter().fold(Host::builder(), upstream).spawn().await;
+        let logs = tempfile::tempdir().unwrap();
+        let log = logs.path().join("log");
+        let host = [LOGIN, API, ELSEWHERE].into_iter().fold(Host::builder(), upstream).log_to(&log).spawn().await;
         host.upload(connector("1.0.0", [LOGIN, LOGIN, API, LOGIN])).await.ok();
         let app = json!({ "connector": "tiny", "name": "app", "client_id": "id", "client_secret": "secret" });
         let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
         let tenant = host.tenant("t").await.id().to_owned();
-        Self { host, provider, app, tenant }
+        Self { host, provider, app, tenant, log, _logs: logs }
     }
 
     fn tenant(&self) -> Tenant<'_> {
@@ -127,7 +132,30 @@ async fn a_newer_version_cannot_send_tokens_elsewhere() {
     assert_eq!(stage.asked(), ["/token"]);
 }
 
-/// Mutation: host/engine/src/credentials.rs, `provider`, leave out `pinned` for `revoke_url`.
+/// Another place in the request is another audience.
+///
+/// Mutation: host/engine/src/credentials.rs, `may_see_tokens`, whatever the place.
+#[tokio::test]
+async fn a_newer_version_cannot_send_tokens_in_another_place() {
+    let stage = Stage::set(0).await;
+    let more = format!(
+        "[auth]\nkind = \"oauth2\"\nauthorize_url = \"https://{LOGIN}/a\"\ntoken_url = \"https://{LOGIN}/token\"\n\
+         [[egress]]\nhost = \"{API}\"\nmethods = [\"GET\"]\npaths = [\"/*\"]\n\
+         credential = {{ place = \"query\", name = \"token\", field = \"access_token\" }}\n"
+    );
+    let wasm = tiny::describing(&tiny::descriptor(&json!([])));
+    stage.host.upload(tiny::with_manifest(&wasm, &tiny::manifest("tiny", "1.0.1", &more))).await.ok();
+    let pins = format!("/v1/apps/{}/pins", stage.app);
+    let pinned = stage.host.operator(Method::PUT, &pins, Some(json!({ "version": "1.0.1" }))).await;
+    assert_eq!(pinned.status, 204);
+    stage.host.upload(connector("1.0.2", [LOGIN, LOGIN, API, LOGIN])).await.ok();
+    let (_, page) = stage.authorize().await;
+    page.says(400, "address as bearer");
+    assert_eq!(stage.asked(), ["/token"]);
+}
+
+/// Mutations: host/engine/src/credentials.rs, `provider`, leave out `pinned` for `revoke_url`; host/engine/src/connections.rs,
+/// `revoke_ended`, without `cannot_revoke`: nothing is said.
 #[tokio::test]
 async fn a_newer_version_cannot_have_tokens_revoked_elsewhere() {
     let stage = Stage::set(0).await;
@@ -139,6 +167,8 @@ async fn a_newer_version_cannot_have_tokens_revoked_elsewhere() {
         let path = format!("/v1/connections/{}", newest.as_str().unwrap());
         assert_eq!(stage.tenant().request(Method::DELETE, &path, None).await.status, 204);
         assert_eq!(stage.asked().iter().filter(|path| *path == "/revoke").count(), asked, "{version}");
+        let said = || std::fs::read_to_string(&stage.log).unwrap().matches("nothing was revoked there").count();
+        until(|| said() == 1).await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Rotation, at its worst moments: many nodes that find a token ended, and a host that dies with the answer on its way.
+//! Rotation, at its worst moments: many nodes that find a token ended, and a host that dies with the answer on its way, or in
+//! its hands.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,7 +87,12 @@ async fn count(database: &mut PgConnection, states: &str) -> i64 {
     database.fetch_one(sqlx::AssertSqlSafe(query)).await.unwrap().get(0)
 }
 
-/// Runs of both nodes; as many of them at once as both have workers.
+/// Time passes for whatever is kept of an access token.
+const ENDED: &str = "UPDATE credentials SET updated_ms = 1, meta = jsonb_set(meta::jsonb, '{expires_ms}', '1')::text
+                     WHERE name = 'authorization'";
+
+/// Runs of both nodes; as many of them at once as both have workers. A thousand who ask at once: `credentials::tests::many` of
+/// the engine.
 const RUNS: usize = 200;
 
 /// Mutation: host/engine/src/credentials/renewal.rs, `renew`, ask without a lease.
@@ -101,9 +107,7 @@ async fn of_two_nodes_full_of_runs_that_find_a_token_ended_one_asks_once() {
     let other = workers(database.host()).beside(&stage.host).spawn().await;
     let mut sql = database.connect().await;
     sql.execute("UPDATE connections SET concurrency = 1000").await.unwrap();
-    let ended = "UPDATE credentials SET updated_ms = 1, meta = jsonb_set(meta::jsonb, '{expires_ms}', '1')::text
-                 WHERE name = 'authorization'";
-    sql.execute(ended).await.unwrap();
+    sql.execute(ENDED).await.unwrap();
     let nodes = [stage.tenant(), other.tenant_by_id(stage.tenant().id())];
     let path = format!("/v1/connections/{connection}/actions/reach");
     for number in 0..RUNS {
@@ -159,4 +163,95 @@ async fn where_the_token_from_before_is_over_a_person_is_told() {
     assert_eq!(view["status"], "needs_reauthorization", "{view:#}");
     let warning = &view["warnings"][0];
     assert!(warning["message"].as_str().unwrap().contains("Authorize it again"), "{warning:#}");
+}
+
+/// Whoever asks has its lease by then: from here on nothing is written of any credential.
+const LOCKED: &str = "BEGIN; LOCK TABLE credentials IN SHARE ROW EXCLUSIVE MODE";
+
+/// Kills the host when it has the provider's answer and its commit waits for the database; what then becomes of the connection.
+async fn killed_with_the_answer_in_its_hands(grace: bool) -> Option<(Value, Value)> {
+    let database = Database::fresh().await?;
+    let provider = Rotating::new(grace).await;
+    let builder = provider.at(database.host()).set("BULKHEAD_LEASE_SECONDS", "3");
+    let mut stage = Stage::set(builder, AUTH, "").await.with_app().await;
+    let connection = stage.connection().await;
+    assert_eq!(stage.authorize(&connection, "").await.status, 200);
+    let (mut sql, mut lock) = (database.connect().await, database.connect().await);
+    sql.execute(ENDED).await.unwrap();
+    let path = format!("/v1/connections/{connection}/actions/reach");
+    let run = stage.tenant().post(&path, json!({ "method": "GET", "url": URL })).await.text("id");
+    provider.is_asked().await;
+    lock.execute(LOCKED).await.unwrap();
+    provider.let_go.send(true).unwrap();
+    until(async || sql.fetch_optional(KEEPING).await.unwrap().is_some()).await;
+    stage.host.kill().await;
+    lock.execute("ROLLBACK").await.unwrap();
+    let row = sql.fetch_one("SELECT generation FROM credentials WHERE name = 'authorization'").await.unwrap();
+    assert_eq!(row.get::<i64, _>(0), 1, "what it had was not kept");
+    // The time of who died is over sooner here.
+    sql.execute("UPDATE credentials SET lease_until_ms = 1").await.unwrap();
+    stage.host.restart().await;
+    let runs = stage.tenant().runs_until("state=succeeded", |runs| !runs.is_empty()).await;
+    let run = runs.into_iter().find(|found| found["id"] == run.as_str()).unwrap();
+    let view = stage.view(&connection).await;
+    drop((stage, sql, lock));
+    database.end().await;
+    Some((view, run))
+}
+
+/// Who waits to keep tokens.
+const KEEPING: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+                       AND query LIKE 'UPDATE credentials SET generation%'";
+
+/// Mutation: host/engine/src/credentials/renewal.rs, `keep_tokens`, once.
+#[tokio::test]
+async fn tokens_that_a_provider_gave_are_kept_although_the_database_broke_off() {
+    let Some(database) = Database::fresh().await else { return };
+    let provider = Rotating::new(false).await;
+    let stage = Stage::set(provider.at(database.host()), AUTH, "").await.with_app().await;
+    let connection = stage.connection().await;
+    assert_eq!(stage.authorize(&connection, "").await.status, 200);
+    let (mut sql, mut lock) = (database.connect().await, database.connect().await);
+    sql.execute(ENDED).await.unwrap();
+    let path = format!("/v1/connections/{connection}/actions/reach");
+    stage.tenant().post(&path, json!({ "method": "GET", "url": URL })).await.text("id");
+    provider.is_asked().await;
+    lock.execute(LOCKED).await.unwrap();
+    provider.let_go.send(true).unwrap();
+    let mut broken = 0;
+    until(async || {
+        let Some(keeping) = sql.fetch_optional(KEEPING).await.unwrap() else { return false };
+        let pid: i32 = keeping.get(0);
+        if broken == 0 {
+            broken = pid;
+            sql.execute(sqlx::AssertSqlSafe(format!("SELECT pg_terminate_backend({pid})"))).await.unwrap();
+        }
+        pid != broken
+    })
+    .await;
+    lock.execute("ROLLBACK").await.unwrap();
+    stage.tenant().runs_until("state=succeeded", |runs| !runs.is_empty()).await;
+    assert_eq!(
+        (provider.refreshes.load(Ordering::SeqCst), &stage.view(&connection).await["status"]),
+        (1, &json!("active"))
+    );
+    drop((stage, sql, lock));
+    database.end().await;
+}
+
+/// Mutation: host/engine/src/credentials/renewal.rs, `renew_once`, before the provider is asked, forget the old one.
+#[tokio::test]
+async fn a_rotation_that_died_with_the_host_before_its_commit_is_asked_for_again() {
+    let Some((view, run)) = killed_with_the_answer_in_its_hands(true).await else { return };
+    assert_eq!((&view["status"], &run["state"]), (&json!("active"), &json!("succeeded")), "{view:#} {run:#}");
+}
+
+/// Mutation: host/engine/src/credentials/renewal.rs, `renew_once`, without `require_reauthorization`.
+#[tokio::test]
+async fn where_a_rotation_died_with_the_host_and_the_token_from_before_is_over_a_person_is_told() {
+    let Some((view, _)) = killed_with_the_answer_in_its_hands(false).await else { return };
+    assert_eq!(
+        (&view["status"], &view["warnings"][0]["code"]),
+        (&json!("needs_reauthorization"), &json!("needs-reauthorization"))
+    );
 }

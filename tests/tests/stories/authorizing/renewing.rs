@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use simulated_providers::{Fault, FaultRule, Point, QuickBooksConfig};
 
+use super::stage::{API, LOGIN, Stage, says};
 use super::{Browser, TOKENS, link, query_of, read_books, shop, shop_with, token_ends_in};
 use crate::provider::Provider;
 use crate::tiny;
@@ -152,6 +153,37 @@ async fn a_client_secret_that_the_provider_does_not_know_yet_leaves_the_one_befo
     shop.host.operator(Method::PUT, &secrets, Some(staged)).await.ok();
     token_ends_in(&shop.host, -1).await;
     succeeded(&read_books(&shop).await);
+}
+
+/// Mutations: host/engine/src/attempt/asked.rs, `of_app`, the newest alone; host/engine/src/ports.rs, `dispatch`, without
+/// `has_older`; host/engine/src/passage.rs, `has_older`, for every rule.
+#[tokio::test]
+async fn while_a_client_secret_rolls_requests_are_sent_with_the_one_that_the_provider_knows() {
+    let provider = Provider::answering(|seen, _| match (seen.path.as_str(), seen.headers.get("x-app")) {
+        ("/token", _) => says(200, &json!({ "access_token": "a", "expires_in": 3_600 })),
+        (_, Some(secret)) if secret == "app-secret" => says(200, &json!({})),
+        _ => says(401, &json!({})),
+    })
+    .await;
+    let auth = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
+                token_url = \"https://login.example.com/token\"";
+    let rule = "[[egress]]\nhost = \"apps.example.com\"\nmethods = [\"GET\"]\npaths = [\"/*\"]\n\
+                credential = { place = \"header\", name = \"X-App\", template = \"{client_secret}\" }\n";
+    let builder = Stage::at(&provider, &[LOGIN, API, "apps.example.com"]);
+    let stage = Stage::set(builder, auth, rule).await.with_app().await;
+    let connection = stage.connection().await;
+    assert_eq!(stage.authorize(&connection, "").await.status, 200);
+    let secrets = format!("/v1/apps/{}/secrets", stage.app_field("id"));
+    let asked = |host: &str| provider.seen().iter().filter(|seen| seen.path == host).count();
+    for (path, hours, secret, status, times) in [("/one", 24, "next", "200", 2), ("/two", 0, "another", "401", 1)] {
+        let rolled = json!({ "client_secret": secret, "overlap_hours": hours });
+        stage.host.operator(Method::PUT, &secrets, Some(rolled)).await.ok();
+        let run = stage.reach(&connection, &format!("https://apps.example.com{path}")).await;
+        assert!(run["output"].to_string().contains(status), "{run:#}");
+        assert_eq!(asked(path), times, "{run:#}");
+        stage.reach(&connection, &format!("https://api.example.com/as{path}")).await;
+        assert_eq!(asked(&format!("/as{path}")), 1, "its token is no secret of the app's");
+    }
 }
 
 /// Mutation: let everybody ask who finds the token ended.

@@ -41,11 +41,20 @@ pub(super) fn form(seen: &Seen) -> std::collections::BTreeMap<String, String> {
 impl Stage {
     /// `auth` and whatever rules there are besides the one for [`API`].
     pub(super) async fn set(builder: HostBuilder, auth: &str, rules: &str) -> Self {
+        Self::plain(builder, auth, &format!("{}{rules}", rule(API, ""))).await
+    }
+
+    /// `auth` and these rules.
+    pub(super) async fn plain(builder: HostBuilder, auth: &str, rules: &str) -> Self {
+        Self::by("hostile", builder, auth, rules).await
+    }
+
+    /// The same, with another component.
+    pub(super) async fn by(name: &str, builder: HostBuilder, auth: &str, rules: &str) -> Self {
         let host = builder.spawn().await;
-        let api = rule(API, "");
         let webhook = "[webhook]\nsecret = \"connection\"\nscheme = \"none\"\n";
-        let manifest = tiny::manifest("staged", "1.0.0", &format!("[auth]\n{auth}\n{api}{rules}{webhook}"));
-        host.upload(tiny::with_manifest(&std::fs::read(component("hostile")).unwrap(), &manifest)).await.ok();
+        let manifest = tiny::manifest("staged", "1.0.0", &format!("[auth]\n{auth}\n{rules}{webhook}"));
+        host.upload(tiny::with_manifest(&std::fs::read(component(name)).unwrap(), &manifest)).await.ok();
         let tenant = host.tenant("t").await.id().to_owned();
         Self { host, tenant, app: None }
     }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use bulkhead_tests::{Host, PATIENCE};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stage::{API, LOGIN, Stage, says};
-use super::{change, found};
+use super::{change, found, token_ends_in};
 use crate::provider::Provider;
 
 const DAY_MS: u64 = 86_400_000;
@@ -25,8 +25,13 @@ impl Idle {
     async fn new(more: &str) -> Self {
         let answers = Arc::new(AtomicU16::new(200));
         let status = Arc::clone(&answers);
+        let end = now_ms() + 10 * DAY_MS;
+        let gives = move || {
+            let left = ((end - now_ms()) / 1_000).to_string();
+            says(200, &json!({ "access_token": "a", "refresh_token": "r", "expires_in": "3600", "rest": left }))
+        };
         let provider = Provider::answering(move |seen, _| match (seen.path.as_str(), status.load(Ordering::SeqCst)) {
-            ("/token", 200) => says(200, &json!({ "access_token": "a", "refresh_token": "r", "expires_in": 3_600 })),
+            ("/token", 200) => gives(),
             ("/token", 400) => says(400, &json!({ "error": "invalid_grant" })),
             ("/token", status) => says(status, &json!("down")),
             _ => says(200, &json!({})),
@@ -63,6 +68,10 @@ impl Idle {
 
     fn asked(&self) -> usize {
         self.provider.seen().iter().filter(|seen| seen.path == "/token").count()
+    }
+
+    async fn warnings(&self) -> Value {
+        self.stage.view(&self.connection).await["warnings"].clone()
     }
 
     fn logged(&self, words: &str) -> usize {
@@ -102,15 +111,39 @@ async fn a_refresh_token_that_nobody_uses_is_used_before_it_ends() {
     assert_eq!((&run["state"], idle.asked()), (&json!("succeeded"), 2), "and is as good as new: {run:#}");
 }
 
-/// Mutation: host/engine/src/credentials/tending.rs, `look_after`, leave a failure to the next beat; or end the connection.
+/// The provider counts the days of its refresh token, in text, whether or not it is used.
+///
+/// Mutations: host/engine/src/oauth.rs, `tokens`, without `refresh_expires_field`; host/engine/src/oauth/asking.rs, `seconds`, numbers
+/// alone; host/engine/src/credentials/lifetime.rs, `Meta::of`, without `stands`.
+#[tokio::test]
+async fn the_end_of_a_refresh_token_that_its_provider_tells_is_read_and_told() {
+    let idle = Idle::new("refresh_expires_field = \"rest\"").await;
+    let (soonest, latest) = (now_ms() + 9 * DAY_MS, now_ms() + 10 * DAY_MS);
+    let kept = format!(
+        "SELECT 1 FROM credentials WHERE json_extract(meta, '$.refresh_expires_ms') BETWEEN {soonest} AND {latest}"
+    );
+    assert!(found(&idle.stage.host, &kept).await);
+    assert_eq!(idle.warnings().await, json!([]), "using it may begin anew");
+    token_ends_in(&idle.stage.host, -1).await;
+    let run = idle.stage.reach(&idle.connection, "https://api.example.com/x").await;
+    assert_eq!((&run["state"], idle.asked()), (&json!("succeeded"), 2), "{run:#}");
+    let told = idle.warnings().await;
+    assert_eq!(told[0]["code"], "authorization-ends", "{told:#}");
+    assert!(told[0]["message"].as_str().unwrap().contains("within 10 days"), "{told:#}");
+}
+
+/// Mutations: host/engine/src/credentials/tending.rs, `look_after`, leave a failure to the next beat; or end the connection;
+/// host/engine/src/connections.rs, `view`, without what is kept.
 #[tokio::test]
 async fn where_the_provider_is_down_it_is_left_in_peace_and_where_it_says_no_a_person_is_told() {
     let idle = Idle::new("refresh_idle_days = 60").await;
     idle.answers.store(503, Ordering::SeqCst);
     idle.rests(31).await;
-    until(async || idle.asked() == 2).await;
+    until(async || idle.asked() == 2 && idle.warnings().await != json!([])).await;
     let run = idle.stage.reach(&idle.connection, "https://api.example.com/x").await;
     assert_eq!((&run["state"], idle.asked()), (&json!("succeeded"), 2), "{run:#}");
+    let told = idle.warnings().await;
+    assert_eq!(told[0]["code"], "authorization-not-renewed", "{told:#}");
     idle.answers.store(400, Ordering::SeqCst);
     idle.rests(31).await;
     until(async || idle.stage.view(&idle.connection).await["status"] == "needs_reauthorization").await;
@@ -123,7 +156,7 @@ async fn where_the_provider_is_down_it_is_left_in_peace_and_where_it_says_no_a_p
 #[tokio::test]
 async fn where_only_a_person_can_go_on_it_stands_to_be_read_and_is_logged_once() {
     let idle = Idle::new("refresh_days = 30").await;
-    let warnings = async || idle.stage.view(&idle.connection).await["warnings"].clone();
+    let warnings = async || idle.warnings().await;
     assert_eq!(warnings().await, json!([]));
     let ends_in = async |days: u64| {
         let end = now_ms() + days * DAY_MS;

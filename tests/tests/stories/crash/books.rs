@@ -165,5 +165,7 @@ async fn a_payment_that_was_refused_for_its_token_is_known_not_to_have_been_made
         let turned_away = journal.iter().filter(|entry| entry["answer"] == 401);
         refused.extend(turned_away.map(|entry| (entry["sends"].clone(), entry["superseded_by"].clone())));
     }
-    assert_eq!(refused, [(json!(1), json!(1))]);
+    // No attempt gets a token for as long as the provider is left in peace.
+    assert!(!refused.is_empty());
+    assert!(refused.iter().all(|(sends, by)| *sends == 1 && by.is_u64()), "{refused:?}");
 }

@@ -16,6 +16,8 @@ use crate::wire::{Reply, Wire};
 
 /// Of runs at once, and places in the sandbox: one more than that.
 const WORKERS: usize = 8;
+/// How many misbehaviours there are to be at least.
+const FEWEST: usize = 40;
 /// Whatever they do, the host has no more in memory. Bytes.
 const MOST_MEMORY: u64 = 1_500 << 20;
 
@@ -37,6 +39,7 @@ async fn every_misbehaviour_ends_in_its_own_failure_and_the_host_is_healthy() {
         scene.is_healthy(&neighbour, misbehaviour.name).await;
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), names.len(), wrong.join("\n"));
+    assert!(names.len() >= FEWEST, "{} misbehaviours are left", names.len());
     scene.has_all_its_places().await;
     scene.keeps_its_secret(&attacker).await;
     let (_, most) = scene.memory();
@@ -47,7 +50,13 @@ async fn every_misbehaviour_ends_in_its_own_failure_and_the_host_is_healthy() {
 impl Attack {
     /// In how many ways it is done.
     pub(super) fn ways(&self) -> usize {
-        if let Self::Act { inputs, .. } = self { inputs.len() } else { 1 }
+        match self {
+            Self::Act { inputs, .. } => inputs.len(),
+            Self::Pull { streams, .. } | Self::Push { streams, .. } => streams.len(),
+            Self::Receive { bodies, .. } => bodies.len(),
+            Self::Connect { connectors } => connectors.len(),
+            Self::Upload(_) | Self::Plot(_) | Self::Post { .. } => 1,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::plots::{self, Plot};
 use super::raw;
 use super::uploads;
 
@@ -18,33 +19,21 @@ pub(super) struct Misbehaviour {
 /// Who does it, and how it is set going.
 pub(super) enum Attack {
     /// An action of that connector, with each of these inputs.
-    Act {
-        connector: &'static str,
-        action: &'static str,
-        inputs: Vec<Value>,
-    },
-    Pull {
-        connector: &'static str,
-        stream: &'static str,
-    },
-    Push {
-        connector: &'static str,
-    },
-    Receive {
-        connector: &'static str,
-        body: Value,
-    },
-    /// A connection is made, which asks the guest's `check`.
-    Connect {
-        connector: &'static str,
-    },
+    Act { connector: &'static str, action: &'static str, inputs: Vec<Value> },
+    /// Each of these streams is pulled, page after page.
+    Pull { connector: &'static str, streams: Vec<&'static str> },
+    /// A record of each of these streams is pushed.
+    Push { connector: &'static str, streams: Vec<&'static str> },
+    /// Each of these is delivered.
+    Receive { connector: &'static str, bodies: Vec<Value> },
+    /// A connection of each of these is made, which asks the guest's `check`.
+    Connect { connectors: Vec<&'static str> },
     /// A component is uploaded, the nth of its kind.
     Upload(fn(u32) -> Vec<u8>),
+    /// What takes several steps; the nth time.
+    Plot(Plot),
     /// These bytes are sent there.
-    Post {
-        path: &'static str,
-        body: fn() -> Vec<u8>,
-    },
+    Post { path: &'static str, body: fn() -> Vec<u8> },
 }
 
 /// What it has to come to.
@@ -86,6 +75,14 @@ fn is(name: &'static str, attack: Attack, ends: Ends) -> Misbehaviour {
 /// An action of the hostile connector.
 fn act(action: &'static str, input: Value) -> Attack {
     Attack::Act { connector: "hostile", action, inputs: vec![input] }
+}
+
+fn pull(stream: &'static str) -> Attack {
+    Attack::Pull { connector: "hostile", streams: vec![stream] }
+}
+
+fn receive(connector: &'static str, body: Value) -> Attack {
+    Attack::Receive { connector, bodies: vec![body] }
 }
 
 fn reach(path: &str) -> Attack {
@@ -194,15 +191,12 @@ fn floods() -> Vec<Misbehaviour> {
             act("send_too_much", json!({ "of": "header", "bytes": 1 << 20 })),
             Answers(|run| error_is(run, "too-large")),
         ),
+        is("a page of more than was asked for", pull("noise"), Fails("bad-output")),
+        is("a receipt without end", receive("hostile", json!({ "pulls": 10_000 })), Fails("bad-output")),
         is(
-            "a page of more than was asked for",
-            Attack::Pull { connector: "hostile", stream: "noise" },
-            Fails("bad-output"),
-        ),
-        is(
-            "a receipt without end",
-            Attack::Receive { connector: "hostile", body: json!({ "pulls": 10_000 }) },
-            Fails("bad-output"),
+            "a webhook that is too large",
+            Attack::Post { path: "{hook}", body: large_webhook },
+            Refused("body-too-large"),
         ),
     ]
 }
@@ -220,11 +214,7 @@ fn upstreams() -> Vec<Misbehaviour> {
         is("an upstream that never reads", deliver("deaf"), Fails("wall-limit")),
         is("an upstream without end", reach("endless"), Answers(|run| error_is(run, "too-large"))),
         is("answers that are too much together", answers, Fails("answers-limit")),
-        is(
-            "gzip bomb",
-            reach("gzip-bomb"),
-            Answers(|run| run["output"]["answer"]["body_bytes"].as_u64() < Some(1 << 20)),
-        ),
+        is("gzip bomb", reach("gzip-bomb"), Answers(|run| error_is(run, "too-large"))),
         is(
             "answered header bomb, by number",
             reach("many-headers"),
@@ -279,31 +269,39 @@ fn documents() -> Vec<Misbehaviour> {
         names
             .into_iter()
             .zip(CURSORS)
-            .map(|(name, (stream, _))| is(name, Attack::Pull { connector: "pointing", stream }, Fails("bad-output"))),
+            .map(|(name, (stream, _))| (name, Attack::Pull { connector: "pointing", streams: vec![stream] }))
+            .map(|(name, attack)| is(name, attack, Fails("bad-output"))),
     );
-    all.push(is(
-        "the same cursor again",
-        Attack::Pull { connector: "hostile", stream: "standing-still" },
-        Fails("cursor-stands-still"),
-    ));
+    all.extend([
+        is("the same cursor again", pull("standing-still"), Fails("cursor-stands-still")),
+        is("two cursors in turn", pull("to-and-fro"), Fails("cursor-stands-still")),
+        is("an older cursor again, and again", pull("round-and-round"), Fails("cursor-stands-still")),
+        is("a cursor of another list", Attack::Plot(plots::cursor_of_another_list), Refused("invalid-cursor")),
+    ]);
     all
 }
 
 fn texts() -> Vec<Misbehaviour> {
     let lies = (0..raw::lies().len()).map(|nth| json!(nth + raw::FIRST_LIE)).collect();
+    let pages = raw::LYING[..raw::lies_of_pages().len()].to_vec();
+    let pushes = raw::LYING[..raw::lies_of_pushes().len()].to_vec();
+    let mistaken = vec!["mistaken-id", "mistaken-label", "mistaken-details"];
+    // Not quite JSON: the guest looks at the first letter.
+    let receipts = raw::LYING[..raw::lies_of_receipts().len()].iter().map(|letter| json!(letter)).collect();
     vec![
         is(
             "invalid UTF-8 in every string",
             Attack::Act { connector: "lying", action: "act", inputs: lies },
             Traps("invalid-value"),
         ),
-        is("invalid UTF-8 in a page", Attack::Pull { connector: "lying", stream: "things" }, Traps("invalid-value")),
+        is("invalid UTF-8 in a page", Attack::Pull { connector: "lying", streams: pages }, Traps("invalid-value")),
+        is("invalid UTF-8 in a push", Attack::Push { connector: "lying", streams: pushes }, Traps("invalid-value")),
         is(
             "invalid UTF-8 in a receipt",
-            Attack::Receive { connector: "lying", body: json!({}) },
+            Attack::Receive { connector: "lying", bodies: receipts },
             Traps("invalid-value"),
         ),
-        is("invalid UTF-8 in an identity", Attack::Connect { connector: "mistaken" }, Refused("not-checked")),
+        is("invalid UTF-8 in an identity", Attack::Connect { connectors: mistaken }, Refused("not-checked")),
         is("a failure that commands a terminal", act("complain", json!({})), Fails("[31mcode")),
     ]
 }
@@ -319,10 +317,13 @@ fn exports() -> Vec<Misbehaviour> {
             Attack::Act { connector: "breaking", action: "act", inputs: vec![json!(1)] },
             Traps("unreachable"),
         ),
-        is("trap in pull", Attack::Pull { connector: "breaking", stream: "things" }, Traps("unreachable")),
-        is("trap in push", Attack::Push { connector: "breaking" }, Traps("unreachable")),
-        is("trap in receive", Attack::Receive { connector: "breaking", body: json!({}) }, Traps("unreachable")),
-        is("trap in check", Attack::Connect { connector: "unchecked" }, Refused("not-checked")),
+        is("trap in pull", Attack::Pull { connector: "breaking", streams: vec!["things"] }, Traps("unreachable")),
+        is("trap in push", Attack::Push { connector: "breaking", streams: vec!["things"] }, Traps("unreachable")),
+        is("trap in receive", receive("breaking", json!({})), Traps("unreachable")),
+        is("trap in check", Attack::Connect { connectors: vec!["unchecked"] }, Refused("not-checked")),
+        is("panic in pull", pull("breaking"), Traps("unreachable")),
+        is("panic in push", Attack::Push { connector: "hostile", streams: vec!["breaking"] }, Traps("unreachable")),
+        is("panic in receive", receive("hostile", json!({ "panics": true })), Traps("unreachable")),
     ]
 }
 
@@ -334,6 +335,16 @@ fn strangers() -> Vec<Misbehaviour> {
             "a host that no rule allows",
             act("reach", json!({ "method": "GET", "url": "https://169.254.169.254/latest/meta-data/" })),
             Answers(|run| error_is(run, "denied")),
+        ),
+        is(
+            "redirects into the network, hop by hop",
+            act("chase", json!({ "method": "GET", "url": "https://api.allowed.example/v1/hop" })),
+            Answers(|run| {
+                let hop = |nth: usize| (&run["output"][nth][0], &run["output"][nth][1]);
+                run["output"].as_array().map(Vec::len) == Some(4)
+                    && (0..3).all(|nth| hop(nth).1 == "302")
+                    && hop(3) == (&json!("https://169.254.169.254/latest/meta-data/"), &json!("denied"))
+            }),
         ),
         is(
             "another tenant's ids",
@@ -358,10 +369,22 @@ fn strangers() -> Vec<Misbehaviour> {
 
 fn secrets() -> Vec<Misbehaviour> {
     let steals_nothing: fn(&Value) -> bool = |run| run["state"] == "succeeded" && !run.to_string().contains("sk_live");
+    let not_pinned = |plot| (Attack::Plot(plot), Refused("not-pinned"));
+    let plot = |name, (attack, ends)| is(name, attack, ends);
     vec![
+        plot("a token URL changed in an upgrade", not_pinned(plots::another_token_url)),
+        plot("a host changed in an upgrade", not_pinned(plots::another_host)),
+        plot("a placement changed in an upgrade", not_pinned(plots::another_placement)),
+        is("another connector's app", Attack::Plot(plots::app_of_another), Refused("unknown-app")),
+        is("another token URL for somebody's app", Attack::Plot(plots::app_of_a_namesake), Refused("unknown-app")),
+        is("another connector's capture", Attack::Upload(uploads::foreign_capture), Refused("invalid-manifest")),
         is("echo-service secret theft", source("keyed", "repeat", "echo"), Answers(steals_nothing)),
         is("a secret into log, event and state", source("keyed", "smuggle_spoils", "echo"), Answers(steals_nothing)),
-        is("a secret into a record", Attack::Pull { connector: "keyed", stream: "spoils" }, Answers(steals_nothing)),
+        is(
+            "a secret into a record",
+            Attack::Pull { connector: "keyed", streams: vec!["spoils"] },
+            Answers(steals_nothing),
+        ),
         is("a secret into a failure", source("keyed", "fail_with_spoils", "echo"), Fails("spoils")),
     ]
 }
@@ -374,4 +397,8 @@ fn deep_bomb() -> Vec<u8> {
 fn deep_settings() -> Vec<u8> {
     let bomb = String::from_utf8(deep_bomb()).unwrap();
     format!(r#"{{"connector": "hostile", "name": "c", "settings": {{"x": {bomb}}}}}"#).into_bytes()
+}
+
+fn large_webhook() -> Vec<u8> {
+    vec![b' '; (1 << 20) + 1]
 }

@@ -17,7 +17,7 @@ async fn an_endless_loop_ends_at_its_cpu_limit() {
     assert!((2_000..10_000).contains(&used), "{used} ms of CPU");
 }
 
-/// Mutation: host/engine/src/attempt.rs, `limits`, without `.min(CAPS)`: the loop goes on for weeks.
+/// Mutation: host/engine/src/limits.rs, `granting`, without `.min`: the loop goes on for weeks.
 #[tokio::test]
 async fn no_manifest_can_ask_for_endless_time() {
     let stage = Stage::asking("[limits]\ncpu_ms = 4000000000\nwall_ms = 4000000000\nmemory_mib = 4000000000\n").await;
@@ -26,7 +26,7 @@ async fn no_manifest_can_ask_for_endless_time() {
     stage.still_serves().await;
 }
 
-/// Mutation: host/engine/src/attempt.rs, `limits`, the default's `cpu_ms`: it gets two seconds.
+/// Mutation: host/engine/src/limits.rs, `granting`, the most that there is of `cpu_ms`: it gets two seconds.
 #[tokio::test]
 async fn a_manifest_can_ask_for_less_time() {
     let stage = Stage::asking("[limits]\ncpu_ms = 100\n").await;

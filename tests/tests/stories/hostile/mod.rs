@@ -5,6 +5,7 @@
 
 mod answers;
 mod clocks;
+mod configured;
 mod contained;
 mod crashes;
 mod destinations;
@@ -14,6 +15,7 @@ mod inventory;
 mod limits;
 mod neighbours;
 mod pins;
+mod plots;
 mod raw;
 mod requests;
 mod resends;

@@ -123,7 +123,7 @@ async fn a_neighbours_guests_outside_runs_have_a_place_while_checks_hang() {
 
 /// Every loop of one tenant together must not take all workers of the node.
 ///
-/// Mutation: host/engine/src/connections.rs, `CONCURRENCY`, without end, and host/engine/src/worker.rs, `share`, all of
+/// Mutation: host/engine/src/connections.rs, `CONCURRENCY`, without end, and host/engine/src/limits.rs, `share`, all of
 /// them: two walls. The neighbour is served when the first loop is over.
 #[tokio::test]
 async fn a_tenant_with_a_hundred_loops_waiting_does_not_keep_others_waiting() {
@@ -139,7 +139,7 @@ async fn a_tenant_with_a_hundred_loops_waiting_does_not_keep_others_waiting() {
 
 /// Forty guests that hold their places for twenty seconds, spread over connections so that none is over its own limit.
 ///
-/// Mutation: host/engine/src/worker.rs, `share`, all of them: one tenant has every worker of the node.
+/// Mutation: host/engine/src/limits.rs, `share`, all of them: one tenant has every worker of the node.
 #[tokio::test]
 async fn a_tenant_that_sleeps_in_every_place_leaves_some_for_others() {
     let stage = Stage::set().await;

@@ -68,10 +68,10 @@ impl Raw {
             let _ = write!(raw.act, "(if (i32.eq (local.get $case) (i32.const {})) (then {lie}))", nth + FIRST_LIE);
         }
         raw.act += "(unreachable)";
-        // A page whose one record has an id that is no text, a record stored under one, a receipt that names such a stream.
-        raw.pull = format!("{} {} {} {}", clear(), store(AT + 8, &list(1)), store(BESIDE, BAD), answer());
-        raw.push = format!("{} {} {} {}", clear(), store(AT + 8, &list(1)), store(BESIDE + 8, BAD), answer());
-        raw.receive = format!("{} {} {} {}", clear(), store(AT + 16, &list(1)), store(BESIDE, BAD), answer());
+        raw.streams = LYING.map(str::to_owned).to_vec();
+        raw.pull = told_by("(i32.load8_u (local.get $name))", &lies_of_pages());
+        raw.push = told_by("(i32.load8_u (local.get $name))", &lies_of_pushes());
+        raw.receive = told_by("(i32.load8_u (local.get $body))", &lies_of_receipts());
         raw
     }
 
@@ -80,10 +80,10 @@ impl Raw {
         Self { check: "unreachable".to_owned(), ..Self::breaking() }
     }
 
-    /// Whose `check` gives a name that is no text.
-    pub(super) fn mistaken() -> Self {
-        let texts = [store(AT + 8, FINE), store(AT + 16, BAD), store(AT + 24, FINE)].concat();
-        Self { check: format!("{}{texts}{}", clear(), answer()), ..Self::breaking() }
+    /// Whose `check` gives an id, a name, or details that are no text: the first, second or third.
+    pub(super) fn mistaken(which: u32) -> Self {
+        let text = |nth: u32| store(AT + 8 + 8 * nth, if nth == which { BAD } else { FINE });
+        Self { check: format!("{}{}{}", clear(), (0..3).map(text).collect::<String>(), answer()), ..Self::breaking() }
     }
 
     /// Whose streams each have one cursor, and never another.
@@ -133,9 +133,10 @@ impl Raw {
                 (param i32 i32) (param $input i32) (param i32 i32 i32 i32) (result i32) (local $case i32) {act})
               (func (export "bulkhead:connector/streams@0.1.0#pull")
                 (param $name i32) (param i32 i32 i32 i32 i32 i32) (result i32) {pull})
-              (func (export "bulkhead:connector/streams@0.1.0#push") (param i32 i32 i32 i32) (result i32) {push})
+              (func (export "bulkhead:connector/streams@0.1.0#push")
+                (param $name i32) (param i32 i32 i32) (result i32) {push})
               (func (export "bulkhead:connector/webhooks@0.1.0#receive")
-                (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {receive})
+                (param i32 i32 i32 i32 i32 i32 i32 i32) (param $body i32) (param i32) (result i32) {receive})
               (func (export "bulkhead:connector/webhooks@0.1.0#register")
                 (param i32 i32 i32 i32 i32 i32 i32 i32 i64) (result i32) unreachable)
               (func (export "bulkhead:connector/webhooks@0.1.0#unregister")
@@ -189,18 +190,7 @@ pub(super) fn lies() -> Vec<(&'static str, String)> {
         let texts = format!("{}{}{subject}{}", at(0), at(8), at(28));
         format!("{}{}{}{texts}{}", clear(), store(AT + 16, FINE), store(AT + 24, &list(1)), answer())
     };
-    // A failure: its kind, the message, and three texts that may be there.
-    let failure = |kind: u32, bad: u32| {
-        let said = format!("(i32.store8 (i32.const {}) (i32.const {kind}))", AT + 8);
-        let is_there = format!("(i32.store8 (i32.const {}) (i32.const 1))", AT + bad - 4);
-        let is_there = if bad > 20 { is_there } else { String::new() };
-        format!(
-            "{}(i32.store8 (i32.const {AT}) (i32.const 1)){said}{is_there}{}{}",
-            clear(),
-            store(AT + bad, BAD),
-            answer()
-        )
-    };
+    let failure = |kind: u32, bad: u32| format!("{}{}{}{}", clear(), byte(AT, 1), failing(AT + 8, kind, bad), answer());
     let later =
         format!("{}(i32.store8 (i32.const {}) (i32.const 2)){}{}", clear(), AT + 8, store(AT + 24, BAD), answer());
     let beyond = "(i32.const -16) (i32.const 16)";
@@ -227,11 +217,11 @@ pub(super) fn lies() -> Vec<(&'static str, String)> {
         ("an event's name", event(8)),
         ("an event's subject", event(20)),
         ("an event's data", event(28)),
-        ("a failure's kind", failure(10, 12)),
-        ("a failure's message", failure(0, 20)),
-        ("a failure's field", failure(0, 32)),
-        ("a failure's code", failure(0, 44)),
-        ("a failure's details", failure(0, 56)),
+        ("a failure's kind", failure(OTHER, 4)),
+        ("a failure's message", failure(0, 12)),
+        ("a failure's field", failure(0, 24)),
+        ("a failure's code", failure(0, 36)),
+        ("a failure's details", failure(0, 48)),
         ("what to come back with", later),
         ("a text beyond the memory", format!("(call $log (i32.const 0) {beyond} {FINE})")),
         ("a text without end", format!("(call $log (i32.const 0) {endless} {FINE})")),
@@ -244,6 +234,77 @@ pub(super) fn lies() -> Vec<(&'static str, String)> {
         ("an answer nowhere", "(return (i32.const -8))".to_owned()),
         ("an answer between two places", "(return (i32.const 1025))".to_owned()),
     ]
+}
+
+/// The streams of a guest that lies, and the first letters of what it is told: one for each lie.
+pub(super) const LYING: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+/// The lie that this letter asks for, and otherwise nothing that could be used.
+fn told_by(letter: &str, lies: &[String]) -> String {
+    assert!(lies.len() <= LYING.len());
+    let mut all = String::new();
+    for (name, lie) in LYING.iter().zip(lies) {
+        let letter_of = name.as_bytes()[0];
+        let _ = write!(all, "(if (i32.eq {letter} (i32.const {letter_of})) (then {}{lie}{}))", clear(), answer());
+    }
+    all + "(unreachable)"
+}
+
+/// Every string of a page: its one record's id, version and document, the cursor, and why there is none.
+pub(super) fn lies_of_pages() -> Vec<String> {
+    let record = |texts: String| format!("{}{texts}", store(AT + 8, &list(1)));
+    vec![
+        record(store(BESIDE, BAD)),
+        record(format!("{}{}{}", store(BESIDE, FINE), byte(BESIDE + 8, 1), store(BESIDE + 12, BAD))),
+        record(format!("{}{}", store(BESIDE, FINE), store(BESIDE + 24, BAD))),
+        format!("{}{}", byte(AT + 16, 1), store(AT + 20, BAD)),
+        format!("{}{}", byte(AT, 1), failing(AT + 8, 0, 12)),
+    ]
+}
+
+/// Every string of what became of a record: its id and version, what is there instead, and each of a failure's.
+pub(super) fn lies_of_pushes() -> Vec<String> {
+    let pushed = |case: u32, texts: String| format!("{}{}{texts}", store(AT + 8, &list(1)), byte(BESIDE, case));
+    let failed = |kind: u32, bad: u32| pushed(2, failing(BESIDE + 8, kind, bad));
+    vec![
+        pushed(0, store(BESIDE + 8, BAD)),
+        pushed(0, format!("{}{}{}", store(BESIDE + 8, FINE), byte(BESIDE + 16, 1), store(BESIDE + 20, BAD))),
+        pushed(1, format!("{}{}", byte(BESIDE + 8, 1), store(BESIDE + 12, BAD))),
+        failed(OTHER, 4),
+        failed(0, 12),
+        failed(0, 24),
+        failed(0, 36),
+        failed(0, 48),
+    ]
+}
+
+/// Every string of a receipt: an event's, a stream's, and those of the reply.
+pub(super) fn lies_of_receipts() -> Vec<String> {
+    let reply = |texts: String| format!("{}{}{texts}", byte(AT + 24, 1), store(AT + 40, FINE));
+    let header = |name: &str, value: &str| {
+        reply(format!("{}{}{}", store(AT + 32, &list(1)), store(BESIDE, name), store(BESIDE + 8, value)))
+    };
+    vec![
+        format!("{}{}", store(AT + 8, &list(1)), store(BESIDE, BAD)),
+        format!("{}{}", store(AT + 16, &list(1)), store(BESIDE, BAD)),
+        header(BAD, FINE),
+        header(FINE, BAD),
+        reply(store(AT + 40, BAD)),
+        format!("{}{}", byte(AT, 1), failing(AT + 8, 0, 12)),
+    ]
+}
+
+/// The kind of a failure that has a name of its own.
+const OTHER: u32 = 10;
+
+/// A failure: its kind, whose name may follow, the message, and three texts that may be there. One of them is bad.
+fn failing(at: u32, kind: u32, bad: u32) -> String {
+    let is_there = if bad > 12 { byte(at + bad - 4, 1) } else { String::new() };
+    format!("{}{is_there}{}", byte(at, kind), store(at + bad, BAD))
+}
+
+fn byte(at: u32, value: u32) -> String {
+    format!("(i32.store8 (i32.const {at}) (i32.const {value}))")
 }
 
 /// Puts two words somewhere: mostly where a text is and how long.

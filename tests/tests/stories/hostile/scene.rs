@@ -1,14 +1,17 @@
 //! One host with all that means harm to it at once, and how each of it is set going.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bulkhead_tests::{Answer, Host, HostBuilder, Tenant, component};
+use memchr::memmem;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::inventory::{self, Attack};
+use super::plots;
 use super::raw::Raw;
 use super::upstream::Upstream;
 use crate::leaks;
@@ -19,6 +22,8 @@ use crate::wire::{Reply, Wire};
 /// What a provider is sent, and what nobody else may ever read.
 pub(super) const SECRET: &str = "sk_live_4f9c1d7e\"quoted\\0b1d5f";
 
+/// From here on numbers are of one length.
+const PREPARED: u32 = 1_000_000_000;
 /// Less than the defaults, so that what uses it up is soon over.
 const RULES: &str = r#"
 [[egress]]
@@ -37,8 +42,12 @@ const PLACED: &str = "credential = { place = \"bearer\", field = \"key\" }";
 /// A host, what it may speak to, and where it logs.
 pub(super) struct Scene {
     pub(super) host: Host,
+    /// The operator's own, of a connector that the operator published: `guarded`.
+    pub(super) app: String,
     log: PathBuf,
     uploads: AtomicU32,
+    /// Made before they are sent.
+    prepared: Mutex<Vec<Vec<u8>>>,
     _upstream: Upstream,
     _folder: TempDir,
 }
@@ -73,11 +82,24 @@ impl Scene {
             ("lying", Raw::lying()),
             ("pointing", Raw::pointing(inventory::CURSORS)),
             ("unchecked", Raw::unchecked()),
-            ("mistaken", Raw::mistaken()),
+            ("mistaken-id", Raw::mistaken(0)),
+            ("mistaken-label", Raw::mistaken(1)),
+            ("mistaken-details", Raw::mistaken(2)),
         ] {
             host.upload(raw.build(name)).await.ok();
         }
-        Self { host, log, uploads: AtomicU32::new(0), _upstream: upstream, _folder: folder }
+        host.upload(plots::guarded("1.0.0")).await.ok();
+        let app = json!({ "connector": "guarded", "name": "app", "client_id": "id", "client_secret": SECRET });
+        let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
+        Self {
+            host,
+            app,
+            log,
+            uploads: AtomicU32::new(0),
+            prepared: Mutex::default(),
+            _upstream: upstream,
+            _folder: folder,
+        }
     }
 
     pub(super) async fn attacker(&self, name: &str) -> Attacker {
@@ -98,9 +120,9 @@ impl Scene {
         let connector = match attack {
             Attack::Act { connector, .. }
             | Attack::Pull { connector, .. }
-            | Attack::Push { connector }
+            | Attack::Push { connector, .. }
             | Attack::Receive { connector, .. } => connector,
-            Attack::Connect { .. } | Attack::Upload(_) | Attack::Post { .. } => "hostile",
+            Attack::Connect { .. } | Attack::Upload(_) | Attack::Plot(_) | Attack::Post { .. } => "hostile",
         };
         Attacker { tenant: tenant.to_owned(), connections: vec![(connector, self.connection(tenant, connector).await)] }
     }
@@ -119,50 +141,79 @@ impl Scene {
                 let input = inputs.get(nth % inputs.len().max(1)).cloned().unwrap_or(json!({}));
                 tenant.post(&of(connector, format!("actions/{action}?wait_ms=60000")), input).await
             }
-            Attack::Pull { connector, stream } => {
-                let page = tenant.post(&of(connector, format!("streams/{stream}/pull?wait_ms=60000")), json!({})).await;
-                // The one page after it shows whether it gets anywhere.
-                match page.body["output"]["more"] == true {
-                    true => follower(&tenant, |run| run["cause"]["page"] == page.body["id"]).await,
-                    false => page,
+            Attack::Pull { connector, streams } => {
+                let path = format!("streams/{}/pull?wait_ms=60000", nth_of(streams, nth));
+                let mut page = tenant.post(&of(connector, path), json!({})).await;
+                // As long as it says that there is more.
+                while page.body["output"]["more"] == true {
+                    let before = page.body["id"].clone();
+                    page = follower(&tenant, |run| run["cause"]["page"] == before).await;
                 }
+                page
             }
-            Attack::Push { connector } => {
-                let pushed = tenant.put(&of(connector, format!("records/things/{nth}")), json!(nth)).await;
+            Attack::Push { connector, streams } => {
+                let path = format!("records/{}/{nth}", nth_of(streams, nth));
+                let pushed = tenant.put(&of(connector, path), json!(nth)).await;
                 follower(&tenant, |run| run["id"] == pushed.body["id"]).await
             }
-            Attack::Receive { connector, body } => {
+            Attack::Receive { connector, bodies } => {
                 let path = tenant.hook(attacker.connection(connector)).await;
-                let told = Wire::to(&self.host).request(Method::POST, &path).body(body.to_string());
+                let told = Wire::to(&self.host).request(Method::POST, &path).body(received(nth_of(bodies, nth)));
                 assert_eq!(Reply::of(told).await.status / 100, 2);
                 let to = json!(attacker.connection(connector));
                 // The newest: it was there before the provider was told that all is well.
                 follower(&tenant, |run| run["operation"] == "receive" && run["connection"] == to).await
             }
-            Attack::Connect { connector } => {
+            Attack::Connect { connectors } => {
+                let connector = nth_of(connectors, nth);
                 let new = json!({ "connector": connector, "name": "c", "environment": "sandbox" });
                 let id = tenant.post("/v1/connections", new).await.text("id");
                 tenant.put(&format!("/v1/connections/{id}/credential"), json!({ "fields": {} })).await
             }
             Attack::Upload(wasm) => {
-                let nth = self.uploads.fetch_add(1, Ordering::Relaxed);
-                self.upload(attacker, wasm(nth)).await
+                let prepared = self.prepared.lock().unwrap().pop();
+                self.upload(attacker, prepared.unwrap_or_else(|| wasm(self.once()))).await
+            }
+            Attack::Plot(plot) => plot(self, attacker).await,
+            Attack::Post { path: "{hook}", body } => {
+                let path = tenant.hook(attacker.connection("hostile")).await;
+                self.send(attacker, Method::POST, &path, body()).await
             }
             Attack::Post { path, body } => {
                 let path = path.replace("{hostile}", attacker.connection("hostile"));
-                self.send(attacker, &path, body()).await
+                self.send(attacker, Method::POST, &path, body()).await
             }
         };
         Came::of(self, answer)
     }
 
-    /// Uploads a component as the tenant that it belongs to.
-    async fn upload(&self, attacker: &Attacker, wasm: Vec<u8>) -> Answer {
-        self.send(attacker, "/v1/connectors", wasm).await
+    /// A number that no other upload of the attackers' has.
+    pub(super) fn once(&self) -> u32 {
+        self.uploads.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn send(&self, attacker: &Attacker, path: &str, body: Vec<u8>) -> Answer {
-        let request = Wire::to(&self.host).request(Method::POST, path).bearer_auth(self.host.operator_key());
+    /// Makes so many components of this attack beforehand, for who times what sending them does.
+    pub(super) fn prepare(&self, attack: &Attack, count: u32) {
+        let Attack::Upload(wasm) = attack else { return };
+        let first = PREPARED + self.uploads.fetch_add(count, Ordering::Relaxed);
+        let made = wasm(first);
+        let number = memmem::find(&made, first.to_string().as_bytes()).expect("its version says which it is");
+        let numbered = |nth: u32| {
+            let (mut one, nth) = (made.clone(), nth.to_string());
+            one[number..number + nth.len()].copy_from_slice(nth.as_bytes());
+            one
+        };
+        *self.prepared.lock().unwrap() = (first..first + count).map(numbered).collect();
+    }
+
+    /// Uploads a component as the tenant that it belongs to.
+    pub(super) async fn upload(&self, attacker: &Attacker, wasm: Vec<u8>) -> Answer {
+        self.send(attacker, Method::POST, "/v1/connectors", wasm).await
+    }
+
+    /// Says something to the API as that tenant.
+    pub(super) async fn send(&self, attacker: &Attacker, method: Method, path: &str, body: Vec<u8>) -> Answer {
+        let request = Wire::to(&self.host).request(method, path).bearer_auth(self.host.operator_key());
         let reply = Reply::of(request.header("bulkhead-tenant", &attacker.tenant).body(body)).await;
         let body = serde_json::from_str(&reply.text).unwrap_or(Value::String(reply.text));
         Answer { status: reply.status, body }
@@ -200,6 +251,15 @@ impl Came {
         let code = names.into_iter().find_map(Value::as_str).map_or(answer.status.to_string(), str::to_owned);
         Self { code, told }
     }
+}
+
+fn nth_of<T>(all: &[T], nth: usize) -> &T {
+    &all[nth % all.len()]
+}
+
+/// As it is sent: what is a text to begin with is no JSON, then.
+fn received(body: &Value) -> String {
+    body.as_str().map_or_else(|| body.to_string(), str::to_owned)
 }
 
 /// The newest run that is meant, once it has ended.

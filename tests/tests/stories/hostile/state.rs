@@ -42,7 +42,7 @@ async fn what_only_looks_like_a_value_is_not_kept() {
     assert_eq!(attacker.answer("recall", json!({})).await, json!({ "word": null, "keys": [] }));
 }
 
-/// Mutation: host/engine/src/commit.rs, `veto`, leave out the comparison with `MOST_STATE`.
+/// Mutation: host/engine/src/commit.rs, `veto`, leave out the comparison with `state_bytes`.
 #[tokio::test]
 async fn a_connection_keeps_no_more_than_64_mib() {
     let stage = Stage::set().await;

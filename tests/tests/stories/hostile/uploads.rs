@@ -168,10 +168,19 @@ pub(super) fn lying_describe(nth: u32) -> Vec<u8> {
 
 /// It places a secret that its own manifest has no field for: another app's, for all it knows.
 pub(super) fn foreign_field(nth: u32) -> Vec<u8> {
+    placing("foreign-field", nth, "client_secret")
+}
+
+/// It places what another connector has captured: under that name there is something in the safe.
+pub(super) fn foreign_capture(nth: u32) -> Vec<u8> {
+    placing("foreign-capture", nth, "minted")
+}
+
+fn placing(name: &str, nth: u32, field: &str) -> Vec<u8> {
     let auth = "[auth]\nkind = \"api_key\"\n[[auth.fields]]\nname = \"key\"\ntitle = \"Key\"\n";
     let rule = "[[egress]]\nhost = \"api.allowed.example\"\nmethods = [\"GET\"]\npaths = [\"/v1/*\"]\n";
-    let placed = "credential = { place = \"bearer\", field = \"client_secret\" }\n";
-    version(&with(""), "foreign-field", nth, &format!("{auth}{rule}{placed}"))
+    let placed = format!("credential = {{ place = \"bearer\", field = \"{field}\" }}\n");
+    version(&with(""), name, nth, &format!("{auth}{rule}{placed}"))
 }
 
 /// Rules that lead to two rules each.

@@ -55,6 +55,7 @@ async fn answer(request: Request, bomb: Bytes) -> Response {
     let _ = to_bytes(request.into_body(), 64 << 20).await;
     let text = |text: String| Response::new(Body::from(text));
     let with = |name: &str, value: &str, body: Body| Response::builder().header(name, value).body(body).unwrap();
+    let redirect = |to: &str| Response::builder().status(302).header("location", to).body(Body::empty()).unwrap();
     let nested = |levels: usize| text(format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
     match path.as_str() {
         "silent" => std::future::pending().await,
@@ -71,6 +72,10 @@ async fn answer(request: Request, bomb: Bytes) -> Response {
             Response::new(Body::from_stream(stream::repeat(piece).map(Ok::<_, Infallible>)))
         }
         "gzip-bomb" => with("content-encoding", "gzip", Body::from(bomb)),
+        // Each leads to the next, and the last into the network.
+        "hop" => redirect("https://api.allowed.example/v1/hop/2"),
+        "hop/2" => redirect("https://api.allowed.example/v1/hop/3"),
+        "hop/3" => redirect("https://169.254.169.254/latest/meta-data/"),
         "many-headers" => {
             let all = (0..1_000).fold(Response::builder(), |all, nth| all.header(format!("x-{nth}"), "1"));
             all.body(Body::empty()).unwrap()

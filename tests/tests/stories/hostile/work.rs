@@ -41,7 +41,7 @@ async fn answers_that_are_too_much_at_once_end_the_run() {
 
 /// However much its manifest asks for, and although what is left for all answers is less than that by then.
 ///
-/// Mutation: host/engine/src/attempt/asked.rs, `CAPS`, `response_mib` 64: the run ends as `answers-limit`.
+/// Mutation: host/engine/src/limits.rs, `granting`, `response_bytes` without `.min`: the run ends as `answers-limit`.
 #[tokio::test]
 async fn an_answer_that_is_too_large_for_itself_alone_is_told_as_that() {
     let lengths = [1, 17 << 20];

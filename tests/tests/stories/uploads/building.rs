@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bulkhead_tests::{Host, host_program};
+use bulkhead_tests::{Host, host_program, leaks};
 use serde_json::json;
 
 use super::upload;
@@ -28,7 +28,9 @@ impl Workshop {
         let mut program = tokio::process::Command::new(host_program());
         program.arg("build").arg(self.0.path()).arg("--component").arg(path("component.wasm"));
         let done = program.arg("--output").arg(path("made")).output().await.unwrap();
-        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        leaks::shown("`bulkhead build`", &said);
+        (done.status.success(), said)
     }
 }
 

@@ -55,7 +55,7 @@ async fn a_challenge_in_the_query_is_echoed_to_a_get_and_other_methods_do_nothin
     takes_only(&ask(&host, Method::GET, &format!("{path}?challenge=a")).await, "POST");
 }
 
-async fn told_elsewhere(host: &Host) -> (Tenant<'_>, String) {
+pub(super) async fn told_elsewhere(host: &Host) -> (Tenant<'_>, String) {
     let handles_webhooks = std::fs::read(component("stripe")).unwrap();
     let manifest = tiny::manifest("elsewhere", "1.0.0", TOLD_BY_TOKEN);
     host.upload(tiny::with_manifest(&handles_webhooks, &manifest)).await.ok();
@@ -128,11 +128,13 @@ route_by = "/team_id"
     assert_eq!(unrouted["items"], json!([]));
 }
 
-/// Adobe Sign: a GET when the address is registered, and the same on every POST.
+/// Adobe Sign: a GET when the address is registered, and the same on every POST. At a connection's own address, too.
+///
+/// Mutation: host/engine/src/listeners.rs, `listener_at`, without the app's client id.
 #[tokio::test]
 async fn a_client_id_is_echoed_on_everything_and_a_get_is_no_delivery() {
     let host = Host::spawn().await;
-    let (_, path) = at_app(
+    let (tenant, path) = at_app(
         &host,
         r#"
 [webhook]
@@ -158,6 +160,13 @@ route_by = "/webhookId"
         assert_eq!((reply.status, reply.header("x-adobesign-clientid")), (200, "a-client-id"));
         assert_eq!(reply.json(), json!({ "xAdobeSignClientId": "a-client-id" }));
         assert_eq!(kept().await, count);
+    }
+    let app = path.trim_start_matches("/hooks/app/");
+    let id = tenant.post("/v1/connections", json!({ "connector": "told", "app": app, "name": "c" })).await.text("id");
+    let own = tenant.hook(&id).await;
+    for (client_id, status) in [("another", 401), ("a-client-id", 200)] {
+        let request = Wire::to(&host).request(Method::POST, &own).header("X-AdobeSign-ClientId", client_id);
+        assert_eq!(Reply::of(request.body(r#"{"webhookId":"w"}"#)).await.status, status, "{client_id}");
     }
 }
 

@@ -1,6 +1,10 @@
 //! What comes back, whole or not.
 
 use super::*;
+use crate::unpack::tests::gzipped;
+
+/// More than any of these takes, and less than anybody waits for what never ends.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// With the redirect followed the upstream would see a second request.
 #[tokio::test]
@@ -42,6 +46,96 @@ async fn a_credential_that_the_provider_echoes_in_json_does_not_either() {
     scene.credential.insert("access_token", Secret::from_string(r#"a"token/with=b"#.into()));
     let answer = scene.send(get()).await.unwrap().answer;
     assert_eq!(answer.body, r#"{"plain":"[secret]","php":"[secret]"}"#);
+}
+
+/// What is sent to authorize is nobody's to read, in whatever writing it comes back.
+///
+/// Mutations: `redact::writings`, without the last; `Injection::add_credential`, `Basic` without `remember`;
+/// `Injection::signatures`, nothing, or the whole value alone; `Door::send`, without them.
+#[tokio::test]
+async fn what_authorized_a_request_does_not_come_back_in_another_writing() {
+    let echo: fn(&upstream::Seen) -> String = |seen| {
+        let value = ["authorization", "x-sign"].iter().flat_map(|name| seen.header(name)).next().unwrap_or_default();
+        let (_, last) = value.rsplit_once([' ', '=']).filter(|_| !value.ends_with('=')).unwrap_or(("", value));
+        let basic = value.strip_prefix("Basic ").unwrap_or(last);
+        let line = seen.head.lines().next().unwrap();
+        let in_address: String = url::form_urlencoded::byte_serialize(b"a+b/c=d&e f").collect();
+        format!("{line} {basic} {in_address}")
+    };
+    let template = json!({ "name": "X-Sign", "key_field": "key", "signed": "{path}", "encoding": "hex" });
+    for (placement, secret) in [
+        (Placement::Bearer { field: "access_token".into() }, "a%2Bb%2Fc%3Dd%26e+f"),
+        (Placement::Query { name: "key".into(), field: "access_token".into() }, "a%2Bb%2Fc%3Dd%26e+f"),
+        (
+            Placement::Basic { username_field: "user".into(), password_field: Some("key".into()) },
+            "dXNlcjprZXktMDEyMzQ1Njc4OQ==",
+        ),
+        (Placement::HmacTemplate(serde_json::from_value(template).unwrap()), ""),
+        (Placement::Sigv4 { service: "s3".into(), region: "eu-central-1".parse().unwrap() }, ""),
+    ] {
+        let upstream = Upstream::start(None, move |_| Reaction::Echo(echo)).await;
+        let to = Url::parse(&format!("http://{}", upstream.address())).unwrap();
+        let development = vec![DevUpstream { host: "api.example.com".into(), to }];
+        let mut scene = Scene::with_upstream(DoorConfig { development, ..DoorConfig::default() }, &[], upstream);
+        let is_signed = secret.is_empty();
+        scene.rule.credential = Some(placement.clone());
+        scene.credential = [
+            ("access_token", "a+b/c=d&e f"),
+            ("user", "user"),
+            ("key", "key-0123456789"),
+            ("access_key_id", "AKID"),
+            ("secret_access_key", "wJalrXUtnFEMI"),
+        ]
+        .map(|(name, value)| (name.to_owned(), Secret::from_string(value.to_owned())))
+        .into_iter()
+        .collect();
+        let answer = scene.send(get()).await.unwrap().answer;
+        let body = String::from_utf8(answer.body.to_vec()).unwrap();
+        let seen = scene.upstream.seen().pop().unwrap();
+        if is_signed {
+            let value = ["authorization", "x-sign"].iter().flat_map(|name| seen.header(name)).next().unwrap();
+            let signature = value.rsplit('=').next().unwrap();
+            assert!(signature.len() == 64 && !body.contains(signature), "{placement:?}: {body}");
+        } else {
+            assert!(!body.contains(secret), "{placement:?}: {body}");
+        }
+        assert!(body.contains("[secret]"), "{placement:?}: {body}");
+    }
+}
+
+/// Packed by gzip with nothing but its name told: the same text and the same secrets.
+///
+/// Mutations: `redact::clean`, without `unpack`, or after `capture::take`; `Door::send`, without the limit that was asked for.
+#[tokio::test]
+async fn an_answer_that_comes_packed_is_captured_and_redacted_like_any_other() {
+    let body = r#"{"secret":"whsec_0123456789","again":"whsec_0123456789","token":"the-access-token"}"#;
+    let packed = gzipped(body.as_bytes());
+    let answer = move |body: &[u8]| {
+        let head = format!("HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
+        Reaction::Answer([head.as_bytes(), body].concat())
+    };
+    let sent = {
+        let packed = packed.clone();
+        let mut scene = Scene::answering(move |_| answer(&packed)).await;
+        let (path, pointer) = ("/v1/a".parse().unwrap(), "/secret".parse().unwrap());
+        scene.rule.capture = vec![bulkhead_manifest::Capture { path, pointer, name: "s".into() }];
+        scene.send(post()).await.unwrap()
+    };
+    let read = r#"{"secret":"bulkhead:captured:s","again":"[secret]","token":"[secret]"}"#;
+    assert_eq!(sent.answer.body, read);
+    assert_eq!(sent.answer.headers, [("content-length".to_owned(), read.len().to_string())]);
+    assert_eq!(sent.captured[0].value.expose(), b"whsec_0123456789");
+    // Cut off, damaged, or of a kind that is not known: the provider did answer, and nobody reads it.
+    let broken = packed[..packed.len() - 1].to_vec();
+    let scene = Scene::answering(move |_| answer(&broken)).await;
+    let error = scene.send(post()).await.unwrap_err();
+    assert!(matches!(error, DoorError::Packed { status: 201, .. }), "{error:?}");
+    assert!(error.request_sent() && !error.ambiguous() && !error.retryable());
+    // A mebibyte in a thousand bytes, where a hundred thousand are allowed.
+    let bomb = gzipped(&vec![0; 1 << 20]);
+    let scene = Scene::answering(move |_| answer(&bomb)).await;
+    let error = scene.send(Outgoing { max_response_bytes: 100_000, ..get() }).await.unwrap_err();
+    assert!(matches!(error, DoorError::TooLarge { what: Large::Answer { status: 201 }, limit: 100_000 }), "{error:?}");
 }
 
 /// With the length check removed from `read` this takes all the memory there is.
@@ -106,8 +200,10 @@ async fn an_answer_with_too_many_or_endless_headers_breaks_off() {
 async fn an_upstream_that_hangs_is_given_up_and_the_request_counts_as_sent() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
     for reaction in [Reaction::Hang, Reaction::Partial { bytes: head.into(), then_close: false }] {
-        let scene = Scene::answering(move |_| reaction.clone()).await;
-        let error = scene.send(Outgoing { timeout_ms: Some(60), ..post() }).await.unwrap_err();
+        let config = DoorConfig { total_timeout_ms: 86_400_000, ..DoorConfig::default() };
+        let scene = Scene::new(config, &[&[PUBLIC]], move |_| reaction.clone()).await;
+        let request = Outgoing { timeout_ms: Some(60), ..post() };
+        let error = tokio::time::timeout(PATIENCE, scene.send(request)).await.expect("it asked for less").unwrap_err();
         assert!(matches!(error, DoorError::Timeout { sent: true }), "{error:?}");
         assert!(error.ambiguous());
     }
@@ -128,6 +224,17 @@ async fn a_handshake_that_hangs_sent_nothing() {
     assert!(matches!(error, DoorError::Connect { reason: ConnectFailure::Timeout, .. }), "{error:?}");
     assert!(!error.request_sent() && error.retryable());
     assert!(matches!(scene.send(Outgoing { timeout_ms: Some(0), ..get() }).await, Err(error) if !error.request_sent()));
+}
+
+/// Mutation: `Door::connect`, without the deadline.
+#[tokio::test]
+async fn a_handshake_takes_no_longer_than_its_request_may() {
+    let upstream = Upstream::start(None, |_| Reaction::Hang).await;
+    let config = DoorConfig { connect_timeout_ms: 86_400_000, ..DoorConfig::default() };
+    let scene = Scene::with_upstream(config, &[&[PUBLIC]], upstream);
+    let request = Outgoing { timeout_ms: Some(60), ..post() };
+    let error = tokio::time::timeout(PATIENCE, scene.send(request)).await.expect("it asked for less").unwrap_err();
+    assert!(matches!(error, DoorError::Timeout { sent: false }), "{error:?}");
 }
 
 #[tokio::test]

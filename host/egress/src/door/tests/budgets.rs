@@ -32,7 +32,8 @@ fn answer(status: u16, header: &str) -> Reaction {
 #[tokio::test]
 async fn doors_of_two_nodes_spend_from_one_budget() {
     let mut scene =
-        scene(&[r#"{"scope":"host","requests":3,"per_seconds":600}"#], 20, |_| Reaction::Answer(OK.to_vec())).await;
+        scene(&[r#"{"scope":"host","requests":3,"per_seconds":600,"burst":3}"#], 20, |_| Reaction::Answer(OK.to_vec()))
+            .await;
     let other =
         Door::assemble(scene.door.shared.config.clone(), scene.resolver.clone(), scene.sockets.clone()).unwrap();
     let (nodes, mut went) = ([scene.door.clone(), other], 0);

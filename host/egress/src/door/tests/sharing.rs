@@ -87,7 +87,7 @@ async fn a_declared_budget_is_spent_before_the_call() {
         |_| Reaction::Answer(OK.to_vec()),
     )
     .await;
-    scene.budgets = vec![budget(r#"{"scope":"connection","requests":2,"per_seconds":4}"#)];
+    scene.budgets = vec![budget(r#"{"scope":"connection","requests":2,"per_seconds":4,"burst":2}"#)];
     scene.send(get()).await.unwrap();
     scene.send(get()).await.unwrap();
     // Two seconds for one: longer than anybody waits here.
@@ -130,7 +130,7 @@ impl Scene {
 /// request, and nothing is ever counted.
 #[tokio::test]
 async fn a_budget_for_a_host_is_one_for_all_names_under_its_pattern() {
-    let shared = r#"{"scope":"host","requests":2,"per_seconds":60,"host":"*.example.com"}"#;
+    let shared = r#"{"scope":"host","requests":2,"per_seconds":60,"burst":2,"host":"*.example.com"}"#;
     let names = ["a.example.com", "b.example.com", "c.example.com"];
     let scene = Scene::playing(&names, &[shared], |_| Reaction::Answer(OK.to_vec())).await;
     scene.anywhere("conn_1", names[0], "x").await.unwrap();
@@ -175,7 +175,20 @@ async fn a_budget_that_is_declared_twice_is_one() {
     scene.anywhere("conn_1", "a.example.com", "x").await.unwrap();
 }
 
-/// Mutation: `budget::covers`, count every request.
+/// Mutation: `budget::shared_by`, an app's budget by the owner.
+#[tokio::test]
+async fn the_connections_of_an_app_share_its_budget() {
+    let shared = r#"{"scope":"app","requests":2,"per_seconds":60,"burst":2}"#;
+    let mut scene = Scene::playing(&["a.example.com"], &[shared], |_| Reaction::Answer(OK.to_vec())).await;
+    for app in ["app_1", "app_2"] {
+        scene.app = Some(app);
+        scene.anywhere("conn_1", "a.example.com", "x").await.unwrap();
+        scene.anywhere("conn_2", "a.example.com", "x").await.unwrap();
+        assert!(matches!(scene.anywhere("conn_3", "a.example.com", "x").await, Err(DoorError::RateLimited { .. })));
+    }
+}
+
+/// Mutations: `budget::covers`, count every request; compare paths as `matches` does.
 #[tokio::test]
 async fn a_budget_counts_what_it_is_about() {
     let mut scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
@@ -186,7 +199,11 @@ async fn a_budget_counts_what_it_is_about() {
         scene.send(get()).await.unwrap();
     }
     scene.send(deeper()).await.unwrap();
-    assert!(matches!(scene.send(deeper()).await, Err(DoorError::RateLimited { .. })));
+    for path in ["/v1/a/b", "/v1/a//b", "/v1/A/b/", "/v1/a;x/b"] {
+        scene.rule.paths = vec!["/*".parse().unwrap()];
+        let another_writing = Outgoing { url: format!("https://api.example.com{path}"), ..get() };
+        assert!(matches!(scene.send(another_writing).await, Err(DoorError::RateLimited { .. })), "{path}");
+    }
 }
 
 /// Mutation: `Pool::put`, leave out the bound of one origin.

@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 pub(super) enum Reaction {
     /// Answer, and wait for the next on the same connection.
     Answer(Vec<u8>),
+    /// Answer with what this makes of the request.
+    Echo(fn(&Seen) -> String),
     /// Send the head once and the body until the other side has had enough.
     Endless { head: String, body: Vec<u8> },
     /// Send this and then nothing, or nothing ever again.
@@ -128,6 +130,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         };
         match react(nth) {
             Reaction::Answer(bytes) => write(&mut stream, &bytes).await?,
+            Reaction::Echo(echo) => {
+                let text = echo(&shared.seen.lock().unwrap()[nth]);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
+                write(&mut stream, format!("{head}{text}").as_bytes()).await?;
+            }
             Reaction::Endless { head, body } => {
                 write(&mut stream, head.as_bytes()).await?;
                 while write(&mut stream, &body).await.is_some() {}

@@ -127,7 +127,8 @@ pub enum PublicKey {
         url_header: String,
         /// Where certificates may be fetched from.
         hosts: Vec<HostPattern>,
-        /// The host name that it has to be for, if the provider says one.
+        /// The host name that it has to be for, if the provider says one. Where `hosts` has a wildcard this is needed:
+        /// anybody who can put a file below one of them could bring a certificate of their own.
         subject: Option<String>,
     },
 }
@@ -172,7 +173,8 @@ fn minute() -> u32 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostbackScheme {
-    /// Where to POST it, over the environment's variables. An egress rule has to allow that, as a POST that only reads.
+    /// Where to POST it, over the environment's variables. An egress rule has to allow that, as a POST that only reads:
+    /// nothing may take the question for an effect and answer it with what it answered before.
     pub url: UrlTemplate,
     /// Fields that repeat a header of the request: the field, and the header.
     pub headers: BTreeMap<String, String>,
@@ -276,6 +278,8 @@ pub enum TokenPlace {
         /// The parameter's name.
         name: String,
     },
+    /// In the path: what follows the address and one more `/`.
+    Path,
     /// In the JSON body.
     Json {
         /// Where it stands: in the body, or in every item of `each`.

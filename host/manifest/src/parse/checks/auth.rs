@@ -9,7 +9,7 @@ use super::environments::known;
 use super::names::{HEADER_HINT, IDENTIFIER_HINT, is_header, is_identifier, is_reserved_header};
 use super::{Report, Step, at};
 use crate::egress_match;
-use crate::model::{AccountCall, AccountSource, Auth, AuthField, Manifest, OAuth2, Refresh};
+use crate::model::{AccountCall, AccountSource, Auth, AuthField, Manifest, OAuth2, Placement, Refresh};
 use crate::text::is_readable;
 
 /// Query parameters of an authorize URL that the host alone writes.
@@ -206,6 +206,9 @@ fn check_oauth2(oauth: &OAuth2, report: &mut Report<'_>) {
             report.say(place, format!("`{name}` cannot be kept"), "letters, digits and `_`");
         } else if OURS.contains(&name.as_str()) || ["code", "error"].contains(&name.as_str()) {
             report.say(place, format!("`{name}` is the host's own"), "keep only what the provider adds");
+        } else if name == "id" && oauth.account_param.as_deref() != Some("id") {
+            let message = "the account's `id` would come from the redirect alone, which anybody can write";
+            report.say(place, message, "say `account_param = \"id\"`, and prove it with `account_call`");
         }
     }
 }
@@ -248,10 +251,11 @@ fn check_account(manifest: &Manifest, oauth: &OAuth2, report: &mut Report<'_>) {
         }
         return;
     };
-    let proves = call.pointer.is_some()
-        || !call.keep.is_empty()
-        || from_callback.is_some_and(|id| call.url.placeholders().any(|p| p == id));
-    if !proves {
+    let says = match from_callback {
+        Some(id) => call.proves(id),
+        None => call.pointer.is_some() || !call.keep.is_empty(),
+    };
+    if !says {
         report.say(
             at!["auth", "account_call"],
             "this call says nothing about the account",
@@ -273,12 +277,20 @@ fn check_account_call(manifest: &Manifest, oauth: &OAuth2, call: &AccountCall, r
         let variables = manifest.environment(env).unwrap_or_default();
         let value = |name: &str| if kept(name) { Some("x".to_owned()) } else { variables.get(name).cloned() };
         let url = call.url.bind(value).ok().and_then(|url| url.url());
-        let allowed = url.is_some_and(|url| egress_match::find(&manifest.effective_egress(env), "GET", &url).is_ok());
-        if !allowed {
+        let rules = manifest.effective_egress(env);
+        let Some(rule) = url.and_then(|url| egress_match::find(&rules, "GET", &url).ok()) else {
             report.say(
                 place,
                 format!("in the environment `{env}` no egress rule allows this call"),
                 "add an `[[egress]]` rule with its host, its path and GET",
+            );
+            continue;
+        };
+        if !matches!(&rule.credential, Some(Placement::Bearer { field }) if field == "access_token") {
+            report.say(
+                place,
+                format!("in the environment `{env}` the rule of this call does not send the token as bearer, as the host does"),
+                "say there `credential = { place = \"bearer\", field = \"access_token\" }`",
             );
         }
     }
@@ -419,11 +431,62 @@ mod tests {
         );
     }
 
+    /// What it keeps is said by the call, and the account by the redirect.
+    ///
+    /// Mutations: `check_account`, `says` also where something is kept; host/manifest/src/model/auth.rs, `proves`, either of
+    /// its two alone.
+    #[test]
+    fn an_account_call_that_only_keeps_something_does_not_prove_what_the_redirect_claims() {
+        let rule = "[[egress]]\nhost = \"api.example\"\nmethods = [\"GET\"]\npaths = [\"/me\", \"/of/{id}\"]\n\
+                    credential = { place = \"bearer\", field = \"access_token\" }";
+        let claimed = "callback_params = [\"realmId\"]\naccount_param = \"realmId\"\n";
+        let asked = |account: &str, call: &str| oauth2(&format!("{account}account_call = {{ {call} }}\n{rule}"));
+        let keeps = "url = \"https://api.example/me\", keep = { base = \"/base\" }";
+        assert_eq!(
+            asked(claimed, keeps),
+            ["12:16: this call says nothing about the account (say where the id stands in the answer with \
+              `pointer`, or put the callback's id in the `url`)"]
+        );
+        assert_eq!(asked("", keeps), [""; 0], "there nobody claims anything");
+        assert_eq!(asked("account_param = \"team\"\n", keeps), [""; 0]);
+        assert_eq!(asked(claimed, &format!("{keeps}, pointer = \"/id\"")), [""; 0]);
+        assert_eq!(asked(claimed, &keeps.replace("/me", "/of/{realmId}")), [""; 0]);
+    }
+
+    /// Mutation: `check_oauth2`, without `id`.
+    #[test]
+    fn the_account_s_id_is_not_kept_out_of_a_redirect() {
+        assert_eq!(
+            oauth2("callback_params = [\"id\"]"),
+            ["10:20: the account's `id` would come from the redirect alone, which anybody can write \
+              (say `account_param = \"id\"`, and prove it with `account_call`)"]
+        );
+    }
+
+    /// The host sends it so: the app's pins have to allow it, and they are what the rules say.
+    ///
+    /// Mutation: `check_account_call`, without the placement.
+    #[test]
+    fn the_rule_of_an_account_call_sends_the_token_as_bearer() {
+        let rule = |credential: &str| {
+            let rule = "[[egress]]\nhost = \"api.example\"\nmethods = [\"GET\"]\npaths = [\"/me\"]";
+            let call = "account_call = { url = \"https://api.example/me\", pointer = \"/id\" }";
+            oauth2(&format!("{call}\n{rule}\n{credential}"))
+        };
+        let refused =
+            ["10:24: in the environment `production` the rule of this call does not send the token as bearer, as the \
+                        host does (say there `credential = { place = \"bearer\", field = \"access_token\" }`)"];
+        assert_eq!(rule(""), refused);
+        assert_eq!(rule("credential = { place = \"query\", name = \"t\", field = \"access_token\" }"), refused);
+        assert_eq!(rule("credential = { place = \"bearer\", field = \"access_token\" }"), [""; 0]);
+    }
+
     #[test]
     fn an_account_call_proves_the_account_and_is_allowed() {
         let account = "callback_params = [\"realmId\"]\naccount_param = \"realmId\"";
         let call = "account_call = { url = \"https://api.example/companies\" }";
-        let rule = "[[egress]]\nhost = \"api.example\"\nmethods = [\"GET\"]\npaths = [\"/companies/{id}\"]";
+        let rule = "[[egress]]\nhost = \"api.example\"\nmethods = [\"GET\"]\npaths = [\"/companies/{id}\"]\n\
+                    credential = { place = \"bearer\", field = \"access_token\" }";
         assert_eq!(
             oauth2(&format!("{account}\n{call}\n{rule}")),
             [

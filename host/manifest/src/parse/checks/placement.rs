@@ -32,7 +32,7 @@ pub(super) fn check(manifest: &Manifest, index: usize, rule: &EgressRule, report
             if !matches!(manifest.auth, Auth::AwsSigv4(_)) {
                 report.say(place, "there is no access key to sign with", "say `kind = \"aws_sigv4\"` in `[auth]`");
             }
-            if !is_scope_word(service) {
+            if !Placement::is_scope_word(service) {
                 report.say(&key("service"), format!("`{service}` is not a service's name"), "`s3`, `execute-api` …");
             }
             check_facts(manifest, &key("region"), region, report);
@@ -45,11 +45,6 @@ pub(super) fn check(manifest: &Manifest, index: usize, rule: &EgressRule, report
             report.say(at!["egress", index, "headers", other], message, "leave it out");
         }
     }
-}
-
-/// What may stand between the slashes of an AWS signature's scope.
-fn is_scope_word(word: &str) -> bool {
-    (1..=64).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// What is signed has to reach the provider, and the key must not.

@@ -1,10 +1,14 @@
 //! Schemes for which something has to be fetched: certificates, a token's keys, the provider's word.
 
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+
 use super::*;
 
 fn certificate_url(text: &str) -> Result<Option<Url>, Refusal> {
     let headers = [("PAYPAL-CERT-URL".to_owned(), text.to_owned())];
-    wanted(&declared("PayPal").scheme, &Inbound { headers: &headers, url: "", query: "", body: b"" })
+    let request = Inbound { headers: &headers, url: "", query: "", path_token: None, body: b"" };
+    wanted(&declared("PayPal").scheme, &request)
 }
 
 /// Mutation: certificate.rs, `url`, without the comparison with the hosts, or with what else a URL can say.
@@ -61,9 +65,50 @@ fn a_certificate_holds_only_where_its_chain_does() {
     for (at_s, holds) in [(1_798_700_000, true), (1_798_800_000, false), (1_760_000_000, false)] {
         assert_eq!(Vector { now_s: at_s, ..good.clone() }.verify().is_ok(), holds, "{at_s}");
     }
+    // What stands far behind is not read, however good it is.
+    let (_, issuer) = good.fetched.as_deref().unwrap().split_once(end).unwrap();
+    for (between, holds) in [(6, true), (7, false)] {
+        let padded = format!("{leaf}{end}{}{issuer}", format!("{leaf}{end}").repeat(between));
+        let result = Vector { fetched: Some(padded), ..good.clone() }.verify();
+        assert_eq!(result.is_ok(), holds, "{between}: {result:?}");
+    }
+    // It holds, and is for the same name: what it signed is something else.
+    let another = good.others["a certificate of another key"].clone();
+    assert_eq!(Vector { fetched: Some(another), ..good.clone() }.verify(), Err(Refusal::Mismatch));
     // Trusted by itself it is no server's: an authority signs certificates, not requests.
     let root = good.trusted.clone();
     assert!(certificate(&Vector { fetched: root, ..good }));
+}
+
+/// Of the certificate, and of the number that is a key.
+#[test]
+fn one_flipped_bit_in_what_was_fetched_is_refused() {
+    let (certified, token) = (vector("PayPal"), vector("Gmail"));
+    let refused = |vector: &Vector, fetched: String, bit: usize| {
+        let result = Vector { fetched: Some(fetched), ..vector.clone() }.verify();
+        assert!(result.is_err(), "{}: what was fetched with bit {bit} flipped", vector.name);
+    };
+    let flipped = |bytes: &[u8], bit: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    };
+    let chain = certified.fetched.clone().unwrap();
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----\n", "\n-----END CERTIFICATE-----");
+    let (first, others) = chain.strip_prefix(begin).unwrap().split_once(end).unwrap();
+    let certificate = BASE64_STANDARD.decode(first.replace('\n', "")).unwrap();
+    for bit in 0..certificate.len() * 8 {
+        let lines = BASE64_STANDARD.encode(flipped(&certificate, bit));
+        let lines: Vec<_> = lines.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        refused(&certified, format!("{begin}{}{end}{others}", lines.join("\n")), bit);
+    }
+    let keys: Value = serde_json::from_str(token.fetched.as_deref().unwrap()).unwrap();
+    let number = BASE64_URL_SAFE_NO_PAD.decode(keys["keys"][0]["n"].as_str().unwrap()).unwrap();
+    for bit in 0..number.len() * 8 {
+        let mut keys = keys.clone();
+        keys["keys"][0]["n"] = BASE64_URL_SAFE_NO_PAD.encode(flipped(&number, bit)).into();
+        refused(&token, keys.to_string(), bit);
+    }
 }
 
 /// Mutation: certificate.rs, `fits`, without `subject`.
@@ -95,7 +140,7 @@ fn a_token_is_of_this_issuer_for_this_address_about_this_sender_and_for_now() {
     let claim = |name: &str| Err(Refusal::Claim { claim: name.to_owned() });
     for (about, token) in &good.others {
         match about.as_str() {
-            "aud among others" => assert!(with(token).is_ok()),
+            "aud among others" | "nbf before now" => assert!(with(token).is_ok()),
             "kid" => assert_eq!(with(token), Err(Refusal::UnknownKey)),
             "no exp" => assert_eq!(with(token), claim("exp")),
             "none" | "HS256 with the public key" => {
@@ -104,7 +149,10 @@ fn a_token_is_of_this_issuer_for_this_address_about_this_sender_and_for_now() {
             name => assert_eq!(with(token), claim(name)),
         }
     }
-    assert_eq!(good.others.len(), 11);
+    assert_eq!(good.others.len(), 13);
+    let (token, problem) = (&good.headers["Authorization"], "it is too long for a token");
+    let long = with(&format!("{}{}", token.trim_start_matches("Bearer "), "A".repeat(8 << 10)));
+    assert_eq!(long, Err(Refusal::Malformed { place: "header Authorization".to_owned(), problem }));
     assert_eq!(Vector { secret: "somebody@else".into(), ..good.clone() }.verify(), claim("email"));
     assert_eq!(Vector { fetched: None, ..good.clone() }.verify(), Err(Refusal::NotFetched));
     assert_eq!(Vector { fetched: Some("{\"keys\":[]}".into()), ..good.clone() }.verify(), Err(Refusal::UnknownKey));
@@ -119,20 +167,25 @@ fn a_provider_is_asked_about_the_very_bytes() {
     let names = ["AUTH-ALGO", "CERT-URL", "TRANSMISSION-ID", "TRANSMISSION-SIG", "TRANSMISSION-TIME"];
     let headers: Vec<_> = names.map(|name| (format!("PayPal-{name}"), format!("{name}\"}}"))).into();
     let key = secret("1JE4\"2");
-    let request = Inbound { headers: &headers, url: "", query: "", body };
-    let asked = question(&declared.scheme, &[&key], &request).unwrap().unwrap();
+    let request = Inbound { headers: &headers, url: "", query: "", path_token: None, body };
+    let asked = questions(&declared.scheme, &[&key], &request).unwrap().remove(0);
     let asked = String::from_utf8(asked).unwrap();
-    assert!(asked.ends_with(r#","webhook_event":{"id": "WH-1", "amount": 1.10, "x": "}"}}"#), "{asked}");
+    assert!(asked.ends_with(r#","webhook_event": {"id": "WH-1", "amount": 1.10, "x": "}"} }"#), "{asked}");
     let read: Value = serde_json::from_str(&asked).unwrap();
     assert_eq!((&read["transmission_id"], &read["webhook_id"]), (&"TRANSMISSION-ID\"}".into(), &"1JE4\"2".into()));
     // Nobody closes the question from inside.
     for body in [&b"{}, \"webhook_id\": \"other\""[..], b"", b"{", b"{} {}", b"\xff"] {
         let request = Inbound { body, ..request };
-        assert!(matches!(question(&declared.scheme, &[&key], &request), Err(Refusal::Malformed { .. })));
+        assert!(matches!(questions(&declared.scheme, &[&key], &request), Err(Refusal::Malformed { .. })));
     }
-    assert_eq!(question(&declared.scheme, &[], &request), Err(Refusal::NoKey));
+    assert_eq!(questions(&declared.scheme, &[], &request), Err(Refusal::NoKey));
     let fewer = Inbound { headers: &headers[1..], ..request };
-    assert!(matches!(question(&declared.scheme, &[&key], &fewer), Err(Refusal::Missing { .. })));
+    assert!(matches!(questions(&declared.scheme, &[&key], &fewer), Err(Refusal::Missing { .. })));
+    for (length, asks) in [(4 << 10, true), ((4 << 10) + 1, false)] {
+        let long = [vec![(headers[0].0.clone(), "x".repeat(length))], headers[1..].to_vec()].concat();
+        let request = Inbound { headers: &long, ..request };
+        assert_eq!(questions(&declared.scheme, &[&key], &request).is_ok(), asks, "{length}");
+    }
 
     let answered = |bytes: Option<&[u8]>| {
         verify_with(&declared.scheme, &[&key], &request, &Fetched { bytes, trusted: &[] }, 0).map(drop)

@@ -1,5 +1,7 @@
 //! Which keys and which of several signatures count.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bulkhead_manifest::MacAlgorithm;
 
 use super::*;
@@ -30,6 +32,46 @@ fn any_of_several_signatures_may_verify_and_other_versions_are_ignored() {
     for time in ["+1700000000", "1700000000 ", " 1700000000", "1.7e9", "-1", "", "99999999999999999999"] {
         assert!(check(&format!("t={time},v1={good}")).is_err(), "{time}");
     }
+}
+
+/// Each of them costs a verification of the body: one that stands there twice is one, and so many are no provider's.
+///
+/// Mutations: signature.rs, `distinct`, without `MOST_SIGNATURES`; each as often as it stands there.
+#[test]
+fn a_request_has_only_so_many_signatures() {
+    for name in ["Standard Webhooks", "Standard Webhooks, ed25519"] {
+        let vector = vector(name);
+        let good = vector.headers["webhook-signature"].clone();
+        let version = good.split_once(',').unwrap().0.to_owned();
+        let many = |others: usize, times: usize| {
+            let others = (0..others).flat_map(|number| vec![format!("{version},AAA{number}"); times]);
+            let value = others.chain([good.clone()]).collect::<Vec<_>>().join(" ");
+            with_header(&vector, "webhook-signature", &value)
+        };
+        assert!(many(7, 1).is_ok() && many(7, 90).is_ok(), "{name}");
+        assert!(matches!(many(8, 1), Err(Refusal::Malformed { .. })), "{name}");
+    }
+}
+
+/// In hexadecimal, of which there are two.
+///
+/// Mutation: signature.rs, `decode`, any that means the same bytes.
+#[test]
+fn a_signature_by_a_public_key_is_written_in_one_way() {
+    let vector = vector("Standard Webhooks, ed25519");
+    let Some(Scheme::PublicKey(mut scheme)) = declared("Standard Webhooks").also.pop() else { unreachable!() };
+    scheme.encoding = bulkhead_manifest::SignatureEncoding::Hex;
+    let signature = vector.headers["webhook-signature"].strip_prefix("v1a,").unwrap();
+    let signature = hex::encode(BASE64_STANDARD.decode(signature).unwrap());
+    let (key, scheme) = (secret(&vector.secret), Scheme::PublicKey(scheme));
+    let written = |signature: &str| {
+        let mut headers = vector.headers();
+        headers.retain(|(name, _)| name != "webhook-signature");
+        headers.push(("webhook-signature".to_owned(), format!("v1a,{signature}")));
+        verify(&scheme, &[&key], &vector.as_it_came(&headers), vector.now_s * 1000).map(drop)
+    };
+    assert_eq!(written(&signature), Ok(()));
+    assert_eq!(written(&signature.to_uppercase()), Err(Refusal::Mismatch));
 }
 
 /// Both kinds at one address: which one counts is decided by what is kept as the secret.

@@ -58,7 +58,8 @@ mod tests {
     fn oauth2(token_url: &str, more: &str, host: &str) -> Vec<String> {
         let urls = format!("authorize_url = \"https://a.example/a\"\ntoken_url = \"{token_url}\"");
         let rule = |host: &str| format!("[[egress]]\nhost = \"{host}\"\nmethods = [\"GET\"]\npaths = [\"/*\"]\n");
-        let (rules, narrow) = (rule("a.example"), rule(host));
+        let bearer = "credential = { place = \"bearer\", field = \"access_token\" }\n";
+        let (rules, narrow) = (format!("{}{bearer}", rule("a.example")), rule(host));
         problems(&format!("[auth]\nkind = \"oauth2\"\n{urls}\n{more}\n{rules}{narrow}discovered = \"base\"\n"))
     }
 
@@ -76,7 +77,7 @@ mod tests {
         );
         assert_eq!(
             oauth2("https://a.example/t", "", "*.b.example"),
-            ["19:14: authorization tells no `base` (declare `[auth.discovered]` with `base = [\"*.b.example\"]`)"]
+            ["20:14: authorization tells no `base` (declare `[auth.discovered]` with `base = [\"*.b.example\"]`)"]
         );
     }
 

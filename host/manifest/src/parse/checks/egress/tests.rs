@@ -52,7 +52,7 @@ fn hosts_and_paths_are_well_formed() {
     assert_eq!(host("https://a.example"), ["7:8: a host is a bare name, without scheme, port or path"]);
     assert_eq!(
         bare("\"GET\"", "\"/a\", \"/../b\""),
-        ["9:16: no URL has this path: `.`, `..`, `\\`, encoded slashes and empty segments are never sent"]
+        ["9:16: no URL has this path: `.`, `..`, `\\`, encoded slashes or letters and empty segments are never sent"]
     );
 }
 

@@ -5,9 +5,10 @@ use super::super::names::{HEADER_HINT, is_header};
 use super::super::{Report, Step, at};
 use super::check_header;
 use crate::Template;
+use crate::egress_match::find;
 use crate::model::{
-    HmacScheme, JwtScheme, KeyDecoding, Manifest, PostbackScheme, PublicKey, PublicKeyScheme, Scheme, SecretOwner,
-    SignatureSyntax, TokenPlace, TokenValue, Webhook,
+    HmacScheme, HostPattern, JwtScheme, KeyDecoding, Manifest, PostbackScheme, PublicKey, PublicKeyScheme, Scheme,
+    SecretOwner, SignatureSyntax, TokenPlace, TokenValue, Webhook,
 };
 
 /// Further proofs; each costs a forged request's host as much as the first.
@@ -139,7 +140,14 @@ fn check_public_key(place: &[Step<'_>], public: &PublicKeyScheme, report: &mut R
                     "name the provider's hosts, without variables",
                 );
             }
-            if subject.as_ref().is_some_and(|name| crate::model::HostPattern::parse(name.as_str()).is_err()) {
+            if subject.is_none() && hosts.iter().any(HostPattern::is_wildcard) {
+                report.say(
+                    &within(&key, "subject"),
+                    "of hosts that nobody knows beforehand, one may serve anybody's certificate",
+                    "say which name the provider's is for, or name the hosts one by one",
+                );
+            }
+            if subject.as_ref().is_some_and(|name| HostPattern::parse(name.as_str()).is_err()) {
                 report.say(
                     &within(&key, "subject"),
                     "a certificate is for a host name",
@@ -248,8 +256,18 @@ fn check_postback(
             "say `secret = \"connection\"`",
         );
     }
+    let mut complete = true;
     for name in postback.url.placeholders() {
-        known(manifest, name, &within(place, "url"), report);
+        complete &= known(manifest, name, &within(place, "url"), report);
+    }
+    let environments = manifest.environments.keys().map(String::as_str);
+    let environments: Vec<_> = if manifest.environments.is_empty() { vec![""] } else { environments.collect() };
+    if complete && !environments.iter().all(|env| only_reads(manifest, postback, env)) {
+        report.say(
+            &within(place, "url"),
+            "no egress rule allows a POST there that only reads, so the question could not be asked",
+            "add an `[[egress]]` with this host and path, and the path to its `read_only_posts`",
+        );
     }
     for name in postback.headers.values() {
         check_header(&within(place, "headers"), name, report);
@@ -263,6 +281,14 @@ fn check_postback(
     }
 }
 
+/// Whether the question may be asked in this environment, and is no effect.
+fn only_reads(manifest: &Manifest, postback: &PostbackScheme, env: &str) -> bool {
+    let variables = manifest.environment(env).unwrap_or_default();
+    let url = postback.url.bind(|name| variables.get(name).cloned()).ok().and_then(|url| url.url());
+    let rules = manifest.effective_egress(env);
+    url.is_some_and(|url| find(&rules, "POST", &url).is_ok_and(|rule| rule.reads_only("POST", &url)))
+}
+
 fn check_token(place: &[Step<'_>], webhook: &Webhook, at: &TokenPlace, expects: TokenValue, report: &mut Report<'_>) {
     let at_place = within(place, "at");
     match at {
@@ -273,7 +299,7 @@ fn check_token(place: &[Step<'_>], webhook: &Webhook, at: &TokenPlace, expects: 
         TokenPlace::Json { pointer, each } if pointer.is_root() && each.is_none() => {
             report.say(&at_place, "a whole body is no token", "point at it: `/token`");
         }
-        TokenPlace::Query { .. } | TokenPlace::Json { .. } => {}
+        TokenPlace::Query { .. } | TokenPlace::Path | TokenPlace::Json { .. } => {}
     }
     if expects == TokenValue::ClientId && webhook.secret == SecretOwner::Connection {
         report.say(
@@ -335,7 +361,13 @@ mod tests {
                 "{body_crc32}{secret}",
             )
         };
-        assert_eq!(certificate("[\"*.paypal.com\"]", ""), [""; 0]);
+        assert_eq!(certificate("[\"api.paypal.com\"]", ""), [""; 0]);
+        assert_eq!(certificate("[\"*.paypal.com\"]", ", subject = \"certs.paypal.com\""), [""; 0]);
+        assert_eq!(
+            certificate("[\"api.paypal.com\", \"*.paypal.com\"]", ""),
+            ["of hosts that nobody knows beforehand, one may serve anybody's certificate \
+              (say which name the provider's is for, or name the hosts one by one)"]
+        );
         let anywhere = ["a certificate from anywhere proves nothing (name the provider's hosts, without variables)"];
         assert_eq!(certificate("[]", ""), anywhere);
         assert_eq!(certificate("[\"{api}\"]", ""), anywhere);
@@ -365,11 +397,32 @@ mod tests {
         );
     }
 
+    /// Mutation: `check_postback`, without `only_reads`, or in the first environment alone.
+    #[test]
+    fn a_question_is_no_effect_in_any_environment() {
+        let asks = |paths: &str, reading: &str, sandbox: &str| {
+            webhook(&format!(
+                "[environments.production]\napi = \"a.example\"\n[environments.sandbox]\napi = \"{sandbox}\"\n\
+                 [[egress]]\nhost = \"a.example\"\nmethods = [\"POST\"]\npaths = [\"{paths}\"]\n\
+                 read_only_posts = [\"{reading}\"]\n[webhook]\n[webhook.scheme]\nkind = \"postback\"\n\
+                 url = \"https://{{api}}/v1/verify\"\nbody_field = \"b\"\nheaders = {{ a = \"X-A\" }}\n\
+                 expects = {{ pointer = \"/s\", equals = \"OK\" }}\n[[webhook.split]]\n"
+            ))
+        };
+        let effect = ["no egress rule allows a POST there that only reads, so the question could not be asked \
+             (add an `[[egress]]` with this host and path, and the path to its `read_only_posts`)"];
+        assert_eq!(asks("/v1/*", "/v1/verify", "a.example"), [""; 0]);
+        assert_eq!(asks("/v1/*", "/v1/search", "a.example"), effect);
+        assert_eq!(asks("/v2/*", "/v2/verify", "a.example"), effect);
+        assert_eq!(asks("/v1/*", "/v1/verify", "b.example"), effect);
+    }
+
     #[test]
     fn a_provider_is_asked_by_a_connection_and_says_yes() {
         let postback = |lines: &str, webhook_lines: &str| {
             webhook(&format!(
-                "[webhook]\n{webhook_lines}\n[webhook.scheme]\nkind = \"postback\"\nbody_field = \"b\"\n\
+                "[[egress]]\nhost = \"a.example\"\nmethods = [\"POST\"]\npaths = [\"/v\"]\nread_only_posts = [\"/v\"]\n\
+                 [webhook]\n{webhook_lines}\n[webhook.scheme]\nkind = \"postback\"\nbody_field = \"b\"\n\
                  headers = {{ a = \"X-A\" }}\n{lines}\n[[webhook.split]]\n"
             ))
         };

@@ -1,0 +1,126 @@
+//! What was given for an account that the tenant has connected already, until the person says what becomes of it.
+//!
+//! Invariants: it waits sealed with its link, as long as that would have worked; it goes to the first connection or nowhere,
+//! once, and only by the browser that got it. It is not revoked where nobody takes it: to many providers all that an account
+//! gave to an app is one authorization, and revoking this would end what the first connection works with.
+
+use std::sync::Arc;
+
+use bulkhead_manifest::ConnectionId;
+use bulkhead_store::Session;
+use bulkhead_vault::{CredentialFields, Secret, mac};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{ConnectError, Connected, First, hash};
+use crate::Engine;
+use crate::connections::{ConnectionError, Given, carried_through, patiently};
+use crate::credentials::Meta;
+use crate::fault::{EngineFault, json, stored};
+
+/// What a session keeps sealed of it.
+const OFFER: &str = "offer";
+/// Names inside: of what is no credential's field.
+const ABOUT: &str = "about";
+const CREDENTIAL: &str = "credential";
+const WEBHOOK_SECRET: &str = "webhook_secret";
+
+/// All of it that is no secret.
+#[derive(Serialize, Deserialize)]
+struct About {
+    first: ConnectionId,
+    meta: Meta,
+    account: Map<String, Value>,
+}
+
+impl Engine {
+    /// Keeps what was given until somebody takes it. Answers what the person is told.
+    pub(super) async fn offered(&self, session: &Session, used_ms: u64, first: First, given: &Given) -> ConnectError {
+        let kept = async {
+            let sealed = self.sealed_offer(session, &first, given)?;
+            let unit = || async {
+                let mut tx = self.inner.store.system().await?;
+                tx.offer(session.id, used_ms, &sealed).await?;
+                Ok(tx.commit().await?)
+            };
+            Ok::<_, ConnectError>(patiently(unit).await?)
+        };
+        match kept.await {
+            Ok(()) => ConnectError::AlreadyConnected { first },
+            Err(error) => error,
+        }
+    }
+
+    /// Whom the account of a link belongs to already, where that is what it waits for.
+    pub(super) async fn first_of(&self, session: &Session) -> Result<Option<First>, ConnectError> {
+        if session.expires_ms <= self.now_ms() {
+            return Ok(None);
+        }
+        let Some((connection, _)) = self.opened_offer(session)? else { return Ok(None) };
+        let row = self.connection_row(session.tenant, connection).await?;
+        Ok(Some(First { connection, name: row.name }))
+    }
+
+    /// Gives what was given by this link to the connection that the account has already: in the browser that brought it.
+    pub async fn authorize_first(&self, token: &str, browser: Option<&str>) -> Result<Connected, ConnectError> {
+        let session = self.session_of(token).await?;
+        let (Some(browser), Some(expected)) = (browser, &session.browser_hash) else {
+            return Err(ConnectError::WrongBrowser);
+        };
+        if !mac::constant_time_eq(&hash(browser), expected) {
+            return Err(ConnectError::WrongBrowser);
+        }
+        if session.expires_ms <= self.now_ms() {
+            return Err(ConnectError::Expired);
+        }
+        let (first, given) = self.opened_offer(&session)?.ok_or(ConnectError::Used)?;
+        let engine = self.clone();
+        carried_through(async move {
+            let row = engine.connection_row(session.tenant, first).await?;
+            // Taken first, so that of two who press the button one authorizes: it may be renewed a moment later.
+            let mut tx = engine.inner.store.system().await?;
+            if !tx.take_offer(session.id, engine.now_ms()).await? {
+                return Err(ConnectError::Used);
+            }
+            tx.commit().await?;
+            match engine.authorize(&row, &given, false).await {
+                Ok(()) => engine.connected(&session, first).await,
+                Err(error @ (ConnectionError::NotChecked(_) | ConnectionError::Fault(_))) => {
+                    // Nobody said no: it can be tried again.
+                    let (used_ms, first) =
+                        (session.used_ms.unwrap_or_default(), First { connection: first, name: row.name });
+                    engine.offered(&session, used_ms, first, &given).await;
+                    Err(error.into())
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
+    fn sealed_offer(&self, session: &Session, first: &First, given: &Given) -> Result<Vec<u8>, ConnectError> {
+        let about = About { first: first.connection, meta: given.meta.clone(), account: given.account.clone() };
+        let mut fields = CredentialFields::new();
+        fields.insert(ABOUT, Secret::from_string(json(&about)));
+        fields.insert(CREDENTIAL, given.credential.to_json().map_err(EngineFault::from)?);
+        if let Some(secret) = &given.webhook_secret {
+            fields.insert(WEBHOOK_SECRET, Secret::new(secret.expose().to_vec()));
+        }
+        let whole = fields.to_json().map_err(EngineFault::from)?;
+        let sealed = self.seal_for_later(session, OFFER, Some(&whole))?;
+        Ok(sealed.unwrap_or_default())
+    }
+
+    fn opened_offer(&self, session: &Session) -> Result<Option<(ConnectionId, Given)>, ConnectError> {
+        let Some(whole) = self.open_again(session, OFFER, session.offered.as_deref())? else { return Ok(None) };
+        let mut fields = CredentialFields::from_json(&whole).map_err(EngineFault::from)?;
+        let missing = |what: &'static str| EngineFault::damaged("what a link keeps", format!("it has no {what}"));
+        let about = fields.remove(ABOUT).ok_or_else(|| missing(ABOUT))?;
+        let about = about.expose_str().map_err(|_| missing(ABOUT))?;
+        let About { first, meta, account } = stored("what a link keeps", about)?;
+        let credential = fields.remove(CREDENTIAL).ok_or_else(|| missing(CREDENTIAL))?;
+        let credential = Arc::new(CredentialFields::from_json(&credential).map_err(EngineFault::from)?);
+        let webhook_secret = fields.remove(WEBHOOK_SECRET);
+        Ok(Some((first, Given { credential, meta, account, webhook_secret })))
+    }
+}

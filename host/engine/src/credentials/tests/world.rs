@@ -1,0 +1,215 @@
+//! One connection that was authorized an hour before its token ends, and an engine (or two) for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bulkhead_egress::{DevUpstream, Door, DoorConfig};
+use bulkhead_manifest::{Clock, ConnectionId, ConnectorId, SharedClock, VersionId};
+use bulkhead_runtime::{CompilerCommand, Runtime, RuntimeConfig};
+use bulkhead_store::{NewTenant, NewVersion, Store, StoreConfig};
+use bulkhead_vault::{LocalKeys, Vault};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::apps::NewApp;
+use crate::connections::{ConnectionView, NewConnection};
+use crate::{EngineConfig, Parts, take_up_keys};
+
+pub(super) const HOUR_MS: u64 = 3_600_000;
+const BEGINS_MS: u64 = 1_800_000_000_000;
+/// A code flow whose tokens live an hour.
+pub(super) const CODE: &str = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
+                               token_url = \"https://login.example.com/token\"\nclient_auth = \"form\"";
+
+/// A clock that is set by hand.
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub(super) struct World {
+    pub(super) engine: Engine,
+    pub(super) tenant: TenantId,
+    pub(super) connection: ConnectionId,
+    app: Option<AppId>,
+    hand: Arc<Hand>,
+    folder: tempfile::TempDir,
+}
+
+/// How many have begun, of so many.
+pub(super) struct Began(Arc<AtomicUsize>, usize);
+
+impl Began {
+    pub(super) async fn all(&self) {
+        until(async || self.0.load(Ordering::SeqCst) == self.1).await;
+    }
+}
+
+/// Waits until it is so.
+pub(super) async fn until(mut so: impl AsyncFnMut() -> bool) {
+    let mut beat = tokio::time::interval(Duration::from_millis(10));
+    let waiting = async {
+        while !so().await {
+            beat.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it never came to this");
+}
+
+type Told = Result<Option<Current>, EngineFault>;
+
+impl World {
+    pub(super) async fn new(provider: &Provider, auth: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("s.db").display());
+        Self::over(database, folder, provider, auth).await
+    }
+
+    pub(super) async fn over(database: String, folder: tempfile::TempDir, provider: &Provider, auth: &str) -> Self {
+        let hand = Arc::new(Hand(AtomicU64::new(BEGINS_MS)));
+        let engine = engine(database, folder.path(), "first", hand.clone(), provider).await;
+        take_up_keys(engine.store(), engine.vault(), engine.clock()).await.unwrap();
+        let (tenant, owner) = (TenantId::new(BEGINS_MS), "[connector]\nname = \"tiny\"\nversion = \"1.0.0\"\n");
+        let manifest = format!("{owner}title = \"Tiny\"\nsummary = \"\"\ncontract = \"0.1\"\n[auth]\n{auth}\n");
+        let descriptor = serde_json::json!({ "actions": [], "streams": [], "events": [] }).to_string();
+        let mut tx = engine.store().system().await.unwrap();
+        tx.create_tenant(&NewTenant { id: tenant, name: "t".to_owned(), created_ms: BEGINS_MS }).await.unwrap();
+        tx.publish(&NewVersion {
+            connector: ConnectorId::new(BEGINS_MS),
+            id: VersionId::new(BEGINS_MS),
+            name: "tiny".to_owned(),
+            version: "1.0.0".to_owned(),
+            digest: [1; 32],
+            manifest,
+            descriptor,
+            exports: "[]".to_owned(),
+            imports: "[]".to_owned(),
+            component: vec![1],
+            created_ms: BEGINS_MS,
+        })
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        let app = if auth.contains("\"oauth2\"") {
+            let secret = Some(Secret::from_string("app-secret".to_owned()));
+            let (connector, name, client_id) = ("tiny".to_owned(), "An app".to_owned(), Some("app-id".to_owned()));
+            let new = NewApp { connector, name, client_id, client_secret: secret, webhook_secret: None };
+            Some(engine.register_app(None, new).await.unwrap())
+        } else {
+            None
+        };
+        let new = NewConnection {
+            connector: "tiny".to_owned(),
+            version: None,
+            app,
+            environment: "production".to_owned(),
+            name: "one".to_owned(),
+            settings: serde_json::json!({}),
+        };
+        let connection = engine.connect(tenant, new).await.unwrap().id;
+        let world = Self { engine, tenant, connection, app, hand, folder };
+        world.authorize(0).await;
+        world
+    }
+
+    /// Another node over the same database.
+    pub(super) async fn beside(&self, database: String, provider: &Provider) -> Engine {
+        engine(database, self.folder.path(), "second", self.hand.clone(), provider).await
+    }
+
+    pub(super) fn passes(&self, ms: u64) {
+        self.hand.0.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Somebody authorizes it, in the place of that generation.
+    pub(super) async fn authorize(&self, expected: u64) {
+        let text = |text: &str| Secret::from_string(text.to_owned());
+        let mut fields = CredentialFields::new();
+        for name in [ACCESS_TOKEN, REFRESH_TOKEN, "key"] {
+            // A key that is exchanged comes without a refresh token.
+            if self.app.is_some() || name != REFRESH_TOKEN {
+                fields.insert(name, text("0"));
+            }
+        }
+        let meta = Meta {
+            expires_ms: Some(self.engine.now_ms() + HOUR_MS),
+            refreshes: self.app.is_some(),
+            authorized_ms: Some(self.engine.now_ms()),
+            ..Meta::default()
+        };
+        let owner = Owner::Connection(self.connection);
+        let new = self.engine.sealed(Some(self.tenant), owner, AUTHORIZATION, expected, &fields, &meta).unwrap();
+        let mut tx = self.engine.store().tenant(self.tenant).await.unwrap();
+        tx.put_credential(&new).await.unwrap();
+        tx.set_connection_status(self.connection, ConnectionStatus::Active, self.engine.now_ms()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Another client secret; the one before works on for so long.
+    pub(super) async fn roll(&self, secret: &str, overlap_ms: u64) {
+        let mut tx = self.engine.store().system().await.unwrap();
+        let (owner, secret) = (Owner::App(self.app.unwrap()), Secret::from_string(secret.to_owned()));
+        self.engine.roll(&mut Shelf::Any(&mut tx, None), owner, CLIENT_SECRET, &secret, overlap_ms).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub(super) async fn credential(&self, rejected: Option<u64>) -> Told {
+        self.engine.credential(self.tenant, self.connection, rejected).await
+    }
+
+    /// So many ask at once, on this node.
+    pub(super) fn many(&self, times: usize) -> (Began, Vec<JoinHandle<Told>>) {
+        self.many_at(std::slice::from_ref(&self.engine), times)
+    }
+
+    /// The same on all of these nodes, as many on each.
+    pub(super) fn many_at(&self, nodes: &[Engine], times: usize) -> (Began, Vec<JoinHandle<Told>>) {
+        let (began, tenant, connection) = (Arc::new(AtomicUsize::new(0)), self.tenant, self.connection);
+        let asking = (0..times).map(|number| {
+            let (engine, began) = (nodes[number % nodes.len()].clone(), Arc::clone(&began));
+            tokio::spawn(async move {
+                began.fetch_add(1, Ordering::SeqCst);
+                engine.credential(tenant, connection, None).await
+            })
+        });
+        let asking = asking.collect();
+        (Began(began, times), asking)
+    }
+
+    pub(super) async fn row(&self) -> Credential {
+        let mut read = self.engine.store().tenant_read(self.tenant).await.unwrap();
+        read.credential(Owner::Connection(self.connection), AUTHORIZATION).await.unwrap().unwrap()
+    }
+
+    pub(super) async fn generation(&self) -> u64 {
+        self.row().await.generation
+    }
+
+    pub(super) async fn becomes(&self, generation: u64) {
+        until(async || self.generation().await == generation).await;
+    }
+
+    pub(super) async fn view(&self) -> ConnectionView {
+        self.engine.connection(self.tenant, self.connection).await.unwrap()
+    }
+
+    pub(super) async fn connection_row(&self) -> Connection {
+        self.engine.connection_row(self.tenant, self.connection).await.unwrap()
+    }
+}
+
+async fn engine(database: String, folder: &Path, node: &str, clock: SharedClock, provider: &Provider) -> Engine {
+    let store = Store::open(StoreConfig::new(database)).await.unwrap();
+    let vault = Vault::local(LocalKeys::open_or_create(folder.join("keys.json")).unwrap());
+    let to = DevUpstream { host: "login.example.com".to_owned(), to: provider.url.clone() };
+    let door = Door::new(DoorConfig { development: vec![to], ..DoorConfig::default() }).unwrap();
+    // Nothing is compiled.
+    let compiler = CompilerCommand { program: PathBuf::new(), args: Vec::new() };
+    let settings = RuntimeConfig::new(folder.join(node), [7; 32], compiler);
+    let runtime = Runtime::start(RuntimeConfig { slots: 2, threads: 1, ..settings }).unwrap();
+    let config = EngineConfig::new("http://127.0.0.1:1".parse().unwrap());
+    Engine::new(Parts { store, vault, door, runtime, clock, config })
+}

@@ -1,0 +1,136 @@
+//! An account that the tenant has connected already: it is noticed, and what was given for it goes to the first connection
+//! where the person wants that.
+
+use bulkhead_tests::shop::Shop;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Browser, Page, REALM, allow, found, read_books, shop, status};
+
+/// Opens a link that says this.
+async fn opened(shop: &Shop, connection: &str, session: Value) -> String {
+    shop.tenant().post(&format!("/v1/connections/{connection}/sessions"), session).await.text("url")
+}
+
+impl Browser {
+    /// Presses the button of a page that offers the first connection, on a page of this site.
+    async fn press_first(&self, link: &str, site: &str) -> reqwest::Response {
+        let pressed = self.client.post(format!("{link}/first")).header("sec-fetch-site", site);
+        self.with_cookie(pressed).send().await.unwrap()
+    }
+}
+
+/// A person who has allowed the access for a second connection to the books of one company.
+struct Asked {
+    shop: Shop,
+    second: String,
+    browser: Browser,
+    link: String,
+    page: Page,
+}
+
+impl Asked {
+    async fn with(session: Value) -> Self {
+        let shop = shop().await;
+        let second = shop.new_books().await;
+        let link = opened(&shop, &second, session).await;
+        let mut browser = Browser::new();
+        let callback = allow(&shop, &browser.begin(&link).await, REALM);
+        let page = browser.get(&callback).await;
+        Self { shop, second, browser, link, page }
+    }
+
+    fn first(&self) -> &str {
+        &self.shop.quickbooks_connection
+    }
+
+    /// How often the first connection was given something.
+    async fn generation(&self, generation: u32) -> bool {
+        let first = self.first();
+        let kept = format!("SELECT 1 FROM credentials WHERE owner = '{first}' AND generation = {generation}");
+        found(&self.shop.host, &format!("{kept} AND name = 'authorization'")).await
+    }
+
+    #[track_caller]
+    fn offers(&self, page: &Page) {
+        assert_eq!(page.status, 409, "{}", page.text);
+        assert!(
+            page.text.contains("connected already, as") && page.text.contains("nothing was changed"),
+            "{}",
+            page.text
+        );
+        let action = format!("action=\"{}/first\"", &self.link[self.link.find("/connect/").unwrap()..]);
+        assert!(page.text.contains(&action) && page.text.contains("again</button>"), "{}", page.text);
+    }
+}
+
+/// Mutations: host/engine/src/connections/authorization.rs, `write_authorization`, without `first_of_account`; host/engine/
+/// src/connect/offer.rs, `authorize_first`, without the browser, without `take_offer`, authorize the second; host/server/src/
+/// connect_pages.rs, `authorize_first`, without `from_here`.
+#[tokio::test]
+async fn an_account_that_is_connected_already_is_offered_to_its_first_connection() {
+    let asked = Asked::with(json!({ "return_url": "https://shop.example/books" })).await;
+    let (shop, browser, link) = (&asked.shop, &asked.browser, &asked.link);
+    asked.offers(&asked.page);
+    assert!(asked.page.text.contains("https://shop.example/books?status=not_connected"), "{}", asked.page.text);
+    assert_eq!(status(&shop.tenant(), &asked.second).await, "pending");
+    // Whoever comes back to the link finds the same.
+    asked.offers(&browser.get(link).await);
+    assert!(found(&shop.host, "SELECT 1 FROM connect_sessions WHERE offered IS NOT NULL").await);
+    assert_eq!(shop.quickbooks.effect("token.revoked"), 0, "it would end what the first works with");
+    assert_eq!(read_books(shop).await["state"], "succeeded");
+
+    Page::of(browser.press_first(link, "cross-site").await).await.says(403, "sent from another site");
+    let mut other = Browser::new();
+    Page::of(other.press_first(link, "same-origin").await).await.says(400, "another browser");
+    other.begin(&opened(shop, &shop.new_books().await, json!({})).await).await;
+    Page::of(other.press_first(link, "same-origin").await).await.says(400, "another browser");
+    assert!(asked.generation(1).await && !asked.generation(2).await);
+    let done = browser.press_first(link, "same-origin").await;
+    let back = format!("https://shop.example/books?status=connected&connection={}", asked.first());
+    assert_eq!(done.headers().get("location").and_then(|to| to.to_str().ok()), Some(back.as_str()));
+    assert!(asked.generation(2).await);
+    assert_eq!(status(&shop.tenant(), &asked.second).await, "pending");
+    assert!(!found(&shop.host, "SELECT 1 FROM connect_sessions WHERE offered IS NOT NULL").await);
+    let run = read_books(shop).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    Page::of(browser.press_first(link, "same-origin").await).await.says(410, "has been used");
+    browser.get(link).await.says(410, "has been used");
+    assert!(!asked.generation(3).await);
+}
+
+/// Mutation: host/engine/src/connect/offer.rs, `authorize_first` and `first_of`, without the time.
+#[tokio::test]
+async fn an_offer_ends_with_its_link() {
+    let asked = Asked::with(json!({})).await;
+    asked.offers(&asked.page);
+    super::change(&asked.shop.host, "UPDATE connect_sessions SET expires_ms = 1 WHERE offered IS NOT NULL").await;
+    Page::of(asked.browser.press_first(&asked.link, "same-origin").await).await.says(410, "has expired");
+    asked.browser.get(&asked.link).await.says(410, "has been used");
+    assert!(!asked.generation(2).await);
+}
+
+/// Mutations: host/engine/src/connections/authorization.rs, `write_authorization`, whatever `second` says; also where it is
+/// its own account; host/store/src/connections.rs, `FIRST_OF_ACCOUNT`, also disconnected ones.
+#[tokio::test]
+async fn whoever_wants_an_account_twice_says_so() {
+    let asked = Asked::with(json!({ "second": true })).await;
+    let (shop, second) = (&asked.shop, asked.second.as_str());
+    assert_eq!((asked.page.status, status(&shop.tenant(), second).await.as_str()), (200, "active"), "{:?}", asked.page);
+    // What it has it may be authorized for again.
+    let again = async |connection: &str| {
+        let mut browser = Browser::new();
+        let link = opened(shop, connection, json!({})).await;
+        let callback = allow(shop, &browser.begin(&link).await, REALM);
+        browser.get(&callback).await.status
+    };
+    assert_eq!(again(second).await, 200);
+    let third = shop.new_books().await;
+    assert_eq!(again(&third).await, 409);
+    // What is over stands in nobody's way.
+    for connection in [asked.first(), second] {
+        let path = format!("/v1/connections/{connection}");
+        assert_eq!(shop.tenant().request(Method::DELETE, &path, None).await.status, 204);
+    }
+    assert_eq!(again(&third).await, 200);
+}
