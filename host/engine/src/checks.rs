@@ -177,10 +177,14 @@ mod tests {
     #[tokio::test]
     async fn a_check_that_nobody_waits_for_keeps_its_turn() {
         let checks = checks(4);
-        let (end, check) = endless();
-        let mut left = Box::pin(checks.run(tenant(1), check));
+        let ((end, check), (begins, begun)) = (endless(), mpsc::channel());
+        let mut left = Box::pin(checks.run(tenant(1), move || {
+            begins.send(()).unwrap();
+            check();
+        }));
         assert!(futures::poll!(&mut left).is_pending());
         drop(left);
+        begun.recv().unwrap();
         assert!(checks.run(tenant(1), || ()).now_or_never().is_none());
         assert_eq!(checks.0.free(), 3);
         drop(end);
