@@ -138,6 +138,13 @@ mod tests {
         assert!(Schema::compile(&json!({"pattern": "(a)\\1"})).is_err());
     }
 
+    /// Mutation: `compile`, without `PATTERN_BYTES`. Each repetition is written out when a pattern is compiled.
+    #[test]
+    fn a_pattern_that_compiles_to_much_is_refused() {
+        assert!(Schema::compile(&json!({"pattern": "^[a-z]{1,100}$"})).is_ok());
+        assert!(Schema::compile(&json!({"pattern": "^[a-z]{1,10000}$"})).is_err());
+    }
+
     /// Mutations: `check`, without `MOST_NAMED`, without `MOST_LISTED`, without `MOST_ASKED`.
     #[test]
     fn how_much_is_named_and_asked_has_an_end() {

@@ -125,15 +125,23 @@ pub(super) fn lock(path: &Path, patience: Duration) -> Result<File, VaultError> 
     let mut waited = Duration::ZERO;
     loop {
         let file = File::open(path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) if is_still(&file, path).map_err(failed)? => return Ok(file),
-            Ok(()) | Err(TryLockError::WouldBlock) if waited >= patience => {
-                return Err(failed(std::io::Error::new(ErrorKind::TimedOut, "another process has locked it")));
-            }
-            Ok(()) | Err(TryLockError::WouldBlock) => std::thread::sleep(BEAT),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        if let Some(locked) = locked(file, path).map_err(failed)? {
+            return Ok(locked);
         }
+        if waited >= patience {
+            return Err(failed(std::io::Error::new(ErrorKind::TimedOut, "another process has locked it")));
+        }
+        std::thread::sleep(BEAT);
         waited += BEAT;
+    }
+}
+
+/// The file with its lock, unless somebody else has that, or the file is not the one that is there any more.
+fn locked(file: File, path: &Path) -> std::io::Result<Option<File>> {
+    match file.try_lock() {
+        Ok(()) => Ok(is_still(&file, path)?.then_some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -198,6 +206,50 @@ pub(super) fn render(ring: &Ring) -> Zeroizing<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    fn ring_at(path: &Path) -> Ring {
+        let ring = Ring::generate();
+        write_new(path, &ring).unwrap();
+        ring
+    }
+
+    /// Mutation: `write_new`, a rename in place of the link.
+    #[test]
+    fn a_file_that_is_there_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let first = ring_at(&path);
+        ring_at(&path);
+        assert_eq!(read(&path).unwrap().active, first.active);
+    }
+
+    /// Mutation: `change`, without `lock`.
+    #[test]
+    fn who_changes_the_file_has_its_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        ring_at(&path);
+        let mut others = None;
+        change(&path, |_| {
+            others = Some(locked(File::open(&path).unwrap(), &path).unwrap().is_some());
+            false
+        })
+        .unwrap();
+        assert_eq!(others, Some(false));
+        assert!(locked(File::open(&path).unwrap(), &path).unwrap().is_some(), "and gives it back");
+    }
+
+    /// Mutation: `locked`, without `is_still`.
+    #[test]
+    fn the_lock_of_a_file_that_is_gone_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        ring_at(&path);
+        let before = File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        ring_at(&path);
+        assert!(locked(before, &path).unwrap().is_none());
+    }
 
     #[test]
     fn every_single_flipped_bit_in_a_key_is_noticed_when_the_file_is_read() {

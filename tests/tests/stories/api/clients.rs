@@ -53,6 +53,14 @@ async fn who_does_not_finish_a_request_is_let_go() {
     assert!(said.contains("body-too-slow") && said.contains("within 1 seconds"), "{said}");
 }
 
+/// Mutation: host/server/src/body.rs, `read`, without looking at what is announced.
+#[tokio::test]
+async fn who_announces_too_much_is_refused_at_once() {
+    let host = Host::spawn().await;
+    let begun = begun("POST", "/v1/tenants", host.operator_key(), "{").replace("1000", "1000000000");
+    assert_eq!(first_line(&mut send(&host, &begun).await).await, "HTTP/1.1 413 Payload Too Large");
+}
+
 /// Mutation: host/server/src/connect_pages.rs, `given`, another patience than the clients'.
 #[tokio::test]
 async fn who_does_not_finish_a_form_is_let_go_too() {

@@ -54,6 +54,14 @@ impl Page {
         leaks::shown("a page", &page.text);
         let policy = headers.get("content-security-policy").and_then(|value| value.to_str().ok()).unwrap_or_default();
         assert!(policy.contains("default-src 'none'"), "no page: {headers:?} {}", page.text);
+        for (name, value) in [
+            ("content-type", "text/html; charset=utf-8"),
+            ("cache-control", "no-store"),
+            ("referrer-policy", "same-origin"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert!(headers.get(name).is_some_and(|said| said == value), "{name} of {headers:?}");
+        }
         page
     }
 
