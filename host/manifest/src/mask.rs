@@ -104,10 +104,14 @@ fn without_named(text: &str) -> Option<String> {
     while let Some(found) = NAMED.as_ref()?.captures_at(text, from) {
         let [name, sign] = ["name", "sign"].map(|group| found.name(group).map_or("", |found| found.as_str()));
         let behind = found.get_match().end();
+        from = behind;
+        // A value is walked to its end, and only where the search goes on behind that.
+        if !is_secret_name(name) {
+            continue;
+        }
         let Range { start, end } = value(part(behind..text.len()), sign);
         let (start, end) = (behind + start, behind + end);
-        from = behind;
-        if start == end || !is_secret_name(name) {
+        if start == end {
             continue;
         }
         from = end;
@@ -394,12 +398,17 @@ mod tests {
         all_masked(&table.map(|(plain, masked)| (plain.to_owned(), masked.to_owned())));
     }
 
-    /// Mutation: `bare`, look for the end of all fields at each of them.
+    /// Mutations: `bare`, look for the end of all fields at each of them; `without_named`, walk a value before its name is
+    /// known for a secret's.
     #[test]
     fn a_long_text_of_nothing_but_names_is_masked_in_time_with_its_length() {
         for part in ["token=a&", "token:\"", "token={", "token", "token=\\\"", "password="] {
             let long = part.repeat(200_000);
             assert!(!text(&long).contains("=a"), "{part}");
+        }
+        for part in ["key=", "key:", "key={", "key=[", "key=\"", "key='", "assertion=a,", "next_token={", "key=a&key:"] {
+            let long = part.repeat(200_000);
+            assert_eq!(text(&long), long, "{part}");
         }
     }
 
