@@ -406,7 +406,8 @@ mod tests {
             let long = part.repeat(200_000);
             assert!(!text(&long).contains("=a"), "{part}");
         }
-        for part in ["key=", "key:", "key={", "key=[", "key=\"", "key='", "assertion=a,", "next_token={", "key=a&key:"] {
+        for part in ["key=", "key:", "key={", "key=[", "key=\"", "key='", "assertion=a,", "next_token={", "key=a&key:"]
+        {
             let long = part.repeat(200_000);
             assert_eq!(text(&long), long, "{part}");
         }

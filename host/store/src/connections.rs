@@ -54,6 +54,7 @@ catalogue! { "connections";
     ONE_AT_A_TIME = "SELECT id FROM tenants WHERE id = $1" => pg "SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE";
     FIRST_OF_ACCOUNT = concat!("SELECT ", connection_columns!(), " FROM connections
             WHERE app_id = $2 AND account_key = $3 AND account_key IS NOT NULL AND tenant_id = $1 AND id <> $4
+            AND environment = (SELECT environment FROM connections WHERE id = $4 AND tenant_id = $1)
             AND status <> 'disconnected' ORDER BY id LIMIT 1");
 }
 

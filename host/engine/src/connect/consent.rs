@@ -203,12 +203,12 @@ fn kept_by<'a>(session: &Session, owner: &'a str, name: &'a str) -> Context<'a> 
 
 /// What a connection is not made without, and the person did not allow. A provider that does not say what it gave, gave
 /// what was asked for (RFC 6749, 5.1).
-fn withheld(oauth: &OAuth2, granted: Option<&[String]>) -> Vec<String> {
+pub(super) fn withheld(oauth: &OAuth2, granted: Option<&[String]>) -> Vec<String> {
     let Some(granted) = granted.filter(|_| oauth.compare_scopes) else { return Vec::new() };
     oauth.scopes.iter().filter(|scope| !granted.contains(scope)).cloned().collect()
 }
 
-fn not_given(missing: &[String]) -> String {
+pub(super) fn not_given(missing: &[String]) -> String {
     let missing = missing.join(", ");
     format!("the provider did not give all the access that is needed. Missing: {missing}. Allow all of it there")
 }

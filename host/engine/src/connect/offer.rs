@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use bulkhead_manifest::ConnectionId;
+use bulkhead_manifest::{Auth, ConnectionId};
 use bulkhead_store::Session;
 use bulkhead_vault::{CredentialFields, Secret, mac};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::consent::{not_given, withheld};
 use super::{ConnectError, Connected, First, hash};
 use crate::Engine;
 use crate::connections::{ConnectionError, Given, carried_through, patiently};
@@ -77,6 +78,13 @@ impl Engine {
         let engine = self.clone();
         carried_through(async move {
             let row = engine.connection_row(session.tenant, first).await?;
+            // It was asked for by what another connection needs.
+            if let Auth::OAuth2(oauth) = engine.auth_of(&row).await? {
+                let missing = withheld(&oauth, given.meta.scopes.as_deref());
+                if !missing.is_empty() {
+                    return Err(ConnectionError::NotAccepted(not_given(&missing)).into());
+                }
+            }
             // Taken first, so that of two who press the button one authorizes: it may be renewed a moment later.
             let mut tx = engine.inner.store.system().await?;
             if !tx.take_offer(session.id, engine.now_ms()).await? {

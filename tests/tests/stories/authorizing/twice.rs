@@ -110,6 +110,19 @@ async fn an_offer_ends_with_its_link() {
     assert!(!asked.generation(2).await);
 }
 
+/// Mutation: host/store/src/connections.rs, `FIRST_OF_ACCOUNT`, whatever the environment.
+#[tokio::test]
+async fn the_same_id_in_another_environment_is_another_account() {
+    let shop = shop().await;
+    super::change(&shop.host, "UPDATE connections SET environment = 'production'").await;
+    let second = shop.new_books().await;
+    let mut browser = Browser::new();
+    let link = opened(&shop, &second, json!({})).await;
+    let callback = allow(&shop, &browser.begin(&link).await, REALM);
+    let page = browser.get(&callback).await;
+    assert_eq!((page.status, status(&shop.tenant(), &second).await.as_str()), (200, "active"), "{page:?}");
+}
+
 /// Mutations: host/engine/src/connections/authorization.rs, `write_authorization`, whatever `second` says; also where it is
 /// its own account; host/store/src/connections.rs, `FIRST_OF_ACCOUNT`, also disconnected ones.
 #[tokio::test]
