@@ -13,6 +13,16 @@ const CARD: &str = "4242 4242 4242 4242";
 const TOKEN: &str = "a-token-that-opens-doors";
 const SHOWN: &str = "paid with [card number 4242], Bearer [secret]";
 
+/// A host with a guest that may ask this provider.
+async fn asking(provider: &Provider) -> Host {
+    let host = Host::builder().upstream("api.allowed.example", provider.url()).spawn().await;
+    let rule = "[[egress]]\nhost = \"api.allowed.example\"\nmethods = [\"GET\"]\npaths = [\"/v1/*\"]\n";
+    let hostile = std::fs::read(component("hostile")).unwrap();
+    let manifest = tiny::manifest("hostile", "1.0.0", &format!("{WEBHOOK}{rule}"));
+    host.upload(tiny::with_manifest(&hostile, &manifest)).await.ok();
+    host
+}
+
 /// Mutation: host/engine/src/commit.rs, `write_verdict`, without `masked` where a run is tried again.
 #[tokio::test]
 async fn what_a_provider_says_by_mistake_is_masked_while_a_run_is_tried_again() {
@@ -25,11 +35,7 @@ async fn what_a_provider_says_by_mistake_is_masked_while_a_run_is_tried_again() 
             .unwrap()
     });
     let provider = provider.await;
-    let host = Host::builder().upstream("api.allowed.example", provider.url()).spawn().await;
-    let rule = "[[egress]]\nhost = \"api.allowed.example\"\nmethods = [\"GET\"]\npaths = [\"/v1/*\"]\n";
-    let hostile = std::fs::read(component("hostile")).unwrap();
-    let manifest = tiny::manifest("hostile", "1.0.0", &format!("{WEBHOOK}{rule}"));
-    host.upload(tiny::with_manifest(&hostile, &manifest)).await.ok();
+    let host = asking(&provider).await;
     let tenant = host.tenant("t").await;
     let connection = tenant.connection("hostile", json!({})).await;
     let begun = tenant.post(&format!("/v1/connections/{connection}/actions/observe"), json!({})).await.ok();
@@ -46,11 +52,7 @@ async fn what_a_provider_says_by_mistake_is_masked_while_a_run_is_tried_again() 
 async fn what_a_provider_says_by_mistake_is_masked_in_logs_failures_and_the_look_at_requests() {
     let said = format!("paid with {CARD}, Bearer {TOKEN}");
     let provider = Provider::answering(move |_, _| Response::new(Body::from(said.clone()))).await;
-    let host = Host::builder().upstream("api.allowed.example", provider.url()).spawn().await;
-    let rule = "[[egress]]\nhost = \"api.allowed.example\"\nmethods = [\"GET\"]\npaths = [\"/v1/*\"]\n";
-    let hostile = std::fs::read(component("hostile")).unwrap();
-    let manifest = tiny::manifest("hostile", "1.0.0", &format!("{WEBHOOK}{rule}"));
-    host.upload(tiny::with_manifest(&hostile, &manifest)).await.ok();
+    let host = asking(&provider).await;
     let tenant = host.tenant("t").await;
     let connection = tenant.connection("hostile", json!({})).await;
     let url = format!("https://api.allowed.example/v1/a?card=4242424242424242&access_token={TOKEN}");

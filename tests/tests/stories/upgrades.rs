@@ -7,6 +7,7 @@ use bytes::Bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
+use tokio::sync::watch;
 
 use crate::authorizing::change;
 use crate::hostile::WEBHOOK;
@@ -126,12 +127,13 @@ async fn a_version_that_needs_other_settings_waits_for_them() {
     assert_eq!((&taken["version"], &taken["settings"]["region"]), (&json!("1.1.0"), &json!("eu")));
 }
 
-/// Mutations: host/engine/src/attempt/opening.rs, `open`, without `begun`: the requests are met by another version;
-/// host/store/src/journal.rs, `BEGUN_BY`, none.
-#[tokio::test]
-async fn a_run_goes_on_by_the_version_that_it_was_begun_with() {
-    let (say, told) = tokio::sync::watch::channel(false);
-    // Its first answer is a no that ends when it is told to.
+/// What a rule of effects says of their repetition.
+const KEYED: &str =
+    "idempotency = { kind = \"header\", name = \"Idempotency-Key\", max_length = 64, window_minutes = 60 }";
+
+/// At a provider whose first answer is a no that ends when it is told to.
+async fn busy_at_first() -> (watch::Sender<bool>, Stage) {
+    let (say, told) = watch::channel(false);
     let busy_once = move |_: &_, before| {
         let mut told = told.clone();
         let end = async move { told.wait_for(|told| *told).await.map(|_| Bytes::new()) };
@@ -141,9 +143,15 @@ async fn a_run_goes_on_by_the_version_that_it_was_begun_with() {
         };
         Response::builder().status(status).body(body).unwrap()
     };
-    let stage = Stage::with(Provider::answering(busy_once).await).await;
-    let keyed = "idempotency = { kind = \"header\", name = \"Idempotency-Key\", max_length = 64, window_minutes = 60 }";
-    let rules = format!("{}{}", rule("\"POST\"", "/v1/*", keyed), rule("\"GET\"", "/v1/*", ""));
+    (say, Stage::with(Provider::answering(busy_once).await).await)
+}
+
+/// Mutations: host/engine/src/attempt/opening.rs, `open`, without `begun`: the requests are met by another version;
+/// host/store/src/journal.rs, `BEGUN_BY`, none.
+#[tokio::test]
+async fn a_run_goes_on_by_the_version_that_it_was_begun_with() {
+    let (say, stage) = busy_at_first().await;
+    let rules = format!("{}{}", rule("\"POST\"", "/v1/*", KEYED), rule("\"GET\"", "/v1/*", ""));
     stage.upload("1.0.0", &rules).await;
     let tenant = stage.host.tenant("t").await;
     let connection = stage.connection(&tenant, json!({})).await;
@@ -287,21 +295,10 @@ async fn a_newer_version_that_cannot_be_looked_at_fails_no_run_of_the_one_that_w
 /// `set_connection_version`, without `KEEP_TERMS`.
 #[tokio::test]
 async fn a_run_keeps_the_settings_and_the_permission_that_it_began_with() {
-    let (say, told) = tokio::sync::watch::channel(false);
-    let busy_once = move |_: &_, before| {
-        let mut told = told.clone();
-        let end = async move { told.wait_for(|told| *told).await.map(|_| Bytes::new()) };
-        let (status, body) = match before {
-            0 => (503, Body::from_stream(futures::stream::once(end))),
-            _ => (200, Body::empty()),
-        };
-        Response::builder().status(status).body(body).unwrap()
-    };
-    let stage = Stage::with(Provider::answering(busy_once).await).await;
+    let (say, stage) = busy_at_first().await;
     let settings = "[settings]\ntype = \"object\"\n[settings.properties.shop]\ntype = \"string\"\n";
     let own = |methods: &str, more: &str| rule(methods, "/v1/*", more).replace(API, "{settings.shop}.allowed.example");
-    let keyed = "idempotency = { kind = \"header\", name = \"Idempotency-Key\", max_length = 64, window_minutes = 60 }";
-    stage.upload("1.0.0", &format!("{}{}{settings}", own("\"POST\"", keyed), own("\"GET\"", ""))).await;
+    stage.upload("1.0.0", &format!("{}{}{settings}", own("\"POST\"", KEYED), own("\"GET\"", ""))).await;
     stage.upload("1.1.0", &format!("{}{settings}", own("\"GET\"", ""))).await;
     let tenant = stage.host.tenant("t").await;
     let new = json!({ "version": "1.0.0", "settings": { "shop": "api" } });

@@ -24,7 +24,7 @@ pub(super) fn delivery(scope: Scope, to: Option<(TenantId, ConnectionId)>, key: 
     }
 }
 
-async fn app(world: &World) -> AppId {
+pub(super) async fn app(world: &World) -> AppId {
     let app = NewApp {
         id: AppId::new(NOW),
         connector_name: "hello".into(),

@@ -2,31 +2,22 @@
 
 use bulkhead_manifest::{AppId, ConnectionId, SessionId, TenantId};
 
+use super::deliveries::app;
 use super::{NOW, World, on_both};
 use crate::*;
 
 /// Two connections of one tenant, the first made before the second, and their app.
 async fn connections_of_an_app(world: &World) -> (TenantId, [ConnectionId; 2], AppId) {
     let tenant = world.tenant().await;
-    let app = NewApp {
-        id: AppId::new(NOW),
-        connector_name: "hello".into(),
-        name: "a".into(),
-        client_id: None,
-        pins: "{}".into(),
-        created_ms: NOW,
-    };
-    let mut tx = world.store.system().await.unwrap();
-    tx.create_app(None, &app).await.unwrap();
-    tx.commit().await.unwrap();
+    let app = app(world).await;
     let mut tx = world.store.tenant(tenant).await.unwrap();
     let ids = [ConnectionId::new(NOW + 1), ConnectionId::new(NOW + 2)];
     for id in ids {
-        let new = NewConnection { id, app: Some(app.id), ..world.new_connection(1) };
+        let new = NewConnection { id, app: Some(app), ..world.new_connection(1) };
         tx.create_connection(&new).await.unwrap();
     }
     tx.commit().await.unwrap();
-    (tenant, ids, app.id)
+    (tenant, ids, app)
 }
 
 on_both! {
