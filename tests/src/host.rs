@@ -222,7 +222,6 @@ impl Host {
             request = request.header("bulkhead-tenant", tenant);
         }
         if let Some(body) = body {
-            leaks::listen(&body);
             request = request.json(&body);
         }
         answer(request).await
@@ -232,23 +231,33 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         let _ = self.process.start_kill();
-        // `/dev/full` has no end.
-        let Some(log) = self.builder.log.as_ref().filter(|log| log.is_file()) else { return };
+        let Some(log) = &self.builder.log else { return };
         let found = leaks::search(log, &self.folder);
         if std::thread::panicking() {
             #[allow(clippy::print_stderr, reason = "whoever reads why a story failed wants it")]
-            let () = eprintln!(
-                "let out what was told in confidence: {found:#?}\nthe host's log:\n{}",
-                String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default())
-            );
+            let () =
+                eprintln!("let out what was told in confidence: {found:#?}\nthe host's log:\n{}", leaks::read(log));
             return;
         }
         assert!(found.is_empty(), "the host let out what it was told in confidence: {found:#?}");
     }
 }
 
+/// Sends a request to a host, and hears what it says in confidence.
+///
+/// # Panics
+/// Where the host does not answer.
+pub async fn send(request: reqwest::RequestBuilder) -> reqwest::Response {
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+    leaks::asked(request.url().path(), authorization, body);
+    client.execute(request).await.expect("the host answers")
+}
+
 async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.expect("the host answers");
+    let response = send(request).await;
     let status = response.status().as_u16();
     let text = response.text().await.expect("the answer is whole");
     leaks::answered(status, &text);

@@ -1,5 +1,9 @@
 //! What a host was told in confidence, and where it must not be found afterwards.
 //!
+//! Told is what stands under a secret's name in what a host is asked and answers ([`asked`], [`answered`]), all fields of a
+//! credential, what the host authorizes itself with at a provider and what that gives it for that ([`asked`], [`given`]), and
+//! the keys of its key file. What comes about in another way is said to [`remember`].
+//!
 //! Every story is a test of this. What somebody reads (an answer, a page, what a command says) is looked at as it comes
 //! ([`shown`], [`answered`]); what is kept (a host's log and all files of its folder when it goes, a database when it
 //! ends) is searched for all that was told until then ([`search`], [`kept`]). Secrets may stand nowhere; card numbers and
@@ -12,6 +16,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 /// Secrets that hosts of this process were given, or made.
@@ -27,8 +33,42 @@ fn confidence() -> MutexGuard<'static, BTreeSet<String>> {
     CONFIDENCE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Remembers the secrets of a request, or of an answer, by the names of their fields.
-pub(crate) fn listen(document: &Value) {
+/// Hears a request to a host or to a provider: what it is authorized with, and the secrets of its body.
+pub fn asked(path: &str, authorization: Option<&str>, body: &[u8]) {
+    // What a provider tells is no confidence, but for the secret that it may repeat.
+    if path.starts_with("/hooks/") {
+        return;
+    }
+    match authorization.and_then(|value| value.split_once(' ')) {
+        Some(("Basic", both)) => {
+            let both = STANDARD.decode(both).ok().and_then(|both| String::from_utf8(both).ok()).unwrap_or_default();
+            if let Some((_, password)) = both.split_once(':') {
+                remember(password);
+            }
+        }
+        Some((_, token)) => remember(token),
+        None => {}
+    }
+    if let Ok(document) = serde_json::from_slice::<Value>(body) {
+        listen(&document);
+        if path.ends_with("/credential") {
+            document.get("fields").into_iter().for_each(remember_all);
+        }
+    } else {
+        let pairs = url::form_urlencoded::parse(body);
+        pairs.filter(|(name, _)| is_secret(name)).for_each(|(_, value)| remember(&value));
+    }
+}
+
+/// Hears what a provider answers to whom it gives tokens.
+pub fn given(body: &[u8]) {
+    if let Ok(document) = serde_json::from_slice(body) {
+        listen(&document);
+    }
+}
+
+/// Remembers the secrets of a document by the names of their fields.
+fn listen(document: &Value) {
     match document {
         Value::Object(fields) => {
             for (name, value) in fields {
@@ -45,7 +85,18 @@ pub(crate) fn listen(document: &Value) {
     }
 }
 
-pub(crate) fn remember(secret: &str) {
+/// Every text in it.
+fn remember_all(document: &Value) {
+    match document {
+        Value::String(text) => remember(text),
+        Value::Object(fields) => fields.values().for_each(remember_all),
+        Value::Array(items) => items.iter().for_each(remember_all),
+        _ => {}
+    }
+}
+
+/// Remembers one.
+pub fn remember(secret: &str) {
     if secret.len() >= SHORTEST {
         confidence().insert(secret.to_owned());
     }
@@ -91,13 +142,28 @@ pub fn kept(what: &str, bytes: &[u8]) {
 
 /// Where something stands in a host's log or its folder that should not, for people; without the thing itself.
 pub(crate) fn search(log: &Path, folder: &Path) -> Vec<String> {
-    let log = fs::read(log).unwrap_or_default();
-    let lines = String::from_utf8_lossy(&log);
-    let lines = lines.lines().enumerate();
-    let mut found: Vec<_> =
-        lines.flat_map(|(number, line)| look_at(&format!("line {} of the log", number + 1), line)).collect();
+    if let Ok(ring) = fs::read(folder.join("keys.json")) {
+        let ring: Value = serde_json::from_slice(&ring).unwrap_or_default();
+        [ring.get("keys"), root_key(&ring)].into_iter().flatten().for_each(remember_all);
+    }
+    let mut found = search_log(log);
     search_folder(folder, &mut found);
     found
+}
+
+fn search_log(log: &Path) -> Vec<String> {
+    if !log.exists() {
+        return vec!["the log is not where it is looked for".to_owned()];
+    }
+    let lines = read(log);
+    let lines = lines.lines().enumerate();
+    lines.flat_map(|(number, line)| look_at(&format!("line {} of the log", number + 1), line)).collect()
+}
+
+/// A log, where it is one: `/dev/full` has no end.
+pub(crate) fn read(log: &Path) -> String {
+    let bytes = if log.is_file() { fs::read(log).unwrap_or_default() } else { Vec::new() };
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn search_folder(folder: &Path, found: &mut Vec<String>) {
@@ -107,10 +173,21 @@ fn search_folder(folder: &Path, found: &mut Vec<String>) {
         if kind.is_dir() {
             search_folder(&entry.path(), found);
         } else if kind.is_file() {
-            let name = entry.file_name();
-            found.extend(secrets_in(&name.to_string_lossy(), &fs::read(entry.path()).unwrap_or_default()));
+            let (name, bytes) = (entry.file_name(), fs::read(entry.path()).unwrap_or_default());
+            if !is_key_file(&bytes) {
+                found.extend(secrets_in(&name.to_string_lossy(), &bytes));
+            }
         }
     }
+}
+
+/// The one place of wrapping keys, wherever a story put it.
+fn is_key_file(bytes: &[u8]) -> bool {
+    serde_json::from_slice(bytes).is_ok_and(|ring| root_key(&ring).is_some())
+}
+
+fn root_key(ring: &Value) -> Option<&Value> {
+    ring.get("root")?.get("key")
 }
 
 fn secrets_in(what: &str, bytes: &[u8]) -> Vec<String> {
@@ -146,7 +223,17 @@ fn for_people(document: &Value) -> Vec<&Value> {
 }
 
 fn is_secret(name: &str) -> bool {
-    const NAMES: &[&str] = &["secret", "token", "password", "api_key", "private_key", "secret_access_key"];
+    const NAMES: &[&str] = &[
+        "secret",
+        "token",
+        "password",
+        "api_key",
+        "private_key",
+        "secret_access_key",
+        "code_verifier",
+        "assertion",
+        "client_assertion",
+    ];
     NAMES.contains(&name) || name.ends_with("_secret") || name.ends_with("_token")
 }
 
@@ -251,6 +338,30 @@ mod tests {
         assert_eq!(search("Bearer abcdefghijklmnop\n", ""), ["line 1 of the log shows a bearer token"]);
         assert_eq!(search("", "x hunter2hunter2 y"), ["bulkhead.db shows a secret that begins with \"hunt\""]);
         assert!(catch_unwind(|| kept("a table", b"x\0hunter2hunter2")).is_err());
+        let ring = json!({ "keys": { "k": "wrapping-key-1" }, "root": { "id": "r", "key": "root-key-1" } }).to_string();
+        fs::write(folder.path().join("keys.json"), ring).unwrap();
+        assert_eq!(search("", "root-key-1"), ["bulkhead.db shows a secret that begins with \"root\""]);
+        assert_eq!(search("wrapping-key-1", ""), ["line 1 of the log shows a secret that begins with \"wrap\""]);
+        let gone = super::search(&folder.path().join("log"), folder.path());
+        assert_eq!(gone, ["the log is not where it is looked for"]);
+    }
+
+    /// Mutations: `asked`, leave out any of what it hears, or hear a provider's webhooks.
+    #[test]
+    fn what_is_told_in_confidence_is_known_afterwards() {
+        let basic = format!("Basic {}", STANDARD.encode("a-user-name:a-pass-word"));
+        asked("/v1/a", Some("Bearer a-bearer-token"), b"");
+        asked("/v1/a", Some(&basic), b"grant_type=a-grant-type&refresh_token=a-refresh-token");
+        asked("/v1/connections/c/credential", None, br#"{"fields":{"user":"a-field-of-one"},"name":"a-name-of-one"}"#);
+        asked("/hooks/e", Some("Bearer a-providers-proof"), br#"{"token":"a-providers-event"}"#);
+        given(br#"{"access_token":"an-access-token"}"#);
+        let known = |text: &str| !secrets_in("", text.as_bytes()).is_empty();
+        for secret in ["a-bearer-token", "a-pass-word", "a-refresh-token", "a-field-of-one", "an-access-token"] {
+            assert!(known(secret), "{secret}");
+        }
+        for other in ["a-user-name", "a-grant-type", "a-name-of-one", "a-providers-proof", "a-providers-event"] {
+            assert!(!known(other), "{other}");
+        }
     }
 
     /// Mutations: `answered`, leave out any of its looks; `shown`, any.

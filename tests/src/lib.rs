@@ -10,7 +10,7 @@ pub mod leaks;
 mod programs;
 pub mod shop;
 
-pub use host::{Answer, Host, HostBuilder, Tenant};
+pub use host::{Answer, Host, HostBuilder, Tenant, send};
 pub use programs::{component, host_program, oauth_servers};
 
 /// The longest that a story waits for anything.

@@ -11,7 +11,7 @@ use simulated_providers::{
     StripeConfig, StripeInvoice,
 };
 
-use crate::{Host, HostBuilder, Tenant};
+use crate::{Host, HostBuilder, Tenant, leaks};
 
 /// What maps a payment at Stripe to a payment in QuickBooks. It passes ids on and knows none.
 pub const MAPPING: &str = "{customer: .refs.customer, invoice: .data.invoice, amount: .data.amount_decimal, currency: .data.currency, reference: .data.payment_intent}";
@@ -37,6 +37,13 @@ pub struct Shop {
     pub quickbooks_connection: String,
     pub item: String,
     pub route: String,
+}
+
+impl Drop for Shop {
+    /// The host goes after this, and is searched for what its provider gave it.
+    fn drop(&mut self) {
+        self.quickbooks.tokens().iter().for_each(|token| leaks::remember(token));
+    }
 }
 
 /// An invoice that exists on both sides.

@@ -2,8 +2,8 @@
 //! its tests to say so.
 //!
 //! One build of a copy of the repository, in which every entry is a switch; so each run costs no more than its tests.
-//! Invariant: a control counts where a test that passes with all of them in force fails without it, in its own words. One
-//! that hangs or dies counts where it passes again with all of them in force, so that a machine out of breath proves nothing.
+//! Invariant: a control counts where a test that passes with all of them in force does not without it, and does again with
+//! them: a machine out of breath proves nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -78,13 +78,18 @@ pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<usize, Pr
     let cluster = Cluster::start()?;
 
     let began = Instant::now();
-    let judge = Judge { url: &cluster.url, known: Mutex::default() };
+    let judge = Judge {
+        run: |test: &Test, mutant: &str, limit| {
+            test.run(&[(mutations::VARIABLE, mutant), (postgres::VARIABLE, &cluster.url)], limit)
+        },
+        known: Mutex::default(),
+    };
     let is_story = |(_, tests): &(&Mutation, Vec<&Test>)| tests.iter().any(|test| test.is_story);
     let found = in_lanes(&chosen, is_story, |(mutation, tests)| {
         if began.elapsed() > WHOLE {
             return Err(Problem::TimedOut { command: "taking every control away".to_owned(), limit: WHOLE });
         }
-        let found = judge.found(mutation, tests)?;
+        let found = judge.found(&mutation.id, tests)?;
         println!("{found:<9} {}: {}", mutation.id, mutation.control);
         Ok((found, mutation.id.clone()))
     })?;
@@ -123,27 +128,27 @@ fn summary(mut found: Vec<(Found, String)>, took: Duration) -> Result<usize, Pro
 }
 
 /// Runs tests, and knows how long they take with all controls in force.
-struct Judge<'a> {
-    url: &'a str,
+struct Judge<R> {
+    /// A test, without the control of this id, for so long.
+    run: R,
     known: Mutex<BTreeMap<Test, Option<Duration>>>,
 }
 
-impl Judge<'_> {
-    fn found(&self, mutation: &Mutation, tests: &[&Test]) -> Result<Found, Problem> {
+impl<R: Fn(&Test, &str, Duration) -> Result<(Ended, Duration, String), Problem>> Judge<R> {
+    fn found(&self, mutant: &str, tests: &[&Test]) -> Result<Found, Problem> {
         let mut is_red = false;
         for test in tests {
             let Some(usual) = self.usual(test)? else {
                 is_red = true;
                 continue;
             };
-            let (ended, _, _) = self.run(test, &mutation.id, LONGER + 10 * usual)?;
-            let found = match ended {
+            let found = match (self.run)(test, mutant, LONGER + 10 * usual)?.0 {
                 Ended::Passed => continue,
-                Ended::Failed => return Ok(Found::Fails),
+                Ended::Failed => Found::Fails,
                 Ended::Crashed => Found::Dies,
                 Ended::TimedOut => Found::Hangs,
             };
-            if self.run(test, "", LIMIT)?.0 == Ended::Passed {
+            if (self.run)(test, "", LIMIT)?.0 == Ended::Passed {
                 return Ok(found);
             }
             is_red = true;
@@ -159,7 +164,7 @@ impl Judge<'_> {
         }
         let mut usual = None;
         for _ in 0..2 {
-            let (ended, took, said) = self.run(test, "", LIMIT)?;
+            let (ended, took, said) = (self.run)(test, "", LIMIT)?;
             if ended == Ended::Passed {
                 usual = Some(took);
                 break;
@@ -168,10 +173,6 @@ impl Judge<'_> {
         }
         known().insert(test.clone(), usual);
         Ok(usual)
-    }
-
-    fn run(&self, test: &Test, mutant: &str, limit: Duration) -> Result<(Ended, Duration, String), Problem> {
-        test.run(&[(mutations::VARIABLE, mutant), (postgres::VARIABLE, self.url)], limit)
     }
 }
 
@@ -222,6 +223,31 @@ mod tests {
             let problem = summary(found(&[Found::Fails, not]), Duration::ZERO).unwrap_err();
             assert!(problem.to_string().contains(&format!("a-{not}")), "{problem}");
         }
+    }
+
+    /// Mutation: `Judge::found`, take a failure for proof at the first time.
+    #[test]
+    fn what_does_not_pass_again_with_all_in_force_proves_nothing() {
+        let found = |without: Ended, again: Ended| {
+            let runs = Mutex::new(0);
+            let run = |_: &Test, mutant: &str, _| {
+                let mut runs = runs.lock().unwrap();
+                *runs += 1;
+                let ended = match (mutant, *runs) {
+                    ("", 1) => Ended::Passed,
+                    ("", _) => again,
+                    _ => without,
+                };
+                Ok((ended, Duration::ZERO, String::new()))
+            };
+            Judge { run, known: Mutex::default() }.found("a-control", &[&Test::named("a test")]).unwrap()
+        };
+        for (without, proof) in
+            [(Ended::Failed, Found::Fails), (Ended::Crashed, Found::Dies), (Ended::TimedOut, Found::Hangs)]
+        {
+            assert_eq!((found(without, Ended::Passed), found(without, Ended::Failed)), (proof, Found::Red));
+        }
+        assert_eq!(found(Ended::Passed, Ended::Passed), Found::Unnoticed);
     }
 
     /// Mutation: `in_lanes`, lanes that take stories only.

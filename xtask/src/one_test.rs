@@ -116,7 +116,7 @@ impl Drop for Folder {
     }
 }
 
-/// Waits for its end, and ends what it left behind. `None` where it had to be ended itself.
+/// Waits for its end, and ends what it left behind where it did not end well. `None` where it had to be ended itself.
 fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -126,7 +126,7 @@ fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus
         pause = (pause * 2).min(Duration::from_millis(50));
         status = child.try_wait()?;
     }
-    if status.and_then(|status| status.code()).is_none() {
+    if !status.is_some_and(|status| status.success()) {
         // Its whole group: nobody else waits for what it started.
         process::works(Command::new("sh").args(["-c", "kill -s KILL -- -$0", &child.id().to_string()]));
         child.wait()?;
@@ -142,6 +142,14 @@ fn ended(status: ExitStatus, said: &str) -> Option<Ended> {
         Some(_) if summary("test result: FAILED. 0 passed; 1 failed") => Some(Ended::Failed),
         Some(_) => Some(Ended::Crashed),
         None => status.signal().map(|_| Ended::Crashed),
+    }
+}
+
+#[cfg(test)]
+impl Test {
+    /// One that is not there.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), binary: PathBuf::new(), folder: PathBuf::new(), is_story: false }
     }
 }
 
@@ -165,19 +173,25 @@ mod tests {
         assert_eq!(of(6, "test result: FAILED. 0 passed; 1 failed"), Some(Ended::Crashed), "a signal");
     }
 
-    /// Mutation: `wait`, without `kill`, or `kill` of the test alone: what it started keeps the file open and goes on.
+    /// Mutations: `wait`, without `kill`, or `kill` of the test alone: what it started keeps the file open and goes on; only
+    /// where it had to be ended.
     #[test]
-    fn what_takes_too_long_is_ended_with_all_it_started() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "sleep 3600 & echo $!; wait"]).stdout(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
-        assert_eq!(wait(&mut child, Duration::ZERO).unwrap(), None);
-        // The pipe ends when the last of them does.
-        assert_eq!(std::io::Read::read(&mut output, &mut [0]).unwrap(), 0);
+    fn what_does_not_end_well_is_ended_with_all_it_started() {
+        for (ends, limit, code) in [("wait", Duration::ZERO, None), ("exit 101", LONG, Some(101))] {
+            let mut command = Command::new("sh");
+            let script = format!("sleep 3600 & echo $!; {ends}");
+            command.args(["-c", &script]).stdout(Stdio::piped()).process_group(0);
+            let mut child = command.spawn().unwrap();
+            let mut line = String::new();
+            let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+            std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+            assert_eq!(wait(&mut child, limit).unwrap().map(|status| status.code()), code.map(Some), "{ends}");
+            // The pipe ends when the last of them does.
+            assert_eq!(std::io::Read::read(&mut output, &mut [0]).unwrap(), 0);
+        }
     }
+
+    const LONG: Duration = Duration::from_secs(600);
 
     #[test]
     fn a_list_of_tests_is_read_without_those_that_run_only_when_asked_for() {

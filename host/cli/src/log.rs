@@ -2,10 +2,10 @@
 //!
 //! Invariant: a line goes out whole, and nothing goes out but through [`mask`]; what a panic says neither.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
-use std::panic;
-use std::thread;
+use std::{fmt, panic, thread};
 
 use bulkhead_manifest::mask;
 use serde_json::{Value, json};
@@ -34,15 +34,23 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), &'static str>
 /// Lets a panic be told like a line of the log.
 pub(crate) fn mask_panics<W: Write>(format: LogFormat, out: impl Fn() -> W + Send + Sync + 'static) {
     panic::set_hook(Box::new(move |panic| {
-        let thread = thread::current();
-        let said = format!("thread {:?} {panic}", thread.name().unwrap_or_default());
-        let line = match format {
-            LogFormat::Text => format!("ERROR {said}\n"),
-            LogFormat::Json => format!("{}\n", json!({ "level": "ERROR", "fields": { "message": said } })),
-        };
+        // With a trace where `RUST_BACKTRACE` asks for one.
+        let line = line_of(format, panic, &Backtrace::capture());
         // Who cannot be told is not told.
         let _ = Masked { out: out(), format }.write_all(line.as_bytes());
     }));
+}
+
+fn line_of(format: LogFormat, panic: &impl fmt::Display, trace: &Backtrace) -> String {
+    let thread = thread::current();
+    let mut said = format!("thread {:?} {panic}", thread.name().unwrap_or_default());
+    if trace.status() == BacktraceStatus::Captured {
+        said += &format!("\n{trace}");
+    }
+    match format {
+        LogFormat::Text => format!("ERROR {said}\n"),
+        LogFormat::Json => format!("{}\n", json!({ "level": "ERROR", "fields": { "message": said } })),
+    }
 }
 
 /// Is given a line at a time.
@@ -112,6 +120,15 @@ mod tests {
             assert!(said.contains("log.rs:") && said.contains("with Bearer [secret]"), "{said}");
             assert!(!said.contains("abcdefgh12"), "{said}");
         }
+    }
+
+    /// Mutation: `line_of`, without the trace.
+    #[test]
+    fn a_panic_is_told_with_its_trace_where_one_was_asked_for() {
+        let traced = line_of(LogFormat::Json, &"broke", &Backtrace::force_capture());
+        assert!(traced.contains("log::tests::") && traced.lines().count() == 1, "{traced}");
+        let plain = line_of(LogFormat::Text, &"broke", &Backtrace::disabled());
+        assert!(plain.ends_with("broke\n") && plain.lines().count() == 1, "{plain}");
     }
 
     fn written(line: &str, format: LogFormat) -> String {

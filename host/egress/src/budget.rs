@@ -1,12 +1,13 @@
-//! Step 3: how many requests are under way at once, and how many in a while; and, after the answer, what it says of that.
+//! Step 3: how many requests are under way at once, and how many in a while (a tenant's on this node are [`Pace`]'s); and,
+//! after the answer, what it says of that.
 //!
 //! Invariants:
 //! - A request waits no longer than it was told to, for its places and its turns together; who waits for a turn in a
 //!   budget holds nothing that is shared more widely than the budget.
 //! - One owner's requests take another's places only where a budget says that both share it, and a budget is shared only
 //!   by connectors of one publisher: else anybody could declare a tiny one for `api.stripe.com` and starve everybody.
-//! - In the line of a shared budget no tenant stands so long that another's first request has to be turned away: whoever has
-//!   one there already waits half as long with the next.
+//! - In the line of a budget that tenants share none stands so long that another's first request has to be turned away:
+//!   whoever has one there already waits half as long with the next.
 //!
 //! Places (`concurrency`) are counted by each node for itself; budgets are the ledger's.
 
@@ -26,6 +27,7 @@ use crate::config::DoorConfig;
 use crate::error::DoorError;
 use crate::learn::lessons;
 use crate::ledger::{BudgetKey, Ledger};
+use crate::pace::Pace;
 use crate::rate::{Budgeted, Patience, Rates, Terms, limited};
 use crate::request::{Answer, Pass};
 
@@ -34,6 +36,7 @@ use crate::request::{Answer, Pass};
 pub(crate) struct Budget {
     lanes: Mutex<HashMap<BudgetKey, Arc<Semaphore>>>,
     rates: Rates,
+    pace: Pace,
 }
 
 /// A place, given back when dropped.
@@ -50,6 +53,8 @@ pub(crate) struct Place {
 pub(crate) struct Scopes<'a> {
     own: BudgetKey,
     tenant: &'a str,
+    /// Those that other tenants may fall under, too.
+    shared: Vec<RateScope>,
     budgets: Vec<Budgeted>,
     /// As long as `budgets`, or empty.
     rules: Vec<&'a RateRule>,
@@ -75,7 +80,10 @@ impl<'a> Scopes<'a> {
             budgets.push(Budgeted { key, terms: None });
         }
         let own = name(&[b"bulkhead places 1", owner]);
-        Self { own, tenant: pass.tenant, budgets, rules: declared.into_iter().map(|(_, rule)| rule).collect() }
+        let is_shared = [(RateScope::App, pass.app_is_shared), (RateScope::Host, pass.publisher != pass.tenant)];
+        let shared = is_shared.into_iter().filter_map(|(scope, is_shared)| is_shared.then_some(scope)).collect();
+        let rules = declared.into_iter().map(|(_, rule)| rule).collect();
+        Self { own, tenant: pass.tenant, shared, budgets, rules }
     }
 
     /// Those of one scope, with what is declared of them.
@@ -104,25 +112,27 @@ fn shared_by(rule: &RateRule, pass: &Pass<'_>) -> BudgetKey {
 }
 
 impl Budget {
-    /// Waits until the request may go by its connection's places and by every declared budget it falls under.
+    /// Waits until the request may go by its tenant's pace, its connection's places and every declared budget it falls under.
     pub(crate) async fn spend(
         self: &Arc<Self>,
         scopes: &Scopes<'_>,
         ledger: &dyn Ledger,
         config: &DoorConfig,
     ) -> Result<Vec<Place>, DoorError> {
-        let (now, wait) = (Instant::now(), Duration::from_millis(config.budget_wait_ms.min(LONGEST_WAIT_MS)));
-        let (halfway, until) = (now + wait / 2, now + wait);
+        let until = Instant::now() + Duration::from_millis(config.budget_wait_ms.min(LONGEST_WAIT_MS));
         self.rates.refuse(&scopes.budgets, until)?;
+        self.pace.turn(scopes.tenant, config.per_tenant_requests_per_second, until).await?;
         let mut places = vec![self.acquire(scopes.own, config.per_connection_concurrency, until).await?];
         let mut spent = Vec::new();
         let waited = async {
             for scope in [RateScope::Connection, RateScope::App, RateScope::Host] {
                 let (mut line, mut standing) = (Vec::new(), Vec::new());
+                // Of what is left: it may have waited long in a line of its own.
+                let halfway = until - until.saturating_duration_since(Instant::now()) / 2;
                 // Everybody goes by one order: no two wait for what the other holds.
                 for (budget, rule) in scopes.within(scope) {
                     let mut patience = Patience::until(until);
-                    if scope != RateScope::Connection {
+                    if scopes.shared.contains(&scope) {
                         let stands = self.rates.stand(budget, scopes.tenant);
                         patience = Patience { soon: halfway, until: if stands.is_alone { until } else { halfway } };
                         standing.push(stands);

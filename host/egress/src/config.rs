@@ -30,8 +30,9 @@ pub struct DoorConfig {
     pub max_header_bytes: usize,
     /// Requests of one connection under way at once, on this node. A declared budget can only lower it.
     pub per_connection_concurrency: usize,
-    /// How long a request waits for its places and its turns in the declared budgets before it fails as rate-limited,
-    /// milliseconds in all.
+    /// Requests of one tenant in a second, on this node: what they cost it, others wait for.
+    pub per_tenant_requests_per_second: u32,
+    /// How long a request waits for its places and its turns before it fails as rate-limited, milliseconds in all.
     pub budget_wait_ms: u64,
     /// Idle network connections kept for one connection and origin.
     pub idle_connections: usize,
@@ -55,6 +56,7 @@ impl Default for DoorConfig {
             max_headers: 128,
             max_header_bytes: 64 * 1024,
             per_connection_concurrency: 8,
+            per_tenant_requests_per_second: 500,
             budget_wait_ms: 5_000,
             idle_connections: 4,
             idle_connections_of_one: 8,

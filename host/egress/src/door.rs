@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_vault::Secret;
+use bytes::Bytes;
 use http::Method;
 use rustls::pki_types::TrustAnchor;
 use tokio::time::Instant;
@@ -136,14 +137,15 @@ impl Door {
         let captures = capture::wanted(cleared.route.rule, cleared.draft.url.path(), answer.status);
         let mut secrets = cleared.injection.secrets;
         secrets.extend(signatures);
-        let (answer, captured) = clean(answer, cleared.limits.answer_bytes, captures, secrets).await?;
-        Ok(Sent {
-            credential_rejected: answer.status == 401 && cleared.injection.has_credential,
-            answer,
-            effect_key: cleared.effect_key,
-            held_back_ms,
-            captured,
-        })
+        let credential_rejected = answer.status == 401 && cleared.injection.has_credential;
+        let (answer, captured) = match clean(answer, cleared.limits.answer_bytes, captures, secrets).await {
+            // Who renews the credential has to hear of it, and needs nothing else of it.
+            Err(DoorError::Packed { status, .. }) if credential_rejected => {
+                (Answer { status, headers: Vec::new(), body: Bytes::new() }, Vec::new())
+            }
+            cleaned => cleaned?,
+        };
+        Ok(Sent { credential_rejected, answer, effect_key: cleared.effect_key, held_back_ms, captured })
     }
 
     /// Everything that is decided without waiting for anybody.

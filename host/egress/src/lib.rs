@@ -28,6 +28,7 @@ mod json_edit;
 mod learn;
 mod ledger;
 mod normalise;
+mod pace;
 mod pool;
 mod rate;
 mod read;

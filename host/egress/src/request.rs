@@ -60,6 +60,8 @@ pub struct Pass<'a> {
     pub tenant: &'a str,
     /// Who shares the budgets of an app, where there is one: its id.
     pub app: Option<&'a str>,
+    /// Whether other tenants' connections may go by that app, too.
+    pub app_is_shared: bool,
     /// Who shares the budgets of a host: whoever published the connector that declares them.
     pub publisher: &'a str,
     /// The declared budgets, with no placeholder left in their hosts.
@@ -94,6 +96,7 @@ impl<'a> Pass<'a> {
             owner,
             tenant: owner,
             app: None,
+            app_is_shared: false,
             publisher: "",
             budgets: &[],
             ledger,

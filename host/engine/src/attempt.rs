@@ -63,7 +63,8 @@ impl Engine {
     async fn guest(&self, opened: &Opened, ports: &RunPorts) -> Result<Finish, EngineFault> {
         let operation = self.operation(opened).await?;
         let invocation = self.invocation(opened, operation, Arc::new(ports.clone())).await?;
-        Ok(Finish::of(self.inner.runtime.invoke_here(invocation).await))
+        let whose = &opened.run.tenant;
+        Ok(Finish::of(self.inner.runtime.invoke_here(invocation, whose).await))
     }
 
     /// Commits what the attempt came to; where that cannot be written, why.

@@ -9,14 +9,16 @@
 //! A new kind of answer is an arm in `produced`; what it may not contain is refused in `veto`.
 
 mod events;
+mod failing;
 mod produced;
 mod veto;
 
 use bulkhead_manifest::{Failure, FailureKind, RunId, VersionId, json_limits, mask};
-use bulkhead_runtime::{External, Finished, LogLine, Produced, PullMode, Pushed};
+use bulkhead_runtime::{External, Finished, LogLine, PullMode};
 use bulkhead_store::{Anew, AttemptEnd, EndState, NewRun, Park, Run, RunEnd, Step, StoreError, TenantTx};
 use serde_json::{Value, json};
 
+use self::failing::{put_together, worded};
 use self::veto::events_of;
 use crate::Engine;
 use crate::aside::aside;
@@ -86,6 +88,7 @@ impl Engine {
     }
 
     async fn write_unasked(&self, run: &Run, end: End) -> Result<bool, EngineFault> {
+        let end = put_together(end, None).await?;
         let mut tx = self.inner.store.tenant(run.tenant).await?;
         tx.seize_run(&run.lease()).await?;
         let verdict = match end {
@@ -105,8 +108,9 @@ impl Engine {
         let run = &opened.run;
         let said = Said::of(finish.finished.as_mut()).await?;
         let (end, refs) = self.referring(opened, finish.end).await?;
+        let end = put_together(end, Some(&opened.request)).await?;
         // What is done needs no reads to be done again.
-        let unflushed = ports.close(!matches!(&end, End::Produced(produced) if !retried(produced))).await?;
+        let unflushed = ports.close(!matches!(&end, End::Produced(_))).await?;
         let mut tx = self.inner.store.tenant(run.tenant).await?;
         let mut steps = Vec::new();
         if ports.journaled() {
@@ -119,11 +123,6 @@ impl Engine {
             End::Unchanged(external) => unchanged(&external),
             End::Produced(_) if open_effect(&steps) => {
                 self.after(&mut tx, run, &steps, Ended::Unknown(not_met_again())).await?
-            }
-            // One record was pushed, so its failure is the run's.
-            End::Produced(Produced::Pushed(pushed)) if !matches!(pushed.as_slice(), [Pushed::Stored(_)]) => {
-                let failure = not_stored(&opened.request, pushed)?;
-                self.after(&mut tx, run, &steps, Ended::Failed(ports.slowed(failure))).await?
             }
             End::Produced(produced) => match self.veto(&mut tx, opened, &produced, finish.finished.as_ref()).await? {
                 Some(failure) => self.after(&mut tx, run, &steps, Ended::Broke(failure)).await?,
@@ -219,18 +218,18 @@ impl Engine {
         said: Option<&Said>,
     ) -> Result<(), EngineFault> {
         let lease = run.lease();
-        let attempt = |outcome: &str, failure: Option<&Failure>| self.attempt_end(version, outcome, failure, said);
+        let attempt = |outcome: &str, failure: Option<String>| self.attempt_end(version, outcome, failure, said);
         match verdict {
             Verdict::Ended { state, output, failure } => {
-                let failure = failure.map(Failure::masked);
-                let attempt = attempt(state.as_str(), failure.as_ref());
-                let end = RunEnd { state, output, failure: failure.as_ref().map(text), attempt };
+                let failure = failure.map(|failure| text(&worded(failure)));
+                let attempt = attempt(state.as_str(), failure.clone());
+                let end = RunEnd { state, output, failure, attempt };
                 tx.finish_run(&lease, &end).await?;
             }
             Verdict::Again { at_ms, failure, anew } => {
                 tx.supersede(&lease, &anew).await?;
-                let failure = failure.masked();
-                tx.reschedule_run(&lease, at_ms, &attempt("retry", Some(&failure))).await?;
+                let failure = text(&worded(failure));
+                tx.reschedule_run(&lease, at_ms, &attempt("retry", Some(failure))).await?;
             }
             Verdict::Parked { at_ms, resume } => {
                 let deadline_ms = at_ms.saturating_add(self.inner.config.background_deadline_ms);
@@ -245,13 +244,13 @@ impl Engine {
         &self,
         version: Option<VersionId>,
         outcome: &str,
-        failure: Option<&Failure>,
+        failure: Option<String>,
         said: Option<&Said>,
     ) -> AttemptEnd {
         AttemptEnd {
             ended_ms: self.now_ms(),
             outcome: outcome.to_owned(),
-            failure: failure.map(text),
+            failure,
             log: said.map_or_else(|| "[]".to_owned(), |said| said.log.clone()),
             logs_dropped: said.map_or(0, |said| said.dropped),
             version,
@@ -277,33 +276,10 @@ fn masked(lines: &[LogLine]) -> Vec<LogLine> {
     lines.iter().map(line).collect()
 }
 
-/// Whether an answer may stand for a failure that is tried again.
-fn retried(produced: &Produced) -> bool {
-    matches!(produced, Produced::Pushed(_))
-}
-
 /// A push of what is at the provider already.
 fn unchanged(external: &External) -> Verdict {
     let output = json!({ "id": external.id, "version": external.version, "unchanged": true }).to_string();
     Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None }
-}
-
-/// Why the one record that was to be pushed is not there as it was sent.
-fn not_stored(request: &Request, pushed: Vec<Pushed>) -> Result<Failure, EngineFault> {
-    match (pushed.into_iter().next(), request) {
-        (Some(Pushed::Failed(failure)), _) => Ok(failure),
-        (Some(Pushed::Conflict(theirs)), Request::Push { stream, record, .. }) => {
-            let message =
-                format!("{stream} {record}: somebody changed it at the provider. Look at both and push again.");
-            let details = theirs.as_deref().map(|theirs| Box::new(parsed(theirs)));
-            Ok(Failure { details, ..Failure::new(FailureKind::Conflict, message) })
-        }
-        _ => Err(nothing_pushed()),
-    }
-}
-
-fn nothing_pushed() -> EngineFault {
-    EngineFault::damaged("a push's answer", "it is not one for one record")
 }
 
 /// JSON that the runtime has checked already.

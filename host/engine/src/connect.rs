@@ -26,7 +26,8 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::Engine;
-use crate::connections::{ConnectionError, carried_through, fillable, patiently, refuse_ended};
+use crate::carried::patiently;
+use crate::connections::{ConnectionError, fillable, refuse_ended};
 use crate::fault::EngineFault;
 
 pub use self::access::{Access, Reach};
@@ -204,7 +205,7 @@ impl Engine {
     ) -> Result<Connected, ConnectError> {
         let (session, _) = self.live_session(token).await?;
         let engine = self.clone();
-        carried_through(async move {
+        self.carried_through(async move {
             // Claimed first, so that of two who send the form one authorizes.
             let used_ms = engine.use_up(&session).await?;
             let (tenant, connection) = (session.tenant, session.connection);

@@ -7,12 +7,11 @@ use bulkhead_store::{Connection, ConnectionStatus, Credential, Owner, Stopped, S
 use bulkhead_vault::Secret;
 use serde::Serialize;
 use serde_json::Value;
-use tracing::Instrument;
 use url::Url;
 
 use crate::Engine;
 use crate::checks::Declared;
-use crate::credentials::{AUTHORIZATION, LOOK_AGAIN, Meta, Shelf, WEBHOOK_SECRET, account};
+use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, account};
 use crate::fault::{EngineFault, json, stored};
 use crate::pins::Pins;
 use crate::schema::InvalidField;
@@ -100,7 +99,7 @@ pub enum ConnectionError {
     AlreadyConnected { connection: ConnectionId, name: String },
     #[error("its app does not allow what version {version} wants: to {}. Whoever registered the app can pin it to that version", .wants.join("; to "))]
     NotPinned { version: String, wants: Vec<String> },
-    #[error("this connection changed its version at the same moment: look at it again")]
+    #[error("somebody else changed this connection at the same moment: look at it again")]
     Overtaken,
     #[error(transparent)]
     Fault(#[from] EngineFault),
@@ -118,8 +117,6 @@ fn unguessable() -> String {
 }
 
 const CONCURRENCY: u32 = 8;
-/// How often a busy store is asked again: a person's consent cannot be had twice.
-const PATIENCE: usize = 5;
 /// Of one unit: nobody else writes meanwhile.
 const CANCELLED_AT_ONCE: u32 = 1_000;
 
@@ -248,7 +245,7 @@ impl Engine {
     /// the first on it is over, whatever becomes of the rest: what is left in line its runs find out themselves.
     pub async fn disconnect(&self, tenant: TenantId, connection: ConnectionId) -> Result<(), ConnectionError> {
         let engine = self.clone();
-        carried_through(async move {
+        self.carried_through(async move {
             let (row, credential) = engine.end_connection(tenant, connection).await?;
             engine.inner.listeners.forget(Owner::Connection(connection));
             // Whatever becomes of it, the credential is known here and nowhere else any more.
@@ -370,32 +367,4 @@ fn warnings(row: &Connection, credential: Option<(&Meta, &Credential)>, now_ms: 
 
 fn not_found(error: StoreError) -> ConnectionError {
     if error.is_not_found() { ConnectionError::NotFound } else { EngineFault::from(error).into() }
-}
-
-/// Does a unit again where the store was busy, a few times.
-pub(crate) async fn patiently<T, F>(unit: impl Fn() -> F) -> Result<T, ConnectionError>
-where
-    F: Future<Output = Result<T, ConnectionError>>,
-{
-    let mut patience = PATIENCE;
-    loop {
-        match unit().await {
-            Err(ConnectionError::Fault(EngineFault::Store(error))) if error.is_retryable() && patience > 0 => {
-                patience -= 1;
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            done => return done,
-        }
-    }
-}
-
-/// Goes on also when nobody waits for it any more: what a person gave cannot be asked for twice, and what was begun here
-/// is not left half done.
-pub(crate) async fn carried_through<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<EngineFault> + Send + 'static,
-{
-    let carried = tokio::spawn(work.in_current_span()).await;
-    carried.unwrap_or_else(|broken| Err(EngineFault::damaged("what was begun for a connection", broken).into()))
 }

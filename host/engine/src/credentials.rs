@@ -6,7 +6,7 @@ mod renewal;
 mod rolling;
 mod tending;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

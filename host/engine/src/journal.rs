@@ -168,6 +168,13 @@ mod tests {
         assert_eq!(Answered { result: Err(error), at_ms: 0 }.shown(), format!("{card:?}"));
     }
 
+    /// Mutation: `cut`, all of it.
+    #[test]
+    fn no_more_of_a_text_is_kept_for_people_than_they_read() {
+        let (long, card) = ("ü".repeat(MOST_SHOWN + 1), "4".repeat(MOST_SHOWN));
+        assert_eq!((cut(&long).chars().count(), cut(&card)), (MOST_SHOWN, card.as_str()));
+    }
+
     /// Mutation: let a conflict count as "still running" for ever.
     #[test]
     fn a_conflict_at_a_second_send_is_waited_for_as_long_as_the_first_may_still_run() {

@@ -17,6 +17,7 @@ mod attempt;
 mod backoff;
 mod budgets;
 mod calls;
+mod carried;
 mod checks;
 mod clock;
 mod commit;
@@ -65,13 +66,14 @@ use bulkhead_store::{Store, StoreError};
 use bulkhead_vault::{Secret, Vault};
 use tokio::sync::{Mutex, Notify, OnceCell, broadcast, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 pub use apps::{AppAges, AppError, NewApp};
 // What a host is put together from, for whoever boots one.
 pub use backoff::Backoff;
 pub use bulkhead_egress::{DevUpstream, Door, DoorConfig, DoorSetupError};
-pub use bulkhead_runtime::{CompilerCommand, External, PullMode, Runtime, RuntimeConfig, StartError};
+pub use bulkhead_runtime::{CompileError, CompilerCommand, External, PullMode, Runtime, RuntimeConfig, StartError};
 pub use calls::{ActionCall, CallError, LinkError, PullCall, RunFilter};
 pub use clock::SystemClock;
 pub use connect::{Access, ConnectError, Connected, First, NotConnected, OpenSession, Reach, SessionKind, SessionView};
@@ -183,6 +185,8 @@ pub(crate) struct Inner {
     pub held_back: upgrades::HeldBack,
     /// When the store was last seen to take something.
     pub writable_ms: Mutex<u64>,
+    /// What goes on also when nobody waits for it any more.
+    pub carried: TaskTracker,
     /// Nothing new is begun any more.
     pub stopping: CancellationToken,
 }
@@ -200,6 +204,11 @@ const PROBE_MS: u64 = 3_000;
 const WRITABLE_MS: u64 = 1_000;
 /// Ended runs a slow waiter may lag behind before it asks the store instead.
 const ENDED_BACKLOG: usize = 4_096;
+
+/// One of a tenant at a time.
+fn mappings() -> turns::Turns {
+    turns::Turns::new(MAPPINGS_AT_ONCE, 1, MAPPING_WAIT)
+}
 
 impl Engine {
     /// Puts the engine together. Nothing runs until [`Engine::work`].
@@ -222,7 +231,7 @@ impl Engine {
             versions: versions::remembered(),
             checks: checks::Checks::default(),
             asides,
-            mappings: turns::Turns::new(MAPPINGS_AT_ONCE, 1, MAPPING_WAIT),
+            mappings: mappings(),
             wake: Notify::new(),
             keys_changed: Notify::new(),
             cancels: watch::Sender::new(0),
@@ -235,6 +244,7 @@ impl Engine {
             listeners: listeners::Listeners::default(),
             held_back: upgrades::held_back(),
             writable_ms: Mutex::default(),
+            carried: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -291,5 +301,29 @@ impl Engine {
         tokio::time::timeout(Duration::from_millis(PROBE_MS), self.inner.store.probe()).await.map_err(busy)??;
         *seen_ms = self.now_ms();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bulkhead_manifest::TenantId;
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Mutations: `mappings`, more at once, more of one tenant, or a longer wait.
+    #[tokio::test(start_paused = true)]
+    async fn two_mappings_are_compiled_at_once_one_of_a_tenant() {
+        let mappings = mappings();
+        let [one, two, three] = [1, 2, 3].map(TenantId::new);
+        let first = mappings.take(one).await.unwrap();
+        assert!(mappings.take(one).now_or_never().is_none(), "one tenant has two");
+        let _second = mappings.take(two).await.unwrap();
+        assert!(mappings.take(three).now_or_never().is_none(), "there are three");
+        let waiting = tokio::time::timeout(Duration::from_secs(25), mappings.take(three)).await;
+        assert!(matches!(waiting, Ok(Err(EngineFault::Busy { .. }))), "nobody waits for long");
+        drop(first);
+        mappings.take(three).await.unwrap();
     }
 }

@@ -19,6 +19,12 @@ pub struct HostLimits {
     pub tenant_percent: u32,
     /// How long a guest waits for a place in the sandbox before whoever asked is told to come again. Milliseconds.
     pub sandbox_wait_ms: u64,
+    /// Requests of one connection under way at once; a manifest can only lower it.
+    pub requests_at_once: usize,
+    /// Requests of one tenant in a second, on each node.
+    pub requests_per_second: u32,
+    /// How long a request waits for its turn in the budgets before it fails as rate-limited. Milliseconds.
+    pub budget_wait_ms: u64,
     /// The largest component. Bytes.
     pub component_bytes: usize,
     /// Time of one compilation, on the clock and of the CPU. Milliseconds.
@@ -36,6 +42,9 @@ impl Default for HostLimits {
             state_bytes: 64 * MIB,
             tenant_percent: 75,
             sandbox_wait_ms: 10_000,
+            requests_at_once: 8,
+            requests_per_second: 500,
+            budget_wait_ms: 5_000,
             component_bytes: 32 << 20,
             compile_ms: 60_000,
             compile_memory_bytes: 2_048 * MIB,
@@ -53,8 +62,22 @@ impl HostLimits {
             admission_wait_ms: self.sandbox_wait_ms,
             component_bytes: self.component_bytes,
             compile_timeout_ms: self.compile_ms,
+            // For the one before, not for all that are in line.
+            compile_wait_ms: self.compile_ms.min(sandbox.compile_wait_ms),
             compile_memory_bytes: self.compile_memory_bytes,
+            describe: self.describing(),
             ..sandbox
+        }
+    }
+
+    /// What a component gets to describe itself: as any run of it, but the bounds of what it says are a descriptor's own.
+    fn describing(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            host_call_bytes: usual.host_call_bytes,
+            output_bytes: usual.output_bytes,
+            json_depth: usual.json_depth,
+            ..self.granting(bulkhead_manifest::Limits::default())
         }
     }
 
@@ -70,15 +93,19 @@ impl HostLimits {
         }
     }
 
-    /// How many of the workers one tenant may have, one at least.
+    /// How many of the workers one tenant may have: no more than its part, and one at least.
     pub(crate) fn share(&self, workers: usize) -> usize {
-        let share = workers.saturating_mul(self.tenant_percent as usize).div_ceil(100);
+        let share = workers.saturating_mul(self.tenant_percent as usize) / 100;
         share.clamp(1, workers.max(1))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use bulkhead_runtime::CompilerCommand;
+
     use super::*;
 
     /// Mutation: `granting`, leave out any `min`.
@@ -93,10 +120,32 @@ mod tests {
         assert_eq!(granted(513, 10_001, 300_001, 17), [512 * MIB, 10_000, 300_000, 16 * MIB]);
     }
 
-    /// Mutation: `share`, all of the workers.
+    /// Mutation: `within`, leave out any of them.
+    #[test]
+    fn the_sandbox_is_told_what_its_host_was_set_to() {
+        let compiler = CompilerCommand { program: PathBuf::new(), args: Vec::new() };
+        let usual = RuntimeConfig::new(PathBuf::new(), [0; 32], compiler);
+        let set = HostLimits {
+            run: Limits { memory_bytes: 1, handles: 2, json_depth: 8, ..Limits::default() },
+            sandbox_wait_ms: 3,
+            component_bytes: 4,
+            compile_ms: 5,
+            compile_memory_bytes: 6,
+            ..HostLimits::default()
+        };
+        let told = set.within(usual.clone());
+        let compile = [told.compile_timeout_ms, told.compile_wait_ms, told.compile_memory_bytes];
+        assert_eq!((told.memory_bytes, told.admission_wait_ms, told.component_bytes, compile), (1, 3, 4, [5, 5, 6]));
+        assert_eq!((told.describe.memory_bytes, told.describe.handles, told.describe.json_depth), (1, 2, 64));
+        let patient = HostLimits { compile_ms: u64::MAX, ..set }.within(usual.clone());
+        assert_eq!(patient.compile_wait_ms, usual.compile_wait_ms, "nobody waits for so long");
+    }
+
+    /// Mutations: `share`, all of the workers; one more where it does not come out even.
     #[test]
     fn one_tenant_has_a_part_of_the_workers_and_one_at_least() {
         let share = |tenant_percent, workers| HostLimits { tenant_percent, ..HostLimits::default() }.share(workers);
         assert_eq!([share(75, 32), share(75, 8), share(75, 1), share(1, 8), share(100, 8)], [24, 6, 1, 1, 8]);
+        assert_eq!([share(75, 2), share(75, 3), share(75, 5), share(34, 3), share(99, 16)], [1, 2, 3, 1, 15]);
     }
 }

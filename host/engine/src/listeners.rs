@@ -37,6 +37,8 @@ pub(crate) struct Listener {
     /// How to listen.
     pub webhook: Option<Webhook>,
     pub scope: Scope,
+    /// Whose the address is; `None`: the operator's, for whichever tenant.
+    pub tenant: Option<TenantId>,
     /// Of a connection's own address.
     pub connection: Option<(TenantId, ConnectionId)>,
     /// Whose secret verifies, where it is an app's.
@@ -167,6 +169,7 @@ impl Engine {
             webhook,
             scope: Scope::Endpoint(connection.id),
             secrets: self.sealed_secrets(tenant, owner, WEBHOOK_SECRET).await?,
+            tenant: Some(connection.tenant),
             connection: Some((connection.tenant, connection.id)),
             app,
             client_id: client_id.map(Secret::from_string),
@@ -187,6 +190,7 @@ impl Engine {
         Ok(Listener {
             webhook: Some(webhook),
             scope: Scope::App(id),
+            tenant: app.tenant,
             connection: None,
             app: Some(id),
             secrets: self.sealed_secrets(app.tenant, Owner::App(id), WEBHOOK_SECRET).await?,
@@ -211,6 +215,7 @@ mod tests {
         Arc::new(Listener {
             webhook: None,
             scope: Scope::Endpoint(id),
+            tenant: Some(TenantId::new(1)),
             connection: Some((TenantId::new(1), id)),
             app: app.map(|app| AppId::from_bytes([u8::try_from(app).unwrap(); 16])),
             secrets: Vec::new(),

@@ -29,6 +29,7 @@ pub(crate) struct Passage {
     owner: String,
     tenant: String,
     app: Option<String>,
+    app_is_shared: bool,
     publisher: String,
 }
 
@@ -41,7 +42,7 @@ impl Engine {
         let rules = grant.egress().iter().map(|rule| rule.with_settings(&settings));
         // What only an account with a host of its own reaches is not reached before it is known.
         let rules: Vec<EgressRule> = rules.filter_map(|rule| rule.with_account(&account)).collect();
-        let (pins, app_secrets) = self.of_app(connection, &rules, &settings).await?;
+        let (pins, app_secrets, app_is_shared) = self.of_app(connection, &rules, &settings).await?;
         Ok(Passage {
             rules,
             pins,
@@ -52,6 +53,7 @@ impl Engine {
             owner: connection.id.to_string(),
             tenant: connection.tenant.to_string(),
             app: connection.app.map(|app| app.to_string()),
+            app_is_shared,
             publisher: known.row.tenant.map_or_else(|| "operator".to_owned(), |tenant| tenant.to_string()),
         })
     }
@@ -76,6 +78,7 @@ impl Passage {
             owner: &self.owner,
             tenant: &self.tenant,
             app: self.app.as_deref(),
+            app_is_shared: self.app_is_shared,
             publisher: &self.publisher,
             budgets: &self.budgets,
             ledger: engine,
@@ -83,6 +86,7 @@ impl Passage {
             clock: &*engine.inner.clock,
         }
     }
+
     /// Whether the request is authorized with a secret of the app's, and the one before works on: the provider may not know the
     /// newest yet.
     pub(crate) fn has_older(&self, method: &str, url: &str) -> bool {

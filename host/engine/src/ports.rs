@@ -48,7 +48,6 @@ pub(crate) struct Binding {
     pub root: String,
     pub version: VersionId,
     pub passage: Passage,
-    pub largest_answer: usize,
     /// What is being tried out, in the place of the connection's credential.
     pub candidate: Option<Arc<CredentialFields>>,
 }
@@ -269,7 +268,7 @@ impl Bound {
             headers: request.headers.clone(),
             body: request.body.clone(),
             timeout_ms: request.timeout_ms,
-            max_response_bytes: self.to.largest_answer.min(usize::try_from(call.largest_answer).unwrap_or(usize::MAX)),
+            max_response_bytes: usize::try_from(call.largest_answer).unwrap_or(usize::MAX),
         };
         let passed = self.engine.inner.door.send(&pass, outgoing, &Intending { bound: self, call }).await;
         let wait_ms = match &passed {
@@ -295,7 +294,8 @@ impl Ports for RunPorts {
         let (bound, call, span) = (self.0.clone(), call.clone(), self.0.span.clone());
         async move {
             // A task of its own: the guest may be stopped meanwhile, the answer is kept all the same.
-            let carried = tokio::spawn(async move { bound.carry(&call).await }.instrument(span)).await;
+            let carried = bound.engine.inner.carried.clone();
+            let carried = carried.spawn(async move { bound.carry(&call).await }.instrument(span)).await;
             carried.unwrap_or_else(|_| {
                 Sent::Stop(HaltReason::Host { message: "a request broke the host".to_owned() }.into())
             })
@@ -336,3 +336,6 @@ fn reads_only(rules: &[EgressRule], request: &HttpRequest) -> bool {
     let Ok(url) = Url::parse(&request.url) else { return true };
     find(rules, &request.method, &url).is_ok_and(|rule| rule.reads_only(&request.method, &url))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! Whether a request proves what its manifest asks for; and what has to be fetched for that, through the door.
 //!
 //! Invariants: anybody may send a request, so what one makes the host fetch is bounded: at the declared hosts alone, so many
-//! bytes, so long, once for all who wait for the same, not again for what was not there, and so often a minute for one
-//! address, in places of its owner's alone. What could not be fetched is not refused: the provider is asked to come again.
-//! What was found and cannot be had anew stays good for a day, and nothing that a stranger names keeps it from being
-//! asked for. A question is asked only where the manifest's rules say that it changes nothing.
+//! bytes, so long, once for all of an owner's who wait for the same, not again for what was not there, and so often a minute
+//! for one address, in places of its owner's alone. What could not be fetched is not refused, nor what is signed by a key
+//! that a list of before does not have: the provider is asked to come again. What was found and cannot be had anew stays
+//! good for a day, and nothing that a stranger or another owner names keeps it from being asked for. A question is asked
+//! only where the manifest's rules say that it changes nothing.
 
 mod kept;
 
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use url::Url;
 
 pub(crate) use self::kept::Proofs;
-use self::kept::{FOUND_MS, Found, QUESTIONS, RENEWED_MS};
+use self::kept::{FOUND_MS, Found, Material, QUESTIONS, RENEWED_MS, Wanted};
 use crate::Engine;
 use crate::aside::aside;
 use crate::fault::EngineFault;
@@ -89,24 +90,30 @@ impl Case {
     }
 
     /// By what was fetched for that.
-    async fn verified(&self, scheme: &Scheme, bytes: Option<Bytes>) -> Result<Result<(), Refusal>, NotNow> {
+    async fn verified(&self, scheme: &Scheme, by: Material) -> Result<Result<(), Refusal>, NotNow> {
         let engine = self.engine.clone();
         let verify = move |scheme: &Scheme, keys: &[&Secret], request: &webhook::Inbound<'_>| {
-            let fetched = Fetched { bytes: bytes.as_deref(), trusted: engine.inner.door.trusted() };
+            let fetched = Fetched { bytes: by.bytes.as_deref(), trusted: engine.inner.door.trusted() };
             webhook::verify_with(scheme, keys, request, &fetched, engine.now_ms()).map(drop)
         };
-        match self.judged(scheme, verify).await? {
-            Err(Refusal::NotFetched) => Err(NotNow::Later),
-            judged => Ok(judged),
-        }
+        refused_by(self.judged(scheme, verify).await?, by.missed)
     }
+}
 
-    /// In whose places something is fetched: whoever makes others fetch slowly keeps none but his own waiting.
-    fn owner(&self) -> String {
-        let of =
-            self.listener.connection.map_or_else(|| self.listener.scope.to_string(), |(tenant, _)| tenant.to_string());
-        format!("webhook-proofs/{of}")
+/// Only what is there can refuse: nothing does not, and of what is `missed` not that it lacks a key.
+fn refused_by(judged: Result<(), Refusal>, missed: bool) -> Result<Result<(), Refusal>, NotNow> {
+    match judged {
+        Err(Refusal::NotFetched) => Err(NotNow::Later),
+        Err(Refusal::UnknownKey) if missed => Err(NotNow::Later),
+        judged => Ok(judged),
     }
+}
+
+/// In whose places something is fetched, and who knows then: whoever makes others fetch slowly, or in vain, keeps none but
+/// his own waiting.
+fn owner(listener: &Listener) -> String {
+    let of = listener.tenant.map_or_else(|| listener.scope.to_string(), |tenant| tenant.to_string());
+    format!("webhook-proofs/{of}")
 }
 
 impl Engine {
@@ -147,7 +154,7 @@ impl Engine {
         }
         let url = match webhook::wanted(scheme, &case.request()) {
             Ok(Some(url)) => url,
-            Ok(None) => return case.verified(scheme, None).await,
+            Ok(None) => return case.verified(scheme, Material::default()).await,
             Err(refused) => return Ok(Err(refused)),
         };
         let fetched = self.fetched(scheme, &url, at, case, FOUND_MS).await?;
@@ -160,7 +167,7 @@ impl Engine {
         case.verified(scheme, fetched).await
     }
 
-    /// What stands there; `None` where nothing does.
+    /// What stands there.
     async fn fetched(
         &self,
         scheme: &Scheme,
@@ -168,9 +175,11 @@ impl Engine {
         at: &Target,
         case: &Case,
         found_ms: u64,
-    ) -> Result<Option<Bytes>, NotNow> {
-        let fetching = async { self.fetch(scheme, url, &case.owner()).await };
-        self.inner.proofs.find(url, at, self.now_ms(), found_ms, fetching).await
+    ) -> Result<Material, NotNow> {
+        let owner = owner(&case.listener);
+        let wanted = Wanted { scheme, url, at, owner: &owner };
+        let fetching = self.fetch(scheme, url, &owner);
+        self.inner.proofs.find(wanted, self.now_ms(), found_ms, fetching).await
     }
 
     async fn fetch(&self, scheme: &Scheme, url: &Url, owner: &str) -> Found {
@@ -208,7 +217,7 @@ impl Engine {
         let mut said = Err(Refusal::NoKey);
         for question in questions {
             said = match self.asked(postback, question.into(), at, whose).await? {
-                Some(answer) => case.verified(scheme, Some(answer)).await?,
+                Some(answer) => case.verified(scheme, Material { bytes: Some(answer), missed: false }).await?,
                 None => Err(Refusal::Denied),
             };
             if said.is_ok() {
@@ -226,7 +235,7 @@ impl Engine {
         at: &Target,
         (tenant, id): (TenantId, ConnectionId),
     ) -> Result<Option<Bytes>, NotNow> {
-        if !self.inner.proofs.spend(at, 1, QUESTIONS, self.now_ms()) {
+        if !self.inner.proofs.questions.spend(at, 1, QUESTIONS, self.now_ms()) {
             return Err(NotNow::Later);
         }
         let mut rejected = None;
@@ -309,7 +318,42 @@ fn only_reads(rules: &[EgressRule], url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use bulkhead_manifest::AppId;
+    use bulkhead_store::Scope;
+
     use super::*;
+
+    /// Mutation: `refused_by`, whatever cannot be had anew.
+    #[test]
+    fn a_key_that_a_list_of_before_lacks_may_be_in_the_newest() {
+        let later = |judged, missed| matches!(refused_by(judged, missed), Err(NotNow::Later));
+        assert!(later(Err(Refusal::UnknownKey), true) && !later(Err(Refusal::UnknownKey), false));
+        assert!(later(Err(Refusal::NotFetched), false));
+        assert!(!later(Err(Refusal::Mismatch), true) && !later(Ok(()), true));
+    }
+
+    /// Mutation: `owner`, each app for itself.
+    #[test]
+    fn however_many_apps_a_tenant_has_its_proofs_take_one_tenants_places() {
+        let (tenant, app) = (TenantId::new(1), |number| AppId::from_bytes([number; 16]));
+        let places = |tenant, scope| {
+            let (url, secrets) = (String::new(), Vec::new());
+            owner(&Listener {
+                webhook: None,
+                scope,
+                tenant,
+                connection: None,
+                app: None,
+                secrets,
+                client_id: None,
+                url,
+            })
+        };
+        let own = places(Some(tenant), Scope::Endpoint(ConnectionId::new(1)));
+        assert_eq!(places(Some(tenant), Scope::App(app(1))), own);
+        assert_ne!(places(Some(TenantId::new(2)), Scope::App(app(1))), own);
+        assert_ne!(places(None, Scope::App(app(1))), places(None, Scope::App(app(2))));
+    }
 
     /// Mutation: `only_reads`, whatever a rule allows.
     #[test]

@@ -190,6 +190,9 @@ impl Engine {
         version: &NewVersion,
     ) -> Result<bulkhead_store::Published, StoreError> {
         let store = &self.inner.store;
+        if let Some(published) = store.published(owner, version).await? {
+            return Ok(published);
+        }
         if !store.system_read().await?.has_component(&version.digest).await? {
             store.stage(owner, version).await?;
         }

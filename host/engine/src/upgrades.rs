@@ -205,3 +205,19 @@ impl Engine {
         Ok((Upgrade { from, to, changes, not_pinned, settings: invalid, environments }, settings))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: `held_back`, without a bound.
+    #[tokio::test]
+    async fn not_all_that_is_held_back_is_remembered() {
+        let (held, version) = (held_back(), VersionId::new(1));
+        for number in 0..MOST_HELD_BACK + 1_000 {
+            held.insert((ConnectionId::new(number), version, version), ()).await;
+        }
+        held.run_pending_tasks().await;
+        assert!((1..=MOST_HELD_BACK).contains(&held.entry_count()), "{} are kept", held.entry_count());
+    }
+}

@@ -71,6 +71,8 @@ impl Engine {
             .enable_all()
             .build()?;
         let (stop, runs) = (self.inner.stopping.child_token(), TaskTracker::new());
+        // Until the threads go: what ends after the stop is sealed, too.
+        threads.spawn(self.clone().hear_of_keys());
         runs.spawn_on(stop.clone().run_until_cancelled_owned(self.clone().watch_keys()), threads.handle());
         let claiming = threads.spawn(claim_loop(self.clone(), stop.clone(), runs.clone()));
         runs.spawn_on(self.clone().tend(stop.clone()), threads.handle());

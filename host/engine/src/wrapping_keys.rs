@@ -7,18 +7,22 @@
 //! - Wrapping anew touches a value's head alone, and only where it is still the one that was read: whoever writes a
 //!   value meanwhile wins. It goes in bounded batches, on one node at a time; where that one ends in the middle, any node
 //!   goes on ([`WrappingKeys::look_after`]).
-//! - A key is removed only where nothing is sealed under it, and nothing that began while it sealed can still be written
-//!   (`settled_ms`). Whether something is was counted while all was wrapped anew: nobody waits for that in a request.
+//! - A node seals by a key only for [`SEALS_FOR`] after it asked whether that is the one that does, whatever keeps it from
+//!   asking again; and no more once it has heard of another, at hand or not.
+//! - A key is removed only where nothing is sealed under it, and nothing that was sealed while a node took it for the one
+//!   that seals can still be written (`settled_ms`). That is counted while all is wrapped anew, and what is sealed is
+//!   looked through once more right before it is settled that the key goes.
 //! - A removal that was settled is carried out, whoever stops in between: the row goes last.
 
 mod known;
+mod walk;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bulkhead_manifest::SharedClock;
-use bulkhead_store::{Dialect, SealedPlace, Store, StoreError, WrappingKeyRow};
-use bulkhead_vault::{LONGEST_HEAD, Rewrapped, Sealed, Transit, TransitKeys, Vault, VaultError, WrappingKey};
+use bulkhead_store::{Dialect, Store, StoreError, WrappingKeyRow};
+use bulkhead_vault::{SEALS_FOR, Transit, TransitKeys, Vault, VaultError, WrappingKey};
+use tokio::time::Instant;
 
 use self::known::{Known, key};
 pub use self::known::{WrappingKeyState, WrappingKeyView};
@@ -29,15 +33,8 @@ use crate::{Engine, HostLimits};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long before it seals a key is known, where there may be other nodes.
 const ANNOUNCED_MS: u64 = 15_000;
-/// What a run of the longest kind takes beside its own time: until every node has heard which key seals, for what it
-/// sealed to be written, and for clocks that differ.
-const UNTIL_WRITTEN_MS: u64 = 300_000;
-/// Rows that are looked at, and values that are wrapped anew, in one transaction.
-const BATCH: u32 = 200;
-/// How long one node may take for a batch before another goes on.
-const AT_WORK_MS: u64 = 10_000;
-/// How often a batch is tried again that met another transaction.
-const TRIES: u32 = 5;
+/// What a run of the longest kind takes beside its own time for what it sealed to be written; and for clocks that differ.
+const UNTIL_WRITTEN_MS: u64 = 180_000;
 
 /// Why keys are not rotated, or one not removed.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +54,8 @@ pub enum WrappingKeyError {
     #[error("what the key {id} sealed is being looked through, which the host does by itself: try again in a moment")]
     Looking { id: String },
     #[error(
-        "{count} sealed values still use the key {id} and could not be wrapped anew: the host's log names them. They are \
-         looked through once more now: mend or replace them, and try again"
+        "{count} sealed values still use the key {id}. They are looked through and wrapped anew once more now; the host's log \
+         names those that cannot be: mend or replace them, and try again"
     )]
     InUse { id: String, count: u64 },
     #[error(transparent)]
@@ -90,7 +87,8 @@ pub(crate) struct WrappingKeys<'a> {
 
 /// See [`WrappingKeys::settled_ms`].
 fn settled_ms(limits: &HostLimits) -> u64 {
-    limits.run.wall_ms.saturating_add(UNTIL_WRITTEN_MS)
+    let sealed_ms = u64::try_from(SEALS_FOR.as_millis()).unwrap_or(u64::MAX);
+    limits.run.wall_ms.saturating_add(UNTIL_WRITTEN_MS).saturating_add(sealed_ms)
 }
 
 impl WrappingKeys<'_> {
@@ -99,15 +97,20 @@ impl WrappingKeys<'_> {
         Ok(Known::of(rows, self.clock.now_ms()))
     }
 
-    async fn hold(&self, known: &Known) -> Result<(), VaultError> {
+    /// Gets hold of what is known by now.
+    async fn hold(&self) -> Result<(Known, Result<(), VaultError>), StoreError> {
+        // Before it is read: while somebody waits for that, another key may take over.
+        let asked = Instant::now().into_std();
+        let known = self.known().await?;
         let active = known.active().map_or("", |row| &row.id);
-        self.vault.keys().hold(&known.keys(), active).await
+        let held = self.vault.keys().hold(&known.keys(), active, asked).await;
+        Ok((known, held))
     }
 
     /// Gets hold of what there is by now, of what other nodes brought in too.
     async fn look(&self) -> Result<(), EngineFault> {
-        let known = self.known().await?;
-        match self.hold(&known).await {
+        let (known, held) = self.hold().await?;
+        match held {
             // Only what that one sealed is lost.
             Err(VaultError::UnknownKey { key_id }) if known.active().is_some_and(|active| active.id != key_id) => {
                 tracing::error!(key.id = %key_id, "a key that secrets are sealed under is not to be had");
@@ -125,7 +128,8 @@ impl WrappingKeys<'_> {
         if !known.rows.iter().any(|(_, row)| row.id == own) {
             self.add(&WrappingKey { id: own, guarded: None }, &known).await?;
         }
-        Ok(self.hold(&self.known().await?).await?)
+        let (_, held) = self.hold().await?;
+        Ok(held?)
     }
 
     async fn add(&self, key: &WrappingKey, known: &Known) -> Result<(), StoreError> {
@@ -176,84 +180,10 @@ impl WrappingKeys<'_> {
     /// Destroys what is over. Mostly there is nothing, and nothing is written.
     async fn sweep(&self, now_ms: u64) -> Result<(), EngineFault> {
         let mut tx = self.store.system().await?;
-        if tx.delete_ended_credentials(now_ms).await? > 0 {
+        if tx.delete_ended_credentials(now_ms).await? + tx.forget_offers(now_ms).await? > 0 {
             tx.commit().await?;
         }
         Ok(())
-    }
-
-    /// Looks through everything that is sealed, wraps anew what is not under the active key, and notes what could not be.
-    async fn rewrap_all(&self, known: &Known) -> Result<(), EngineFault> {
-        // Who has not heard yet which key seals would wrap values by another, and take them for done.
-        let Some(active) = known.active().filter(|active| active.id == self.vault.keys().active()) else {
-            return Ok(());
-        };
-        let mut uses: BTreeMap<&str, u64> = known.retired().map(|(row, _)| (row.id.as_str(), 0)).collect();
-        let (mut changed, mut said_ms) = (0_u64, 0_u64);
-        for start in SealedPlace::STARTS {
-            let mut after = start;
-            while let Some(heads) = self.heads(&after).await? {
-                let mut anew = Vec::new();
-                for (place, head) in heads.found {
-                    match self.vault.rewrap(&head) {
-                        Ok(rewrapped) => anew.extend(rewrapped.map(|rewrapped| (place, rewrapped))),
-                        Err(error @ VaultError::ProviderUnavailable { .. }) => return Err(error.into()),
-                        // Nobody can open it as it is. Should it be mended, its key is needed.
-                        Err(error) => {
-                            let count = Sealed::key_id(&head).ok().and_then(|key| uses.get_mut(key));
-                            count.into_iter().for_each(|count| *count += 1);
-                            tracing::error!(?place, %error, "a sealed value is not wrapped anew");
-                        }
-                    }
-                }
-                // Who only looks writes now and then, to say that somebody is at it.
-                let now_ms = self.clock.now_ms();
-                if !anew.is_empty() || now_ms >= said_ms.saturating_add(AT_WORK_MS / 2) {
-                    match self.replace(&active.id, &anew).await? {
-                        Some(replaced) => changed += replaced,
-                        None => return Ok(()),
-                    }
-                    said_ms = now_ms;
-                }
-                after = heads.last;
-            }
-        }
-        let mut tx = self.store.system().await?;
-        for (key, count) in uses {
-            tx.note_rewrapped(key, known.now_ms, count).await?;
-        }
-        tx.commit().await?;
-        tracing::info!(key.id = %active.id, values = changed, "what other keys had sealed is wrapped by this one");
-        Ok(())
-    }
-
-    async fn heads(&self, after: &SealedPlace) -> Result<Option<Walked>, EngineFault> {
-        let bytes = u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX);
-        let heads = self.store.system_read().await?.sealed_after(after, BATCH, bytes).await?;
-        Ok(heads.last.map(|last| Walked { found: heads.found, last }))
-    }
-
-    /// Puts new heads in place. `None`: another node is at it.
-    async fn replace(&self, key: &str, anew: &[(SealedPlace, Rewrapped)]) -> Result<Option<u64>, EngineFault> {
-        let mut tries = 0;
-        loop {
-            let replaced = async {
-                let (mut tx, now_ms) = (self.store.system().await?, self.clock.now_ms());
-                if !tx.work_for_wrapping_key(key, self.holder, now_ms, now_ms.saturating_add(AT_WORK_MS)).await? {
-                    return Ok(None);
-                }
-                let mut replaced = 0;
-                for (place, Rewrapped { old, new }) in anew {
-                    replaced += u64::from(tx.replace_head(place, old, new).await?);
-                }
-                tx.commit().await?;
-                Ok(Some(replaced))
-            };
-            match replaced.await {
-                Err(StoreError::Conflict(_)) if tries < TRIES => tries += 1,
-                done => return done.map_err(EngineFault::from),
-            }
-        }
     }
 
     async fn remove(&self, id: &str) -> Result<(), WrappingKeyError> {
@@ -280,8 +210,12 @@ impl WrappingKeys<'_> {
         if row.rewrapped_ms.is_none_or(|at_ms| at_ms < from_ms) {
             return Err(WrappingKeyError::Looking { id });
         }
+        // What was counted may be long ago.
+        let count = match row.uses {
+            Some(0) => self.uses(&id).await?,
+            counted => counted.unwrap_or_default(),
+        };
         let mut tx = self.store.system().await?;
-        let count = row.uses.unwrap_or_default();
         if count > 0 {
             tx.look_through_again(&id).await?;
             tx.commit().await?;
@@ -311,12 +245,6 @@ fn seals_from(now_ms: u64, alone: bool, last_ms: Option<u64>) -> u64 {
     announced_ms.max(last_ms.map_or(0, |last_ms| last_ms.saturating_add(1)))
 }
 
-/// Rows with something sealed, and the last that was looked at.
-struct Walked {
-    found: Vec<(SealedPlace, Vec<u8>)>,
-    last: SealedPlace,
-}
-
 /// Takes up the keys of a database at the start of a host: writes down the very first one, and gets hold of all that there
 /// are.
 ///
@@ -331,6 +259,7 @@ pub async fn take_up_keys(store: &Store, vault: &Vault, clock: &SharedClock) -> 
 /// # Errors
 /// The service's and the store's.
 pub async fn guarded_vault(store: &Store, transit: Transit, clock: &SharedClock) -> Result<Vault, EngineFault> {
+    let asked = Instant::now().into_std();
     let mut tx = store.system().await?;
     if tx.wrapping_keys().await?.is_empty() {
         drop(tx);
@@ -349,7 +278,7 @@ pub async fn guarded_vault(store: &Store, transit: Transit, clock: &SharedClock)
     let missing = || EngineFault::damaged("the list of wrapping keys", "its root is missing");
     let root = key(known.root.first().ok_or_else(missing)?);
     let active = known.active().map_or("", |row| &row.id);
-    Ok(Vault::transit(TransitKeys::open(transit, &root, &known.keys(), active, clock.clone()).await?))
+    Ok(Vault::transit(TransitKeys::open(transit, &root, &known.keys(), active, asked, clock.clone()).await?))
 }
 
 fn told(done: Result<(), EngineFault>) {
@@ -371,25 +300,24 @@ impl Engine {
         }
     }
 
-    /// Looks after the keys until the host stops. To look through all that is sealed may take long: meanwhile, too, a node
-    /// has to hear which key seals.
+    /// Hears which key seals, without end: what is under way seals also when the host was told to stop, or while all that is
+    /// sealed is looked through.
+    pub(crate) async fn hear_of_keys(self) {
+        loop {
+            told(self.keys().look().await);
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Looks after the keys, without end.
     pub(crate) async fn watch_keys(self) {
-        let looks = async {
-            loop {
-                told(self.keys().look().await);
-                tokio::time::sleep(LOOK_AGAIN).await;
+        loop {
+            told(self.keys().look_after().await);
+            tokio::select! {
+                () = self.inner.keys_changed.notified() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
-        };
-        let works = async {
-            loop {
-                told(self.keys().look_after().await);
-                tokio::select! {
-                    () = self.inner.keys_changed.notified() => {}
-                    () = tokio::time::sleep(LOOK_AGAIN) => {}
-                }
-            }
-        };
-        let ((), ()) = tokio::join!(looks, works);
+        }
     }
 
     /// The keys, the one that seals latest last.

@@ -115,7 +115,8 @@ fn without_named(text: &str) -> Option<String> {
             continue;
         }
         from = end;
-        if ![SECRET, CARD].iter().any(|mask| part(start..text.len()).starts_with(mask)) {
+        let is_masked = part(start..end) == SECRET || part(start..text.len()).starts_with(CARD);
+        if !is_masked {
             masked.push_str(part(copied..start));
             masked.push_str(SECRET);
             copied = end;
@@ -137,6 +138,10 @@ fn value(rest: &str, sign: &str) -> Range<usize> {
         if let Some(inside) = rest.strip_prefix(quote) {
             return quote.len()..quote.len() + quoted(inside, quote);
         }
+    }
+    // What it began with has a shape, and is masked already.
+    if let Some(more) = rest.strip_prefix(SECRET) {
+        return 0..SECRET.len() + bare(more);
     }
     if rest.starts_with(['{', '[']) {
         return 0..bracketed(rest);
@@ -369,7 +374,7 @@ mod tests {
     }
 
     /// Mutations: `without_secrets`, without `without_named`; NAMES, any line left out; `value`, any of its kinds left out;
-    /// `bare`, end at whichever sign; `quoted`, at whichever quote.
+    /// `bare`, end at whichever sign; `quoted`, at whichever quote; `value`, to the end of what is masked already.
     #[test]
     fn what_is_named_as_a_secret_is_masked_up_to_its_end() {
         let table = [
@@ -394,6 +399,8 @@ mod tests {
             (r#"{"secret": ["a", "b"]}"#, r#"{"secret": [secret]}"#),
             (r#"cut off in {"password": "correct hor"#, r#"cut off in {"password": "[secret]"#),
             ("token: Bearer abcdefgh1", "token: [secret] [secret]"),
+            ("client_secret=whsec_abcdefgh.1-rest&n=1", "client_secret=[secret]&n=1"),
+            (r#"{"token": "whsec_abcdefgh.1-rest", "n": 1}"#, r#"{"token": "[secret]", "n": 1}"#),
         ];
         all_masked(&table.map(|(plain, masked)| (plain.to_owned(), masked.to_owned())));
     }

@@ -277,6 +277,17 @@ mod tests {
         assert!(id("event.id", "evt_1".into()).is_ok());
     }
 
+    /// Mutations: `reply`, without either bound.
+    #[test]
+    fn a_reply_is_so_large_and_has_so_many_headers() {
+        let taken = |headers: usize, body: usize| {
+            let headers = vec![("a".to_owned(), "b".to_owned()); headers];
+            reply(webhooks::Reply { status: 200, headers, body: "x".repeat(body) }).is_ok()
+        };
+        assert!(taken(MAX_REPLY_HEADERS, MAX_REPLY_BYTES));
+        assert!(!taken(MAX_REPLY_HEADERS + 1, 0) && !taken(0, MAX_REPLY_BYTES + 1));
+    }
+
     #[test]
     fn a_reply_cannot_smuggle_a_header() {
         let reply_with = |status, name: &str, value: &str| {

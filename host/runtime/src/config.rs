@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::limits::Limits;
+
 const MIB: u64 = 1024 * 1024;
 
 /// Everything a runtime needs to know. Has no `Debug`: it holds a key.
@@ -36,6 +38,8 @@ pub struct RuntimeConfig {
     pub artifacts_bytes: u64,
     /// The most linear memory of any run, whatever its limits say. Bytes.
     pub memory_bytes: u64,
+    /// What a component gets to describe itself.
+    pub describe: Limits,
     /// Artifacts kept mapped and linked, least recently used out first. Bytes.
     pub loaded_bytes: u64,
 }
@@ -59,6 +63,7 @@ impl RuntimeConfig {
             artifact_bytes: 128 * MIB,
             artifacts_bytes: 8_192 * MIB,
             memory_bytes: 512 * MIB,
+            describe: Limits::default(),
             loaded_bytes: 512 * MIB,
         }
     }

@@ -12,6 +12,9 @@ use crate::guest::GuestState;
 use crate::loaded::{Linked, Loaded, refused};
 use crate::{Digest, Exports, LoadError, capabilities, sandbox};
 
+/// What [`Admission::compile`] wrote. Nothing else makes one: mapping anything else is not sound.
+pub struct Artifact(Vec<u8>);
+
 /// The compiling engine, and the serving one with all that it offers.
 pub struct Admission {
     compiling: Engine,
@@ -35,18 +38,18 @@ impl Admission {
     ///
     /// # Errors
     /// It is not valid, or wants what the product leaves out.
-    pub fn compile(&self, wasm: &[u8]) -> Result<Vec<u8>, String> {
-        compiled(&self.compiling, wasm.to_vec()).map_err(|fault| format!("{fault:#}"))
+    pub fn compile(&self, wasm: &[u8]) -> Result<Artifact, String> {
+        compiled(&self.compiling, wasm.to_vec()).map(Artifact).map_err(|fault| format!("{fault:#}"))
     }
 
     /// What a component can be asked, linked as for a run.
     ///
     /// # Errors
     /// It does not fit into a slot, or does not fit the contract.
-    pub fn link(&self, wasm: &[u8], artifact: &[u8]) -> Result<Exports, LoadError> {
+    pub fn link(&self, wasm: &[u8], artifact: &Artifact) -> Result<Exports, LoadError> {
         let digest = Digest::of(wasm);
-        // SAFETY: the caller got it from `compile`, which wrote it.
-        let component = unsafe { Component::deserialize(&self.serving, artifact) };
+        // SAFETY: `compile` wrote it, and nobody has changed it since.
+        let component = unsafe { Component::deserialize(&self.serving, &artifact.0) };
         let component = component.map_err(|fault| refused(digest, &fault))?;
         Linked::of(&component, &self.linker, digest, wasm.len() as u64).map(|linked| Loaded(Arc::new(linked)).exports())
     }

@@ -1,8 +1,8 @@
 //! One run in the sandbox, from admission to the answer.
 //!
-//! Invariant: a fresh store and a fresh instance for every run, and the store is dropped on the guest's own thread before
-//! the slot is free again, so that the pool is never short behind the semaphore. However a run ends, what it said and used
-//! is in its [`Finished`].
+//! Invariant: a fresh store and a fresh instance for every run, and the store is dropped, where it was polled last or where
+//! whoever waited let go of it, before the slot is free again, so that the pool is never short behind the semaphore. However
+//! a run ends, what it said and used is in its [`Finished`].
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -103,6 +103,13 @@ mod tests {
         assert_eq!(refused.downcast_ref::<Exceeded>().unwrap().kind, LimitKind::Memory);
     }
 
+    /// Mutations: any of the three, as wasmtime has it: ten thousand.
+    #[test]
+    fn a_run_makes_no_more_of_anything_than_its_place_holds() {
+        let limiter = limiter(1);
+        assert_eq!((limiter.instances(), limiter.memories(), limiter.tables()), (64, 4, 64));
+    }
+
     /// Mutation: `Limiter::new`, leave out the sandbox's own bound.
     #[test]
     fn no_run_is_allowed_more_memory_than_its_sandbox_has() {

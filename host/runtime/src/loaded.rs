@@ -1,5 +1,6 @@
 //! A component ready to run: mapped, linked and type-checked once, instantiated afresh for every run.
 
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,8 +15,10 @@ use crate::guest::GuestState;
 
 const PACKAGE: &str = "bulkhead:connector/";
 const VERSION: &str = "@0.1.0";
-/// How many runs of a component begin on the guests' threads after one that used up its slice elsewhere.
+/// How many of somebody's runs of a component begin on the guests' threads after one that used up its slice elsewhere.
 const RUNS_APART: u32 = 16;
+/// Among so many numbers those who run a component share them, by chance. It costs two that share one nothing but time.
+const RUNNERS: usize = 256;
 
 /// Why a component cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -162,8 +165,10 @@ pub(crate) struct Linked {
     pub(crate) actions: Option<actions::GuestIndices>,
     pub(crate) streams: Option<streams::GuestIndices>,
     pub(crate) webhooks: Option<webhooks::GuestIndices>,
-    /// How many runs more are not to begin on the thread that asks, because one used up its slice there.
-    apart: AtomicU32,
+    /// How many runs more are not to begin on the thread that asks, because one used up its slice there. Of each who runs
+    /// it: what one makes it compute is no other's doing.
+    apart: [AtomicU32; RUNNERS],
+    runners: RandomState,
 }
 
 impl Linked {
@@ -202,20 +207,29 @@ impl Linked {
             actions: has("actions").then(|| actions::GuestIndices::new(&pre)).transpose().map_err(contract)?,
             streams: has("streams").then(|| streams::GuestIndices::new(&pre)).transpose().map_err(contract)?,
             webhooks: has("webhooks").then(|| webhooks::GuestIndices::new(&pre)).transpose().map_err(contract)?,
-            apart: AtomicU32::new(0),
+            apart: [const { AtomicU32::new(0) }; RUNNERS],
+            runners: RandomState::new(),
             pre,
         })
     }
 
     /// Whether a run may begin on the thread that asks for it: each may that comes after enough others which needed little.
-    pub(crate) fn begins_here(&self) -> bool {
+    pub(crate) fn begins_here(&self, whose: impl Hash) -> bool {
         let less = |left: u32| left.checked_sub(1);
-        self.apart.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err()
+        let apart = self.apart(whose);
+        apart.is_none_or(|apart| apart.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err())
     }
 
     /// A run needed more than a slice.
-    pub(crate) fn overran(&self) {
-        self.apart.store(RUNS_APART, Ordering::Relaxed);
+    pub(crate) fn overran(&self, whose: impl Hash) {
+        if let Some(apart) = self.apart(whose) {
+            apart.store(RUNS_APART, Ordering::Relaxed);
+        }
+    }
+
+    fn apart(&self, whose: impl Hash) -> Option<&AtomicU32> {
+        let place = self.runners.hash_one(whose) % RUNNERS as u64;
+        self.apart.get(usize::try_from(place).ok()?)
     }
 }
 

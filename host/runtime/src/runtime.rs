@@ -1,5 +1,6 @@
 //! The runtime: one engine, its guests' threads, the artifacts and the cache of what is loaded.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,7 +21,6 @@ use crate::executor::{Broken, Executor};
 use crate::guest::GuestState;
 use crate::inspect::{Inspection, UploadError, UploadLimits, inspect_component};
 use crate::invoke::{self, Admitted, Facts, Finished, Invocation};
-use crate::limits::Limits;
 use crate::loaded::{Linked, LoadError, Loaded};
 use crate::meter::Meter;
 use crate::operation::Operation;
@@ -210,7 +210,7 @@ impl Runtime {
         let invocation = Invocation {
             loaded: loaded.clone(),
             operation: Operation::Describe,
-            limits: Limits::default(),
+            limits: self.inner.settings.describe.clone(),
             seed: [0; 32],
             clock_ms: 0,
             ports: Arc::new(NoPorts),
@@ -235,10 +235,11 @@ impl Runtime {
     }
 
     /// As [`Runtime::invoke`], but a run that needs little gets it on the calling thread: the way to another costs more than
-    /// such a run. For a runtime of workers; never for one that serves requests.
-    pub async fn invoke_here(&self, invocation: Invocation) -> Finished {
+    /// such a run. Who needed more begins elsewhere for a while, by `whose`: whoever answers for what the component is given.
+    /// For a runtime of workers; never for one that serves requests.
+    pub async fn invoke_here(&self, invocation: Invocation, whose: impl Hash) -> Finished {
         let loaded = invocation.loaded.clone();
-        if !loaded.0.begins_here() {
+        if !loaded.0.begins_here(&whose) {
             return self.invoke(invocation).await;
         }
         let clock_ms = invocation.clock_ms;
@@ -247,7 +248,7 @@ impl Runtime {
             let beginning = self.inner.executor.begin(&caller, Arc::clone(&meter), run);
             let finished = beginning.await.map_err(stop_of_broken);
             if meter.overran() {
-                loaded.0.overran();
+                loaded.0.overran(&whose);
             }
             finished
         };

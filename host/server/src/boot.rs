@@ -157,6 +157,7 @@ impl Host {
                 workers.drain().await;
             };
             tokio::join!(served, worked);
+            engine.carried_out().await;
             engine.store().close().await;
         };
         let out_of_time = async {
@@ -187,13 +188,16 @@ pub async fn new_operator_key(database_url: String, keys: KeySource, clock: Shar
     Ok(key)
 }
 
-/// What a guest may send goes out; what a provider answers is never bounded by less than usual.
+/// What a guest may send goes out, as often as it was set to; what a provider answers is never bounded by less than usual.
 fn door(development: Vec<DevUpstream>, limits: &HostLimits) -> DoorConfig {
     let usual = DoorConfig::default();
     DoorConfig {
         development,
         max_headers: usual.max_headers.max(limits.run.headers as usize),
         max_header_bytes: usual.max_header_bytes.max(limits.run.header_bytes as usize),
+        per_connection_concurrency: limits.requests_at_once,
+        per_tenant_requests_per_second: limits.requests_per_second,
+        budget_wait_ms: limits.budget_wait_ms,
         ..usual
     }
 }
@@ -255,4 +259,28 @@ fn address(listener: &TcpListener) -> Result<Url, BootError> {
     }
     let text = format!("http://{listens}");
     text.parse().map_err(|_| BootError::Address(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: `door`, leave out any of them, or either `max`.
+    #[test]
+    fn the_door_lets_out_what_its_host_was_set_to() {
+        let door = |of: fn(&mut HostLimits)| {
+            let mut limits = HostLimits::default();
+            of(&mut limits);
+            door(Vec::new(), &limits)
+        };
+        let set = door(|limits| {
+            (limits.requests_at_once, limits.requests_per_second, limits.budget_wait_ms) = (3, 4, 5);
+        });
+        let of_requests = (set.per_connection_concurrency, set.per_tenant_requests_per_second, set.budget_wait_ms);
+        assert_eq!(of_requests, (3, 4, 5));
+        let more = door(|limits| (limits.run.headers, limits.run.header_bytes) = (1_000, 1 << 20));
+        assert_eq!((more.max_headers, more.max_header_bytes), (1_000, 1 << 20));
+        let less = door(|limits| (limits.run.headers, limits.run.header_bytes) = (1, 1 << 10));
+        assert_eq!((less.max_headers, less.max_header_bytes), (128, 64 << 10), "a provider's answers have more");
+    }
 }

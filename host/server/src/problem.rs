@@ -320,6 +320,8 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use bulkhead_engine::CompileError;
+
     use super::*;
 
     /// Mutation: `into_response`, without `masked`; `masked`, without any of its parts.
@@ -331,6 +333,28 @@ mod tests {
         let body = axum::body::to_bytes(problem.into_response().into_body(), 10_000).await.unwrap();
         let shown = String::from_utf8(body.to_vec()).unwrap();
         assert_eq!((shown.matches("[card number 4242]").count(), shown.contains(&said())), (3, false), "{shown}");
+    }
+
+    /// Mutations: any of these without its `retry_after`; `into_response`, without the header.
+    #[tokio::test]
+    async fn who_comes_at_a_bad_moment_hears_when_to_come_again() {
+        let task = tokio::spawn(std::future::pending::<()>());
+        task.abort();
+        let store = StoreError::Busy { waited_ms: 1 };
+        let service = VaultError::ProviderUnavailable { reason: "gone".to_owned() };
+        for (problem, seconds) in [
+            (Problem::from(EngineFault::Store(store)), "1"),
+            (Problem::from(EngineFault::Vault(service)), "10"),
+            (Problem::from(EngineFault::Busy { retry_after_ms: 1_001 }), "2"),
+            (Problem::from(EngineFault::Busy { retry_after_ms: 0 }), "1"),
+            (Problem::from(ConnectionError::NotChecked(String::new())), "1"),
+            (Problem::from(PublishError::Compile(CompileError::Busy { retry_after_ms: 2_001 })), "3"),
+            (of_task(task.await.unwrap_err()), "1"),
+        ] {
+            let response = problem.into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds);
+        }
     }
 
     /// Mutation: `From<EngineFault>`, the fault's own text as `detail`.

@@ -64,17 +64,20 @@ impl Uploads {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use axum::response::IntoResponse;
     use futures::FutureExt;
 
     use super::*;
 
-    /// Mutation: `place`, without `PATIENCE`.
+    /// Mutations: `place`, without `PATIENCE`, or `retry_after`.
     #[tokio::test(start_paused = true)]
     async fn who_gets_no_place_is_told_to_come_again() {
         let uploads = Uploads::default();
         let _first = uploads.place(None).await.unwrap();
         let second = tokio::time::timeout(2 * PATIENCE, uploads.place(None)).await.unwrap();
-        assert_eq!(second.err().map(|problem| problem.status()), Some(StatusCode::SERVICE_UNAVAILABLE));
+        let response = second.err().unwrap().into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["retry-after"], "10");
     }
 
     /// Mutation: `wait`, without the uploader's own.

@@ -15,7 +15,8 @@ use crate::unit::Unit;
 use crate::value::bind;
 
 catalogue! { "components";
-    BEGIN = "INSERT INTO uploads (id, pieces) VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET pieces = uploads.pieces + 1";
+    BEGIN = "INSERT INTO uploads (id, pieces) VALUES ($1, $2)
+            ON CONFLICT (id) DO UPDATE SET pieces = uploads.pieces + 1";
     PIECE = "INSERT INTO component_pieces (upload, nth, bytes) VALUES ($1, $2, $3)";
     TAKE = "DELETE FROM uploads WHERE id = $1 AND pieces = $2";
     INSERT = "INSERT INTO components (digest, upload, size, created_ms) VALUES ($1, $2, $3, $4)
@@ -24,6 +25,7 @@ catalogue! { "components";
     SIZE = "SELECT size FROM components WHERE digest = $1";
     GIVEN_UP = "SELECT id FROM uploads WHERE id < $1 ORDER BY id LIMIT 1";
     STAGED = "SELECT pieces FROM uploads WHERE id = $1";
+    SHRINK = "UPDATE uploads SET pieces = $2 WHERE id = $1 AND pieces > $2";
     REMOVE_PIECES = "DELETE FROM component_pieces WHERE upload = $1 AND nth >= $2";
     REMOVE = "DELETE FROM uploads WHERE id = $1";
 }
@@ -52,7 +54,7 @@ pub(crate) async fn keep(unit: &mut Unit, new: &NewVersion) -> Result<()> {
     let inserted = unit.run(&INSERT, bind![&new.digest, new.id, size, new.created_ms]).await?;
     if inserted == 0 {
         // Kept by somebody else at the same time: these belong to none.
-        unit.run(&BEGIN, bind![new.id]).await?;
+        unit.run(&BEGIN, bind![new.id, staged + 1]).await?;
     }
     Ok(())
 }
@@ -71,30 +73,40 @@ impl Store {
         let Some((_, staged)) = pieces.split_last() else { return Ok(()) };
         for (nth, bytes) in (0u64..).zip(staged) {
             let mut unit = self.begin(Access::Write, owner).await?;
-            unit.run(&BEGIN, bind![new.id]).await?;
+            unit.run(&BEGIN, bind![new.id, 1_u64]).await?;
             put_piece(&mut unit, new.id, nth, bytes).await?;
             unit.commit().await?;
         }
         Ok(())
     }
 
-    /// Removes what was staged of an upload and not published.
+    /// Removes what was staged of an upload and not published. Each unit takes the upload first: who publishes it at this
+    /// moment is waited for, and then there is nothing left to take.
     ///
     /// # Errors
     /// The database's. What is left is there to be given up.
     pub async fn give_up(&self, upload: VersionId) -> Result<()> {
-        let staged: Option<(u64,)> = self.system_read().await?.unit.one(&STAGED, bind![upload]).await?;
-        let mut left = staged.map_or(0, |(pieces,)| pieces);
+        let mut left = self.staged(upload).await?;
         while left > 0 {
             left = left.saturating_sub(REMOVED_AT_ONCE);
             let mut unit = self.system_unit().await?;
-            unit.run(&REMOVE_PIECES, bind![upload, left]).await?;
-            if left == 0 {
-                unit.run(&REMOVE, bind![upload]).await?;
+            let taken = match left {
+                0 => unit.run(&REMOVE, bind![upload]).await?,
+                left => unit.run(&SHRINK, bind![upload, left]).await?,
+            };
+            if taken == 0 {
+                return Ok(());
             }
+            unit.run(&REMOVE_PIECES, bind![upload, left]).await?;
             unit.commit().await?;
         }
         Ok(())
+    }
+
+    /// How many pieces of it belong to no component.
+    pub(crate) async fn staged(&self, upload: VersionId) -> Result<u64> {
+        let pieces: Option<(u64,)> = self.system_read().await?.unit.one(&STAGED, bind![upload]).await?;
+        Ok(pieces.map_or(0, |(pieces,)| pieces))
     }
 
     /// An upload that was begun before this one and not published.

@@ -143,16 +143,23 @@ impl SystemTx {
         Ok(self.unit.run(&USE, bind![session, now_ms]).await? > 0)
     }
 
-    /// Keeps what a use at `used_ms` was given, until somebody takes it or the session expires. Forgets those that have.
+    /// Keeps what a use at `used_ms` was given, until somebody takes it or the session expires.
     ///
     /// # Errors
     /// `NotFound` where it was not used then.
     pub async fn offer(&mut self, session: SessionId, used_ms: u64, offered: &[u8]) -> Result<()> {
-        self.unit.run(&FORGET_OFFERS, bind![used_ms]).await?;
         match self.unit.run(&OFFER, bind![session, used_ms, offered]).await? {
             0 => Err(StoreError::NotFound { what: "session" }),
             _ => Ok(()),
         }
+    }
+
+    /// Forgets what nobody took in time. Answers how often.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget_offers(&mut self, now_ms: u64) -> Result<u64> {
+        self.unit.run(&FORGET_OFFERS, bind![now_ms]).await
     }
 
     /// Takes what a session was given out of it. Answers false where somebody has, or its time is over: whoever gets true

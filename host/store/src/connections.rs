@@ -32,7 +32,7 @@ catalogue! { "connections";
     SET_ACCOUNT = "UPDATE connections SET account = $3, account_key = $4, updated_ms = $5
             WHERE tenant_id = $1 AND id = $2";
     SET_VERSION = "UPDATE connections SET version_id = $3, follows = $4, approved = $5, settings = $6, updated_ms = $7,
-                edition = edition + 1
+                edition = $8
             WHERE tenant_id = $1 AND id = $2";
     KEEP_TERMS = "INSERT INTO connection_terms (tenant_id, connection_id, edition, version_id, settings, approved)
             SELECT tenant_id, id, edition, version_id, settings, approved FROM connections
@@ -255,18 +255,22 @@ impl TenantTx {
     }
 
     /// Lets a connection go on by another version, where it is still as `seen`: nothing of what it goes by has changed
-    /// since. Answers whether it was. What it went by is kept for the runs that began so.
+    /// since. Answers whether it was. What it went by, where that is something else, is kept for the runs that began so.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn set_connection_version(&mut self, seen: &Connection, to: &GoesOn<'_>, now_ms: u64) -> Result<bool> {
         let GoesOn { version, follows, approved, settings } = *to;
-        if self.hold_connection(seen.id).await?.edition != seen.edition {
+        let (tenant, held) = (self.tenant(), self.hold_connection(seen.id).await?);
+        if held.edition != seen.edition {
             return Ok(false);
         }
-        let tenant = self.tenant();
-        self.unit.run(&KEEP_TERMS, bind![tenant, seen.id]).await?;
-        let values = bind![tenant, seen.id, version, follows, approved, settings, now_ms];
+        let mut edition = held.edition;
+        if (held.version, held.approved.as_str(), held.settings.as_str()) != (version, approved, settings) {
+            self.unit.run(&KEEP_TERMS, bind![tenant, seen.id]).await?;
+            edition += 1;
+        }
+        let values = bind![tenant, seen.id, version, follows, approved, settings, now_ms, edition];
         Ok(self.unit.run(&SET_VERSION, values).await? > 0)
     }
 

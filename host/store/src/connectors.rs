@@ -9,6 +9,7 @@ use crate::components::keep;
 use crate::error::{Result, StoreError};
 use crate::paging::{After, Page};
 use crate::row::row;
+use crate::store::{Access, Store};
 use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
 use crate::unit::Unit;
 use crate::value::bind;
@@ -199,6 +200,19 @@ fn same(there: &Version, new: &NewVersion) -> Result<Published> {
         Ok(Published { connector: there.connector, version: there.id, already: true })
     } else {
         Err(StoreError::Taken { what: "version" })
+    }
+}
+
+impl Store {
+    /// The version of this name, where it has been published with the same component.
+    ///
+    /// # Errors
+    /// `Taken` where it has been with another.
+    pub async fn published(&self, owner: Option<TenantId>, new: &NewVersion) -> Result<Option<Published>> {
+        let mut unit = self.begin(Access::Read, owner).await?;
+        let Some(connector) = connector_named(&mut unit, owner, &new.name).await? else { return Ok(None) };
+        let there = unit.one::<Version, _>(&NAMED, bind![connector.id, &new.version]).await?;
+        there.map(|there| same(&there, new)).transpose()
     }
 }
 

@@ -191,4 +191,15 @@ mod tests {
         assert_eq!(rotation.tenant(Priority::Sync), [3; 16]);
         assert_eq!(rotation.tenant(Priority::Person), [0; 16]);
     }
+
+    /// Mutation: `advance`, without `MOST_PLACES`.
+    #[test]
+    fn not_every_place_in_a_ring_is_remembered() {
+        let mut rotation = Rotation::default();
+        for number in 0..=u64::try_from(MOST_PLACES).unwrap() + 1 {
+            let one = Seat { tenant: TenantId::new(number), ..seat(1, Priority::Sync, 0) };
+            rotation.advance(&[one], &[Offer { seat: 0, connection: connection(1), room: 1 }], &[]);
+        }
+        assert!((1..=MOST_PLACES).contains(&rotation.connections.len()));
+    }
 }

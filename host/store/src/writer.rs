@@ -61,16 +61,19 @@ struct Seat {
     waiting: Vec<oneshot::Sender<Result<()>>>,
     /// Told of commits.
     carrier: Carrier,
-    /// Held as long as the connection is.
-    lock: Option<FileLock>,
+    /// Held as long as there is a connection, this one or the carrier's.
+    lock: Option<Arc<FileLock>>,
 }
 
 /// Carries what was committed from the log into the database file, a while after the first commit that it hears of. It waits
 /// for no reader or writer, and none of them for it.
 struct Carrier {
     committed: mpsc::Sender<()>,
-    connection: Arc<Mutex<Option<SqliteConnection>>>,
+    /// Where the seat goes unclosed, this is there a little longer, and with it the lock.
+    connection: Arc<Mutex<Option<Locked>>>,
 }
+
+type Locked = (SqliteConnection, Arc<FileLock>);
 
 /// The log grows meanwhile. Where it grew too long nevertheless, SQLite has whoever commits carry it.
 const CARRIED_AFTER: Duration = Duration::from_millis(500);
@@ -104,7 +107,8 @@ impl Writer {
         lock: FileLock,
         wait: Duration,
     ) -> Self {
-        let (carrier, waiting) = (Carrier::start(carries), Vec::new());
+        let (lock, waiting) = (Arc::new(lock), Vec::new());
+        let carrier = Carrier::start(carries, Arc::clone(&lock));
         let seat = Seat { connection: Some(connection), stage: Stage::Closed, waiting, carrier, lock: Some(lock) };
         let seat = Arc::new(Mutex::new(seat));
         let (flush, wanted) = mpsc::channel(1);
@@ -145,14 +149,14 @@ impl Writer {
 }
 
 impl Carrier {
-    fn start(connection: SqliteConnection) -> Self {
-        let ((committed, mut heard), connection) = (mpsc::channel(1), Arc::new(Mutex::new(Some(connection))));
+    fn start(connection: SqliteConnection, lock: Arc<FileLock>) -> Self {
+        let ((committed, mut heard), connection) = (mpsc::channel(1), Arc::new(Mutex::new(Some((connection, lock)))));
         let carries = Arc::clone(&connection);
         tokio::spawn(async move {
             while heard.recv().await.is_some() {
                 tokio::time::sleep(CARRIED_AFTER).await;
                 let mut carries = carries.lock().await;
-                let Some(connection) = carries.as_mut() else { return };
+                let Some((connection, _)) = carries.as_mut() else { return };
                 if let Err(error) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await {
                     tracing::warn!(%error, "the log is not carried into the database file; whoever commits will do it");
                 }
@@ -162,7 +166,7 @@ impl Carrier {
     }
 
     async fn close(&self) {
-        if let Some(connection) = self.connection.lock().await.take()
+        if let Some((connection, _lock)) = self.connection.lock().await.take()
             && let Err(error) = connection.close().await
         {
             tracing::warn!(%error, "the database did not close cleanly");

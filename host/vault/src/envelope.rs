@@ -202,6 +202,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
     use crate::provider::WrappingKey;
+    use crate::ring::now;
 
     fn vault() -> (tempfile::TempDir, Vault) {
         let folder = tempfile::tempdir().unwrap();
@@ -322,7 +323,7 @@ mod tests {
         }
         let mine = vault.keys().active();
         done(vault.keys().destroy(&first.id)).unwrap();
-        done(vault.keys().hold(&[WrappingKey { id: mine.clone(), guarded: None }], &mine)).unwrap();
+        done(vault.keys().hold(&[WrappingKey { id: mine.clone(), guarded: None }], &mine, now())).unwrap();
         assert_eq!(vault.open(&own, &anew).unwrap().len(), 7_000);
         assert!(matches!(vault.open(&own, &sealed), Err(VaultError::UnknownKey { .. })));
     }
@@ -342,7 +343,7 @@ mod tests {
     fn rotate(vault: &Vault) -> WrappingKey {
         let first = WrappingKey { id: vault.keys().active(), guarded: None };
         let second = done(vault.keys().make(std::slice::from_ref(&first))).unwrap();
-        done(vault.keys().hold(&[first.clone(), second.clone()], &second.id)).unwrap();
+        done(vault.keys().hold(&[first.clone(), second.clone()], &second.id, now())).unwrap();
         first
     }
 

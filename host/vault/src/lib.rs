@@ -28,7 +28,7 @@ pub use envelope::{Context, LONGEST_HEAD, Rewrapped, Sealed, Vault};
 pub use error::VaultError;
 pub use fields::CredentialFields;
 pub use local_keys::LocalKeys;
-pub use provider::{KeyProvider, Later, Wrapped, WrappingKey};
+pub use provider::{KeyProvider, Later, SEALS_FOR, Wrapped, WrappingKey};
 pub use random::{random, random_key, random_token};
 pub use secret::{NotText, Secret};
 pub use transit::{Answered, PATIENCE_MS, Transit, TransitKeys, Transport};

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use self::file::{change, read, write_new};
 use crate::error::VaultError;
 use crate::provider::{KeyProvider, Later, Wrapped, WrappingKey};
-use crate::ring::Ring;
+use crate::ring::{Ring, now};
 use crate::secret::Secret;
 
 /// How often the file is read again for the sake of a key that is not at hand.
@@ -104,18 +104,17 @@ impl LocalKeys {
         Ok(WrappingKey { id, guarded: None })
     }
 
-    fn hold_all(&self, keys: &[WrappingKey], active: &str) -> Result<(), VaultError> {
+    fn hold_all(&self, keys: &[WrappingKey], active: &str, asked: Instant) -> Result<(), VaultError> {
         // The active one before any other: without it nothing can be sealed.
         let mut ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
         ids.sort_by_key(|id| *id != active);
         let missing = |ring: &Ring| ids.iter().find(|id| !ring.keys.contains_key(**id)).map(|id| (*id).to_owned());
         let is_missing = missing(&self.ring()).is_some();
-        if is_missing {
-            self.read_again()?;
-        }
+        let read = if is_missing { self.read_again() } else { Ok(()) };
         let mut ring = self.ring_mut();
-        active.clone_into(&mut ring.active);
-        ring.keys.retain(|id, _| keys.iter().any(|key| key.id == *id));
+        // Also where the file cannot be read: another key took over, and the one before seals no more.
+        ring.hold(keys, active, asked);
+        read?;
         missing(&ring).map_or(Ok(()), |key_id| Err(VaultError::UnknownKey { key_id }))
     }
 
@@ -151,9 +150,9 @@ impl KeyProvider for LocalKeys {
         aside(move || keys.make_beside(&known))
     }
 
-    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str) -> Later<'a, ()> {
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Instant) -> Later<'a, ()> {
         let (held, keys, active) = (self.clone(), keys.to_vec(), active.to_owned());
-        aside(move || held.hold_all(&keys, &active))
+        aside(move || held.hold_all(&keys, &active, asked))
     }
 
     fn guard_anew<'a>(&'a self, _: &'a WrappingKey) -> Later<'a, Option<String>> {
@@ -170,12 +169,6 @@ impl KeyProvider for LocalKeys {
 fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, VaultError> + Send + 'static) -> Later<'static, T> {
     let broken_off = |_| VaultError::ProviderUnavailable { reason: "work on the key file was broken off".to_owned() };
     Box::pin(async move { tokio::task::spawn_blocking(work).await.map_err(broken_off)? })
-}
-
-/// How often a file is read is nothing that a clock decides which somebody may set.
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

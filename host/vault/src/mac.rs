@@ -1,6 +1,7 @@
 //! Keyed hashes and comparison in constant time.
 //!
-//! Invariant: bytes that decide whether somebody is who they say are compared here, nowhere with `==`.
+//! Invariant: bytes that decide whether somebody is who they say are compared here, nowhere with `==`: what is expected of
+//! them is a [`Secret`], which has none.
 
 use bulkhead_manifest::MacAlgorithm;
 use hmac::{EagerHash, Hmac, KeyInit, Mac};

@@ -9,9 +9,14 @@
 //! [`Vault::new`](crate::Vault::new) together with a root secret that it keeps.
 
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use crate::error::VaultError;
 use crate::secret::Secret;
+
+/// How long a key wraps after it was asked whether it is the one that does: whoever does not hear of another that took over
+/// wraps nothing by it for longer than that.
+pub const SEALS_FOR: Duration = Duration::from_secs(120);
 
 /// What a provider takes its time for.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, VaultError>> + Send + 'a>>;
@@ -21,7 +26,8 @@ pub trait KeyProvider: Send + Sync {
     /// Encrypts a data key under the active key. `aad` and the key's id are authenticated with it.
     ///
     /// # Errors
-    /// [`VaultError::UnknownKey`] where the active key is not at hand, [`VaultError::ProviderUnavailable`] where no key is.
+    /// [`VaultError::UnknownKey`] where the active key is not at hand, [`VaultError::ProviderUnavailable`] where no key is, or
+    /// where it was last asked longer than [`SEALS_FOR`] ago which one is active.
     fn wrap(&self, dek: &Secret, aad: &[u8]) -> Result<Wrapped, VaultError>;
 
     /// Decrypts a data key, under whichever key wrapped it.
@@ -37,9 +43,10 @@ pub trait KeyProvider: Send + Sync {
     /// Makes a key beside those `known` and keeps it. It wraps nothing before [`KeyProvider::hold`] says so.
     fn make<'a>(&'a self, known: &'a [WrappingKey]) -> Later<'a, WrappingKey>;
 
-    /// Gets hold of these keys and lets go of all others; `active` is the one that wraps from now on, at hand or not.
+    /// Gets hold of these keys and lets go of all others; `active` is the one that wraps from now on, at hand or not, for
+    /// [`SEALS_FOR`] from when that was `asked`. What was asked before the last changes nothing.
     /// [`VaultError::UnknownKey`] names one that is not to be had; the others are there all the same.
-    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str) -> Later<'a, ()>;
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Instant) -> Later<'a, ()>;
 
     /// A key as it is to be kept from now on, where whatever guards it has a newer key of its own.
     fn guard_anew<'a>(&'a self, key: &'a WrappingKey) -> Later<'a, Option<String>>;

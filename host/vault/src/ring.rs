@@ -2,15 +2,18 @@
 //!
 //! A key's id is computed from the key, so a damaged or exchanged one is noticed when it is read and not when the first
 //! secret fails to open.
+//!
+//! Invariant: a key wraps only for [`SEALS_FOR`] after it was asked whether it is the active one.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::aead;
 use crate::error::VaultError;
 use crate::mac::hmac_sha256_framed;
-use crate::provider::Wrapped;
+use crate::provider::{SEALS_FOR, Wrapped, WrappingKey};
 use crate::random::{random, random_key};
 use crate::secret::Secret;
 
@@ -22,11 +25,17 @@ pub(crate) struct Ring {
     pub(crate) active: String,
     pub(crate) keys: BTreeMap<String, Secret>,
     pub(crate) root: Secret,
+    /// When it was asked which key is active.
+    pub(crate) asked: Instant,
 }
 
 impl Ring {
+    pub(crate) fn new(active: String, keys: BTreeMap<String, Secret>, root: Secret) -> Self {
+        Self { active, keys, root, asked: now() }
+    }
+
     pub(crate) fn generate() -> Self {
-        let mut ring = Self { active: String::new(), keys: BTreeMap::new(), root: random_key() };
+        let mut ring = Self::new(String::new(), BTreeMap::new(), random_key());
         ring.add_active();
         ring
     }
@@ -37,8 +46,25 @@ impl Ring {
         self.keys.insert(self.active.clone(), key);
     }
 
+    /// Lets go of all but these keys, and lets this one wrap from now on, at hand or not.
+    pub(crate) fn hold(&mut self, keys: &[WrappingKey], active: &str, asked: Instant) {
+        // Of two who asked, who asked first may hear last.
+        if asked < self.asked {
+            return;
+        }
+        self.asked = asked;
+        active.clone_into(&mut self.active);
+        self.keys.retain(|id, _| keys.iter().any(|key| key.id == *id));
+    }
+
     /// Under the active key.
     pub(crate) fn wrap(&self, dek: &Secret, aad: &[u8]) -> Result<Wrapped, VaultError> {
+        let asked = self.asked.elapsed();
+        if asked >= SEALS_FOR {
+            let reason =
+                format!("which key seals was last heard {} s ago, and another may have taken over", asked.as_secs());
+            return Err(VaultError::ProviderUnavailable { reason });
+        }
         let key = self.key(&self.active)?;
         let salt = random::<SALT_LENGTH>();
         let encrypted = aead::encrypt(&wrapping_key(key, &salt), &wrap_data(aad, &self.active), dek)?;
@@ -78,6 +104,12 @@ fn wrap_data(aad: &[u8], key_id: &str) -> Vec<u8> {
         data.extend_from_slice(part);
     }
     data
+}
+
+/// How long ago something was is nothing that a clock decides which somebody may set.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// The first 64 bits of the key's hash: enough to tell keys apart and to notice a damaged one, and it

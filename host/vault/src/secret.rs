@@ -8,6 +8,8 @@ use std::fmt;
 
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::mac::constant_time_eq;
+
 /// Bytes nobody may see: a token, a key, a password.
 ///
 /// It can be looked at only on purpose:
@@ -45,6 +47,11 @@ use zeroize::{Zeroize, Zeroizing};
 /// let secret = bulkhead_vault::Secret::from_string("hunter2".into());
 /// let same = secret == secret;
 /// ```
+///
+/// ```compile_fail,E0369
+/// let secret = bulkhead_vault::Secret::from_string("hunter2".into());
+/// let same = secret == b"hunter2";
+/// ```
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
@@ -76,6 +83,11 @@ impl Secret {
     /// [`NotText`] where it is not UTF-8.
     pub fn expose_str(&self) -> Result<&str, NotText> {
         std::str::from_utf8(&self.0).map_err(|_| NotText)
+    }
+
+    /// Whether these are its bytes, in a time that tells nothing but their number.
+    pub fn is(&self, claimed: &[u8]) -> bool {
+        constant_time_eq(self.expose(), claimed)
     }
 
     /// How many bytes it has.

@@ -7,10 +7,13 @@
 //! sub-keys are derived, stays as long as the process does: nothing that is sealed opens with it.
 //!
 //! Invariants: a key leaves the process only towards the service; a key that is not the one it stands for, whoever
-//! exchanged it, is refused by its id (a hash of the key); one that is refused by itself takes no other with it.
+//! exchanged it, is refused by its id (a hash of the key); one that is refused, or not answered about, by itself takes no
+//! other with it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -168,10 +171,12 @@ struct Held {
     let_ms: u64,
     /// Why the keys are gone from memory.
     gone: Option<String>,
+    /// Keys that the service has not answered about.
+    away: BTreeSet<String>,
 }
 
 impl TransitKeys {
-    /// Has the root and the keys of a database decrypted.
+    /// Has the root and the keys of a database decrypted; `asked` as in [`KeyProvider::hold`].
     ///
     /// # Errors
     /// The service's. [`VaultError::UnknownKey`] where one of the keys is not guarded by a service at all.
@@ -180,13 +185,14 @@ impl TransitKeys {
         root: &WrappingKey,
         keys: &[WrappingKey],
         active: &str,
+        asked: Instant,
         clock: SharedClock,
     ) -> Result<Self, VaultError> {
         let root = transit.key(root).await?;
-        let ring = Ring { active: String::new(), keys: Default::default(), root };
-        let held = RwLock::new(Held { ring, let_ms: clock.now_ms(), gone: None });
-        let opened = Self { transit, clock, held };
-        opened.hold_all(keys, active).await?;
+        let ring = Ring { active: String::new(), keys: Default::default(), root, asked };
+        let held = Held { ring, let_ms: clock.now_ms(), gone: None, away: BTreeSet::new() };
+        let opened = Self { transit, clock, held: RwLock::new(held) };
+        opened.hold_all(keys, active, asked).await?;
         Ok(opened)
     }
 
@@ -203,72 +209,92 @@ impl TransitKeys {
         self.held.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn hold_all(&self, keys: &[WrappingKey], active: &str) -> Result<(), VaultError> {
-        let asked = self.obtain(keys, active).await;
-        let now_ms = self.clock.now_ms();
-        let mut held = self.held_mut();
-        match asked {
-            Ok(Obtained { new, missing }) => {
-                held.ring.keys.extend(new.into_iter().map(|key| (id_of(&key), key)));
-                held.ring.keys.retain(|id, _| keys.iter().any(|key| key.id == *id));
-                active.clone_into(&mut held.ring.active);
-                (held.let_ms, held.gone) = (now_ms, None);
-                missing.map_or(Ok(()), |key_id| Err(VaultError::UnknownKey { key_id }))
-            }
-            Err(error) => {
-                let is_over = now_ms.saturating_sub(held.let_ms) >= PATIENCE_MS;
-                if is_over || !matches!(error, VaultError::ProviderUnavailable { .. }) {
-                    held.ring.keys.clear();
-                    held.gone = Some(error.to_string());
-                }
-                Err(error)
-            }
+    async fn hold_all(&self, keys: &[WrappingKey], active: &str, asked: Instant) -> Result<(), VaultError> {
+        // Before any other, and at hand or not: to hear whether we may still have it.
+        if let Some(key) = keys.iter().find(|key| key.id == active) {
+            let answered = self.transit.key(key).await;
+            self.held_mut().take_over(answered, keys, active, asked, self.clock.now_ms())?;
         }
-    }
-
-    /// Every key that is not at hand; and the active one in any case, to hear whether we may still have it.
-    async fn obtain(&self, keys: &[WrappingKey], active: &str) -> Result<Obtained, VaultError> {
-        let mut obtained = Obtained { new: Vec::new(), missing: None };
+        let mut missing = Ok(());
         for key in keys {
-            let is_there = self.held().ring.keys.contains_key(&key.id);
-            if is_there && key.id != active {
+            if self.held().ring.keys.contains_key(&key.id) {
                 continue;
             }
             match self.transit.key(key).await {
-                Ok(new) => obtained.new.push(new),
-                Err(error) if key.id == active || matches!(error, VaultError::ProviderUnavailable { .. }) => {
-                    return Err(error);
+                Ok(new) => drop(self.held_mut().ring.keys.insert(key.id.clone(), new)),
+                Err(VaultError::ProviderUnavailable { reason }) => {
+                    let reason = format!("about the key {}: {reason}", key.id);
+                    missing = Err(VaultError::ProviderUnavailable { reason });
                 }
-                Err(_) => obtained.missing = Some(key.id.clone()),
+                Err(_) => {
+                    self.held_mut().away.remove(&key.id);
+                    missing = Err(VaultError::UnknownKey { key_id: key.id.clone() });
+                }
             }
         }
-        Ok(obtained)
+        missing
     }
 }
 
-/// What the service gave.
-struct Obtained {
-    new: Vec<Secret>,
-    /// One that it did not.
-    missing: Option<String>,
-}
-
 impl Held {
+    /// What the service answered about the key that seals.
+    fn take_over(
+        &mut self,
+        answered: Result<Secret, VaultError>,
+        keys: &[WrappingKey],
+        active: &str,
+        asked: Instant,
+        now_ms: u64,
+    ) -> Result<(), VaultError> {
+        // Whatever that was: where another key took over, the one before seals no more.
+        self.ring.hold(keys, active, asked);
+        let answered = match answered {
+            Ok(key) => {
+                self.ring.keys.insert(active.to_owned(), key);
+                (self.let_ms, self.gone) = (now_ms, None);
+                Ok(())
+            }
+            Err(error) => {
+                let is_over = now_ms.saturating_sub(self.let_ms) >= PATIENCE_MS;
+                if is_over || !matches!(error, VaultError::ProviderUnavailable { .. }) {
+                    self.ring.keys.clear();
+                    self.gone = Some(error.to_string());
+                }
+                Err(error)
+            }
+        };
+        let ids = keys.iter().map(|key| &key.id).filter(|id| !self.ring.keys.contains_key(*id));
+        self.away = ids.cloned().collect();
+        answered
+    }
+
     fn ring(&self) -> Result<&Ring, VaultError> {
         match &self.gone {
             None => Ok(&self.ring),
             Some(reason) => Err(VaultError::ProviderUnavailable { reason: reason.clone() }),
         }
     }
+
+    /// What is not at hand because nothing was said about it may be had yet.
+    fn told(&self, error: VaultError) -> VaultError {
+        match error {
+            VaultError::UnknownKey { key_id } if self.away.contains(&key_id) => {
+                VaultError::ProviderUnavailable { reason: format!("it has not answered about the key {key_id}") }
+            }
+            error => error,
+        }
+    }
 }
 
 impl KeyProvider for TransitKeys {
     fn wrap(&self, dek: &Secret, aad: &[u8]) -> Result<Wrapped, VaultError> {
-        self.held().ring()?.wrap(dek, aad)
+        let held = self.held();
+        held.ring()?.wrap(dek, aad).map_err(|error| held.told(error))
     }
 
     fn unwrap(&self, wrapped: &Wrapped, aad: &[u8]) -> Result<Secret, VaultError> {
-        self.held().ring()?.unwrap(wrapped, aad)
+        let held = self.held();
+        held.ring()?.unwrap(wrapped, aad).map_err(|error| held.told(error))
     }
 
     fn active(&self) -> String {
@@ -279,8 +305,8 @@ impl KeyProvider for TransitKeys {
         Box::pin(self.transit.new_key())
     }
 
-    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str) -> Later<'a, ()> {
-        Box::pin(self.hold_all(keys, active))
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Instant) -> Later<'a, ()> {
+        Box::pin(self.hold_all(keys, active, asked))
     }
 
     fn guard_anew<'a>(&'a self, key: &'a WrappingKey) -> Later<'a, Option<String>> {

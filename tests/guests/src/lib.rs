@@ -187,6 +187,12 @@ impl Hostile {
         Ok(strangers::going_round(&pull, 3, 5))
     }
 
+    /// Puts everything into its cursor.
+    #[pull("remembering")]
+    fn remember_all(_: Pull<Value>) -> Answer<Page<Value, Value>> {
+        Ok(strangers::remembering())
+    }
+
     /// Breaks while it is pulled.
     #[pull("breaking")]
     fn break_pulled(_: Pull) -> Answer<Page<Value>> {

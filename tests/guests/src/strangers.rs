@@ -27,6 +27,11 @@ pub(crate) fn going_round(pull: &Pull<u64>, lead: u64, length: u64) -> Page<Valu
     Page::new([Change::upsert(External::new("one"), json!(context::random(8)))]).next(at).more(true)
 }
 
+/// There is more, and where it begins takes more than what it is.
+pub(crate) fn remembering() -> Page<Value> {
+    Page::new([Change::delete(External::new("one"))]).next(json!("x".repeat(64 << 10))).more(true)
+}
+
 /// There is always more, and it begins where this began.
 pub(crate) fn standing_still(pull: &Pull<Value>) -> Page<Value> {
     let cursor = pull.cursor.clone().unwrap_or_else(|| json!({ "page": 1 }));

@@ -219,7 +219,7 @@ async fn a_webhook_secret_and_the_one_before_verify_until_its_time_is_over() {
 }
 
 /// Mutations: host/server/src/api/keys.rs, `roll`, without `end_key`; without `refuse_stronger`; without asking whether it
-/// has ended.
+/// has ended; without `LONGEST_OVERLAP`; `create`, without `MOST_SCOPES`.
 #[tokio::test]
 async fn an_api_key_and_the_one_it_rolls_to_work_until_its_time_is_over() {
     let host = Host::spawn().await;
@@ -243,5 +243,9 @@ async fn an_api_key_and_the_one_it_rolls_to_work_until_its_time_is_over() {
     assert_eq!((ended.status, ended.body["code"].as_str()), (409, Some("key-ended")), "{ended:?}");
     let strong = tenant.post("/v1/keys", json!({ "name": "all", "scopes": ["*"] })).await.text("id");
     let weak = wire.send(&third, Method::POST, &format!("/v1/keys/{strong}/roll"), &json!({})).await;
+    let long = tenant.post(&format!("/v1/keys/{strong}/roll"), json!({ "overlap_hours": 721 })).await;
+    assert_eq!((long.status, &long.body["errors"][0]["pointer"]), (422, &json!("/overlap_hours")));
+    let many = tenant.post("/v1/keys", json!({ "name": "many", "scopes": vec!["runs"; 51] })).await;
+    assert_eq!((many.status, &many.body["errors"][0]["pointer"]), (422, &json!("/scopes")));
     weak.problem(403, "stronger-key");
 }

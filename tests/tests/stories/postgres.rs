@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 pub(crate) struct Database {
     admin: PgConnectOptions,
     name: String,
+    searched: bool,
 }
 
 impl Database {
@@ -27,7 +28,7 @@ impl Database {
         let name = format!("story_{}_{since}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let create = AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE template0"));
         admin.connect().await.unwrap().execute(create).await.unwrap();
-        Some(Self { admin, name })
+        Some(Self { admin, name, searched: false })
     }
 
     /// A host over it.
@@ -66,7 +67,8 @@ impl Database {
 
     /// Removes it, once nobody needs it any more; and fails where a host let something into it that it was told in
     /// confidence.
-    pub(crate) async fn end(self) {
+    pub(crate) async fn end(mut self) {
+        self.searched = true;
         let mut connection = self.connect().await;
         let tables = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'";
         let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.unwrap();
@@ -81,5 +83,11 @@ impl Database {
         let mut connection = PgConnection::connect_with(&self.admin).await.unwrap();
         let drop = AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name));
         connection.execute(drop).await.unwrap();
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        assert!(self.searched || std::thread::panicking(), "a story has to `end` its database: nobody looked into it");
     }
 }

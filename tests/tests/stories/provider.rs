@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use bulkhead_tests::leaks;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -47,11 +48,17 @@ impl Provider {
                 let bytes = to_bytes(body, LARGEST).await.unwrap_or_default();
                 let (body, body_bytes) = (String::from_utf8_lossy(&bytes).into_owned(), bytes.len());
                 let path = parts.uri.to_string();
+                let authorization = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
+                leaks::asked(&path, authorization, &bytes);
+                let gives_tokens = body.contains("grant_type=");
                 let seen = Seen { method: parts.method.to_string(), path, headers: parts.headers, body, body_bytes };
-                let mut all = record.lock().unwrap();
-                let response = answer(&seen, all.len());
-                all.push(seen);
-                response
+                let response = {
+                    let mut all = record.lock().unwrap();
+                    let response = answer(&seen, all.len());
+                    all.push(seen);
+                    response
+                };
+                if gives_tokens { heard(response).await } else { response }
             }
         };
         let router = axum::Router::new().fallback(handler);
@@ -69,6 +76,17 @@ impl Provider {
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+/// Tokens are told in confidence.
+async fn heard(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    if body.size_hint().exact().is_none() {
+        return Response::from_parts(parts, body);
+    }
+    let bytes = to_bytes(body, LARGEST).await.unwrap();
+    leaks::given(&bytes);
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 impl Drop for Provider {

@@ -7,7 +7,7 @@ use bulkhead_server::HostLimits;
 use serde::Deserialize;
 
 /// What each may be. As far up as a host of this kind can be thought to want; as deep and as large as answers may be in any.
-pub(super) const RANGES: [(&str, u32, u32); 21] = [
+pub(super) const RANGES: [(&str, u32, u32); 24] = [
     ("limits.memory_mib", 1, 2_048),
     ("limits.cpu_ms", 10, 600_000),
     ("limits.wall_ms", 100, 3_600_000),
@@ -29,6 +29,9 @@ pub(super) const RANGES: [(&str, u32, u32); 21] = [
     ("limits.webhook_kib", 1, 16_384),
     ("limits.tenant_percent", 1, 100),
     ("limits.sandbox_wait_ms", 1, 60_000),
+    ("limits.requests_at_once", 1, 1_000),
+    ("limits.requests_per_second", 1, 1_000_000),
+    ("limits.budget_wait_ms", 1, 60_000),
 ];
 
 #[derive(Deserialize)]
@@ -55,6 +58,9 @@ pub(crate) struct LimitSettings {
     webhook_kib: u32,
     tenant_percent: u32,
     sandbox_wait_ms: u32,
+    requests_at_once: u32,
+    requests_per_second: u32,
+    budget_wait_ms: u32,
 }
 
 impl LimitSettings {
@@ -83,6 +89,9 @@ impl LimitSettings {
             state_bytes: mib(self.state_mib),
             tenant_percent: self.tenant_percent,
             sandbox_wait_ms: self.sandbox_wait_ms.into(),
+            requests_at_once: self.requests_at_once as usize,
+            requests_per_second: self.requests_per_second,
+            budget_wait_ms: self.budget_wait_ms.into(),
             component_bytes: (self.component_mib as usize) << 20,
             compile_ms: u64::from(self.compile_seconds) * 1_000,
             compile_memory_bytes: mib(self.compile_memory_mib),

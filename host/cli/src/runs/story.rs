@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bulkhead_manifest::mask;
 use bulkhead_manifest::text::is_hidden;
 use serde_json::Value;
 
@@ -11,7 +12,8 @@ pub(super) fn of(run: &Value) -> String {
     let mut story = String::new();
     // Writing to a text cannot fail.
     let _ = tell(run, &mut story);
-    shown(&story)
+    // A person reads it, with all the documents of the run in it; for programs there is `--json`.
+    shown(&mask::text(&story))
 }
 
 /// What connectors and providers wrote may hold what commands a terminal, or turns a line around: shown as what it is.

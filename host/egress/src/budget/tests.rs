@@ -67,7 +67,7 @@ async fn a_tenant_that_asks_for_ever_leaves_another_its_turn() {
         let rule: RateRule = serde_json::from_str(&format!("{{\"scope\": \"app\", {terms}}}")).unwrap();
         let spend = async |node: &Arc<Budget>, tenant, own| {
             let budgets = vec![Budgeted { key: key(255), terms: Some(Terms::of(&rule)) }];
-            let scopes = Scopes { own: key(own), tenant, budgets, rules: vec![&rule] };
+            let scopes = Scopes { own: key(own), tenant, shared: vec![RateScope::App], budgets, rules: vec![&rule] };
             node.spend(&scopes, &books, &DoorConfig::default()).await.is_ok()
         };
         let went = std::cell::Cell::new(0_usize);
@@ -100,14 +100,63 @@ async fn who_waits_alone_may_wait_to_the_end() {
     let (budget, books) = (Arc::new(Budget::default()), Books::default());
     let rule: RateRule = serde_json::from_str(r#"{"scope": "host", "requests": 1, "per_seconds": 4}"#).unwrap();
     let budgets = vec![Budgeted { key: key(1), terms: Some(Terms::of(&rule)) }];
-    let scopes = Scopes { own: key(0), tenant: "t", budgets, rules: vec![&rule] };
+    let mut scopes = Scopes { own: key(0), tenant: "t", shared: vec![RateScope::Host], budgets, rules: vec![&rule] };
     let config = DoorConfig::default();
-    let spend = async || budget.spend(&scopes, &books, &config).await.is_ok();
-    assert!(spend().await && spend().await);
+    let spend = async |scopes: &Scopes<'_>| budget.spend(scopes, &books, &config).await.is_ok();
+    assert!(spend(&scopes).await && spend(&scopes).await);
     // Another of its own beside it waits half as long at most, and so in vain.
-    let (one, other) = tokio::join!(spend(), spend());
+    let (one, other) = tokio::join!(spend(&scopes), spend(&scopes));
     assert_eq!((one, other), (true, false));
-    assert!(spend().await);
+    assert!(spend(&scopes).await);
+    // Where nobody else is to come by, both wait to the end.
+    scopes.shared.clear();
+    let config = DoorConfig { budget_wait_ms: 8_000, ..DoorConfig::default() };
+    let both = tokio::join!(budget.spend(&scopes, &books, &config), budget.spend(&scopes, &books, &config));
+    assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+}
+
+fn shared_by_whom(app_is_shared: bool, publisher: &str) -> Vec<RateScope> {
+    let (key, books) = (bulkhead_vault::Secret::from_string("key".into()), Books::default());
+    let effect = crate::request::EffectPlan { key: &key, root: "", name: None, ordinal: 0 };
+    let (fields, clock) = (Default::default(), crate::request::At(0));
+    let pass = Pass { app_is_shared, publisher, ..Pass::of_host("t", &[], &fields, effect, &books, &clock) };
+    let rule = json!({ "host": "a.example", "methods": ["GET"], "paths": ["/*"] });
+    Scopes::of(&pass, &serde_json::from_value(rule).unwrap(), &"https://a.example/".parse().unwrap()).shared
+}
+
+/// Mutations: `Scopes::of`, everything is shared, or nothing.
+#[test]
+fn tenants_share_what_is_the_operators() {
+    assert_eq!(shared_by_whom(true, "operator"), [RateScope::App, RateScope::Host]);
+    assert_eq!(shared_by_whom(false, "t"), []);
+}
+
+/// A turn that somebody leased a moment ago is there to be taken.
+///
+/// Mutation: `Budget::spend`, half of the time from its beginning.
+#[tokio::test(start_paused = true)]
+async fn who_waited_long_in_a_line_of_its_own_is_not_turned_away_from_a_free_one() {
+    let (budget, books) = (Arc::new(Budget::default()), Books::default());
+    let rules = [
+        r#"{"scope":"connection","requests":1,"per_seconds":4}"#,
+        r#"{"scope":"app","requests":1000,"per_seconds":1}"#,
+    ]
+    .map(|rule| serde_json::from_str::<RateRule>(rule).unwrap());
+    let budgets: Vec<_> =
+        rules.iter().zip(1..).map(|(rule, nth)| Budgeted { key: key(nth), terms: Some(Terms::of(rule)) }).collect();
+    let shared = vec![RateScope::App];
+    let scopes = Scopes { own: key(0), tenant: "t", shared, budgets: budgets.clone(), rules: rules.iter().collect() };
+    let config = DoorConfig::default();
+    budget.spend(&scopes, &books, &config).await.unwrap();
+    let _another = budget.rates.stand(&budgets[1], "t");
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(3_950)).await;
+        for _ in 0..2 {
+            budget.rates.turn(&budgets[1], Patience::until(in_time(LONG)), &books).await.unwrap();
+        }
+    };
+    let (second, ()) = tokio::join!(budget.spend(&scopes, &books, &config), others);
+    second.unwrap();
 }
 
 /// Mutations: `shared_by`, without any of the parts.
@@ -150,7 +199,7 @@ async fn what_is_free_is_spent_when_what_has_to_be_waited_for_has_come() {
         .map(|terms| serde_json::from_str::<RateRule>(&format!("{{\"scope\": \"app\", {terms}}}")).unwrap());
     let budgeted = |nth: u8, rule| Budgeted { key: key(nth), terms: Some(Terms::of(rule)) };
     let budgets = rules.iter().zip(1..).map(|(rule, nth)| budgeted(nth, rule)).collect();
-    let scopes = Scopes { own: key(0), tenant: "t", budgets, rules: rules.iter().collect() };
+    let scopes = Scopes { own: key(0), tenant: "t", shared: Vec::new(), budgets, rules: rules.iter().collect() };
     let config = DoorConfig::default();
     let spend = async || budget.spend(&scopes, &books, &config).await.map(drop);
     spend().await.unwrap();
@@ -164,4 +213,24 @@ async fn what_is_free_is_spent_when_what_has_to_be_waited_for_has_come() {
     assert_eq!(books.asked().leases, 2 + 1);
     second.await.unwrap();
     assert_eq!((books.asked().leases, begun.elapsed()), (2 + 2, Duration::from_secs(4)));
+}
+
+/// Mutation: `Budget::spend`, without the pace.
+#[tokio::test(start_paused = true)]
+async fn a_tenants_requests_go_at_its_pace_whatever_the_connection() {
+    let (budget, books) = (Arc::new(Budget::default()), Books::default());
+    let config = DoorConfig { per_tenant_requests_per_second: 10, ..DoorConfig::default() };
+    let spend = async |tenant, own| {
+        let budgets = vec![Budgeted { key: key(own), terms: None }];
+        let scopes = Scopes { own: key(own), tenant, shared: Vec::new(), budgets, rules: Vec::new() };
+        budget.spend(&scopes, &books, &config).await.is_ok()
+    };
+    let began = Instant::now();
+    for own in 0..20 {
+        assert!(spend("busy", own).await);
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1_800), "{:?}", began.elapsed());
+    let began = Instant::now();
+    assert!(spend("another", 100).await);
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }

@@ -123,6 +123,7 @@ impl Scene {
             owner,
             tenant: self.tenant,
             app: self.app,
+            app_is_shared: true,
             publisher: self.publisher,
             budgets: &self.budgets,
             ledger: &*self.ledger,

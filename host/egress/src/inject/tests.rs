@@ -42,6 +42,7 @@ fn inject(rule: &EgressRule, pins: &AppPins, fields: &[(&str, &str)]) -> Result<
         owner: "c",
         tenant: "t",
         app: None,
+        app_is_shared: false,
         publisher: "p",
         budgets: &[],
         ledger: &crate::ledger::tests::Books::default(),

@@ -91,7 +91,7 @@ fn cases() -> Vec<PathBuf> {
 fn every_case_of_the_published_suite_comes_out_to_the_byte() {
     let cases = cases();
     if cases.is_empty() {
-        eprintln!("skipped: the AWS signing test suite is not at hand");
+        println!("walls: left out SigV4 cases, because no specifications stand beside the repository");
         return;
     }
     for case in &cases {
@@ -124,7 +124,7 @@ fn every_case_of_the_published_suite_comes_out_to_the_byte() {
         assert!(expected.contains(&format!("Authorization:{authorization}\n")), "{}: {authorization}", case.display());
     }
     assert_eq!(cases.len(), 38);
-    println!("{} cases of the AWS signing test suite passed", cases.len());
+    println!("walls: SigV4 cases {}", cases.len());
 }
 
 /// As the door signs.

@@ -54,21 +54,20 @@ impl Engine {
             root: run.root.clone(),
             version: opened.known.row.id,
             passage: self.passage(&opened.known, &opened.connection).await?,
-            largest_answer: self.limits_of(opened)?.response_bytes.try_into().unwrap_or(usize::MAX),
             candidate: None,
         })
     }
 
     /// Where this connection's credential may go: what its app pinned; a secret of its own goes where its rules say. And
     /// what the app itself proves itself with, where a rule places that: with the newest of its secrets that work, then with the
-    /// one before.
+    /// one before. And whether that app is the operator's, for whichever tenant.
     pub(crate) async fn of_app(
         &self,
         connection: &Connection,
         rules: &[EgressRule],
         settings: &Value,
-    ) -> Result<(AppPins, Vec<CredentialFields>), EngineFault> {
-        let Some(app) = connection.app else { return Ok((AppPins::Unpinned, Vec::new())) };
+    ) -> Result<(AppPins, Vec<CredentialFields>, bool), EngineFault> {
+        let Some(app) = connection.app else { return Ok((AppPins::Unpinned, Vec::new(), false)) };
         let app = self.inner.store.tenant_read(connection.tenant).await?.app(app).await?;
         let pins = Pins::stored(&app)?.for_the_door(settings);
         let places = |name: &str| {
@@ -83,7 +82,7 @@ impl Engine {
             }
             each.iter_mut().for_each(|fields| fields.insert(CLIENT_ID, Secret::from_string(id.clone())));
         }
-        Ok((pins, each))
+        Ok((pins, each, app.tenant.is_none()))
     }
 
     pub(super) async fn invocation(

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::failing::nothing_pushed;
 use super::veto::coded;
-use super::{Verdict, nothing_pushed, parsed};
+use super::{Verdict, parsed};
 use crate::Engine;
 use crate::attempt::{Opened, Request, begins_at};
 use crate::fault::{EngineFault, stored};
@@ -38,7 +39,8 @@ impl Engine {
             }
             Produced::Acted(ActOutcome::Partial { output, failures }) => {
                 self.write_events(tx, opened, output.events, refs).await?;
-                Verdict::Ended { state: EndState::Partial, output: Some(output.value), failure: together(failures) }
+                let failure = failures.into_iter().next();
+                Verdict::Ended { state: EndState::Partial, output: Some(output.value), failure }
             }
             Produced::Acted(ActOutcome::Later { after_ms, state }) => {
                 if self.now_ms().saturating_sub(opened.run.created_ms) > LONGEST_LATER_MS {
@@ -232,6 +234,8 @@ struct Progress {
     pages: u64,
     /// Of these, the empty ones in a row at the end.
     empty_pages: u64,
+    /// Digest of the cursor that the last page gave.
+    at: String,
     /// Digest of the cursor that the page gave whose number was the last power of two. Cursors that come round in a loop, of
     /// whatever length, come back to it before the next power of two that is longer than the loop (Brent's method).
     mark: String,
@@ -239,8 +243,8 @@ struct Progress {
 
 impl Progress {
     fn cause(&self, page: RunId) -> Value {
-        let Self { pages, empty_pages, mark } = self;
-        json!({ "page": page, "pages": pages, "empty_pages": empty_pages, "mark": mark })
+        let Self { pages, empty_pages, at, mark } = self;
+        json!({ "page": page, "pages": pages, "empty_pages": empty_pages, "at": at, "mark": mark })
     }
 }
 
@@ -252,14 +256,17 @@ fn going_on(page: &Page, stream: &str, begun_at: Option<&str>, cause: &str) -> R
     let before: Progress = serde_json::from_str(cause).unwrap_or_default();
     let (pages, next) = (before.pages + 1, page.next.as_deref().map(digest));
     let empty_pages = if page.changes.is_empty() { before.empty_pages + 1 } else { 0 };
-    let Some(next) = next.filter(|next| *next != before.mark && begun_at.is_none_or(|begun| digest(begun) != *next))
-    else {
+    let begun_at = begun_at.map(digest).unwrap_or_default();
+    // A stream has one cursor. Where another pull of it has moved that, this one comes by its own cursors again.
+    let mark = if begun_at == before.at { before.mark } else { String::new() };
+    let Some(next) = next.filter(|next| *next != mark && *next != begun_at) else {
         return Err(stands_still(stream));
     };
     if empty_pages > MOST_EMPTY_PAGES || pages > MOST_PAGES {
         return Err(has_no_end(stream));
     }
-    Ok(Progress { pages, empty_pages, mark: if pages.is_power_of_two() { next } else { before.mark } })
+    let mark = if pages.is_power_of_two() || mark.is_empty() { next.clone() } else { mark };
+    Ok(Progress { pages, empty_pages, at: next, mark })
 }
 
 /// The same for cursors that are the same document. No guest finds two others that have it in common.
@@ -284,22 +291,8 @@ fn has_no_end(stream: &str) -> Failure {
     coded("pull-without-end", message)
 }
 
-/// What did not work, as one failure that holds them all.
-fn together(failures: Vec<Failure>) -> Option<Failure> {
-    let all = serde_json::to_value(&failures).ok().map(Box::new);
-    let (count, mut failures) = (failures.len(), failures.into_iter());
-    let mut first = failures.next()?;
-    if count > 1 {
-        first.message = format!("{} ({} more; see `details`.)", first.message, count - 1);
-        first.details = all;
-    }
-    Some(first)
-}
-
 #[cfg(test)]
 mod tests {
-    use bulkhead_manifest::FailureKind;
-
     use super::*;
 
     fn page(changes: usize, next: Option<&str>) -> Page {
@@ -368,6 +361,43 @@ mod tests {
         }
     }
 
+    /// Its pages and those of another pull of the same stream take turns, once it has had this many: how they end.
+    fn pulled_beside_another(alone: u32) -> Result<(), String> {
+        let (mut causes, mut stored) = ([r#"{"api":"run_1"}"#; 2].map(str::to_owned), None);
+        for turn in 0..300 {
+            let second = turn > alone && (turn - alone) % 2 == 1;
+            let begun = stored.filter(|_| turn != alone + 1);
+            let next = begun.map_or(0, |at: u32| at + 1);
+            let cause = &mut causes[usize::from(second)];
+            let begun = begun.map(|at| at.to_string());
+            *cause =
+                goes_on(&page(1, Some(&next.to_string())), begun.as_deref(), cause)?.cause(RunId::new(0)).to_string();
+            stored = Some(next);
+        }
+        Ok(())
+    }
+
+    /// Mutation: `going_on`, keep the mark wherever the page began.
+    #[test]
+    fn of_two_pulls_of_one_stream_side_by_side_neither_is_said_to_stand_still() {
+        for alone in 1..40 {
+            assert_eq!(pulled_beside_another(alone), Ok(()), "after {alone} pages");
+        }
+    }
+
+    /// The other one moved the cursor once, and went away.
+    ///
+    /// Mutation: `going_on`, make no mark but at powers of two.
+    #[test]
+    fn a_loop_is_seen_soon_after_another_pull_has_moved_the_cursor() {
+        let (mut cause, mut begun) = (r#"{"page":"run_1","pages":500000,"at":"a","mark":"b"}"#.to_owned(), 2);
+        for at in [0, 1, 2] {
+            let progress = goes_on(&page(1, Some(&at.to_string())), Some(&begun.to_string()), &cause);
+            (cause, begun) = (progress.map(|way| way.cause(RunId::new(0)).to_string()).unwrap_or_default(), at);
+        }
+        assert_eq!(goes_on(&page(1, Some("0")), Some("2"), &cause), Err("cursor-stands-still".to_owned()));
+    }
+
     /// A first pull of ten million records, a hundred to a page, and one that never ends.
     ///
     /// Mutation: `going_on`, leave out `MOST_PAGES`; for the first, `MOST_PAGES`, 10,000.
@@ -386,15 +416,5 @@ mod tests {
         let legs = std::iter::successors(Some(0), wait).take_while(|age_ms| *age_ms < LONGEST_LATER_MS).count();
         assert!((1_000..1_500).contains(&legs), "{legs}");
         assert_eq!([0, 5_000, u64::MAX].map(|after_ms| later_ms(after_ms, 0)), [1_000, 5_000, LATEST_LATER_MS]);
-    }
-
-    /// Mutation: `together`, leave out `details`.
-    #[test]
-    fn a_partial_outcome_keeps_every_failure() {
-        let failure = |message: &str| Failure::new(FailureKind::Rejected, message);
-        let whole = together(vec![failure("one"), failure("two"), failure("three")]);
-        let details = whole.and_then(|failure| failure.details).map(|details| details.to_string()).unwrap_or_default();
-        assert!(["one", "two", "three"].iter().all(|message| details.contains(message)), "{details}");
-        assert_eq!(together(vec![failure("one")]), Some(failure("one")));
     }
 }

@@ -18,6 +18,8 @@ const MOST_FAN_OUTS: usize = MOST_ROUTES * MOST_STEPS;
 /// Changes of one page and keys of state of one run: each is a few statements in the one transaction.
 const MOST_CHANGES: usize = 1_000;
 const MOST_KEYS: usize = 1_000;
+/// A cursor says where to go on. It is looked at in its page's transaction and in the next one's. Bytes.
+const LONGEST_CURSOR: usize = 64 << 10;
 
 impl Engine {
     /// What may not be committed, whatever the guest did to get there.
@@ -51,6 +53,15 @@ impl Engine {
             let message =
                 format!("Its page has {} changes; at most {MOST_CHANGES} are taken at once.", page.changes.len());
             return refused("page-limit", message);
+        }
+        if let Produced::Page(page) = produced
+            && let Some(bytes) = page.next.as_ref().map(String::len).filter(|bytes| *bytes > LONGEST_CURSOR)
+        {
+            let message = format!(
+                "Its cursor has {bytes} bytes; at most {LONGEST_CURSOR} are taken. A cursor says where to go on: what has to \
+                 be remembered besides belongs into the state."
+            );
+            return refused("cursor-limit", message);
         }
         let keys = finished.map_or(0, |finished| finished.state_writes.len());
         if keys > MOST_KEYS {

@@ -15,7 +15,7 @@ use url::Url;
 use super::account::brought;
 use super::{ConnectError, Connected, First, NotConnected, hash, return_url};
 use crate::Engine;
-use crate::connections::{ConnectionError, Given, carried_through};
+use crate::connections::{ConnectionError, Given};
 use crate::credentials::{OwnedProvider, WEBHOOK_SECRET, with_tokens};
 use crate::fault::EngineFault;
 use crate::oauth::{OAuthError, clipped};
@@ -72,7 +72,7 @@ impl Engine {
         }
         let (engine, back) = (self.clone(), return_url(&session));
         let own = link.filter(|link| hash(link) == session.token_hash).map(str::to_owned);
-        let finished = carried_through(async move {
+        let finished = self.carried_through(async move {
             let row = engine.connection_row(session.tenant, session.connection).await?;
             // From here on the state is spent, whatever becomes of it.
             let used_ms = engine.use_up(&session).await?;

@@ -15,7 +15,8 @@ use serde_json::{Map, Value};
 use super::consent::{not_given, withheld};
 use super::{ConnectError, Connected, First, hash};
 use crate::Engine;
-use crate::connections::{ConnectionError, Given, carried_through, patiently};
+use crate::carried::patiently;
+use crate::connections::{ConnectionError, Given};
 use crate::credentials::Meta;
 use crate::fault::{EngineFault, json, stored};
 
@@ -76,7 +77,7 @@ impl Engine {
         }
         let (first, given) = self.opened_offer(&session)?.ok_or(ConnectError::Used)?;
         let engine = self.clone();
-        carried_through(async move {
+        self.carried_through(async move {
             let row = engine.connection_row(session.tenant, first).await?;
             // It was asked for by what another connection needs.
             if let Auth::OAuth2(oauth) = engine.auth_of(&row).await? {
@@ -97,8 +98,13 @@ impl Engine {
                     // Nobody said no: it can be tried again.
                     let (used_ms, first) =
                         (session.used_ms.unwrap_or_default(), First { connection: first, name: row.name });
-                    engine.offered(&session, used_ms, first, &given).await;
-                    Err(error.into())
+                    match engine.offered(&session, used_ms, first, &given).await {
+                        ConnectError::AlreadyConnected { .. } => Err(error.into()),
+                        lost => {
+                            tracing::error!(connection.id = %row.id, error = %lost, "what was given is lost: it did not wait");
+                            Err(lost)
+                        }
+                    }
                 }
                 Err(error) => Err(error.into()),
             }

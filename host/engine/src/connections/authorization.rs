@@ -16,8 +16,9 @@ use bulkhead_store::{Connection, ConnectionStatus, Owner};
 use bulkhead_vault::{CredentialFields, Secret};
 use serde_json::{Map, Value};
 
-use super::{ConnectionError, ConnectionView, patiently};
+use super::{ConnectionError, ConnectionView};
 use crate::Engine;
+use crate::carried::patiently;
 use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, with_tokens};
 use crate::fault::stored;
 use crate::oauth::OAuthError;

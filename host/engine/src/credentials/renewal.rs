@@ -22,7 +22,6 @@ use serde_json::{Map, Value};
 
 use super::{AUTHORIZATION, Current, Meta};
 use crate::Engine;
-use crate::connections::carried_through;
 use crate::fault::{EngineFault, stored};
 use crate::oauth::{OAuthError, TOKEN_CALL_MS, Tokens};
 
@@ -148,7 +147,7 @@ impl Engine {
     /// not give it again.
     pub(super) async fn renew(&self, held: &Arc<Held>, good: bool, refused: bool) -> Result<Renewed, EngineFault> {
         let (engine, held) = (self.clone(), Arc::clone(held));
-        carried_through(async move { engine.renew_once(&held, good, refused).await }).await
+        self.carried_through(async move { engine.renew_once(&held, good, refused).await }).await
     }
 
     async fn renew_once(&self, held: &Held, good: bool, refused: bool) -> Result<Renewed, EngineFault> {

@@ -5,7 +5,7 @@
 
 use bulkhead_manifest::TenantId;
 use bulkhead_store::{App, Credential, NewCredential, Owner, StoreError, SystemTx, TenantTx};
-use bulkhead_vault::{CredentialFields, Secret, VaultError, mac};
+use bulkhead_vault::{CredentialFields, Secret, VaultError};
 
 use super::{CLIENT_SECRET, Meta, single};
 use crate::Engine;
@@ -82,7 +82,7 @@ impl Engine {
                 None
             }
         };
-        let same = old.as_ref().is_some_and(|old| mac::constant_time_eq(old.expose(), secret.expose()));
+        let same = old.as_ref().is_some_and(|old| old.is(secret.expose()));
         if !same {
             self.put_single(shelf, owner, name, name, secret).await?;
         }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod many;
-mod provider;
-mod world;
+pub(crate) mod provider;
+pub(crate) mod world;
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use crate::fault::EngineFault;
 
 /// All that was captured for a connection but what verifies its webhooks. It stands apart from what the connection is
 /// authorized by: a refresh replaces that.
-const CAPTURED: &str = "captured";
+pub(super) const CAPTURED: &str = "captured";
 
 impl Bound {
     /// Writes down what came back for an intent, and what was captured of it.

@@ -1,12 +1,17 @@
 //! What was fetched to verify requests, and how often for whom.
 //!
 //! Invariants: what is known outlives a try that failed, for a day; who names what is not there spends his own address's
-//! minute, and what was there before is asked for anew whatever was spent.
+//! minute, and what was there before is asked for anew whatever was spent. Each owner knows for himself: what another's
+//! request came to is nothing to him, and nobody else's proofs drive his out.
 
 use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use bulkhead_manifest::Scheme;
 use bytes::Bytes;
+use moka::future::Cache;
 use url::Url;
 
 use super::NotNow;
@@ -22,16 +27,35 @@ const STALE_MS: u64 = 24 * 60 * 60_000;
 const ABSENT_MS: u64 = 60_000;
 /// How long nobody tries again who did not get there.
 const UNREACHABLE_MS: u64 = 5_000;
-/// What is remembered.
-const MOST_KEPT: u64 = 256;
+/// What is remembered for one owner, bytes; and what one counts beside what was found.
+const MOST_KEPT: u64 = 1 << 20;
+const EACH: usize = 512;
 /// For one address a minute: certificates and lists of keys; questions, of which every delivery takes one.
 const FETCHES: u32 = 20;
 pub(super) const QUESTIONS: u32 = 300;
+
 /// What was fetched to verify requests, and how much in this minute.
 pub(crate) struct Proofs {
-    kept: moka::future::Cache<Url, Arc<Kept>>,
-    spent: Mutex<(u64, HashMap<Target, u32>)>,
+    kept: Cache<String, Share>,
+    fetches: Spent,
+    pub(super) questions: Spent,
 }
+
+/// What one owner knows: by what it is for, too, because what proves nothing to one scheme may prove something to another.
+type Share = Cache<(Discriminant<Scheme>, Url), Arc<Kept>>;
+
+/// What is wanted, and who wants it.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) scheme: &'a Scheme,
+    pub(super) url: &'a Url,
+    pub(super) at: &'a Target,
+    pub(super) owner: &'a str,
+}
+
+/// How much in this minute, for each address.
+#[derive(Default)]
+pub(super) struct Spent(Mutex<(u64, HashMap<Target, u32>)>);
 
 /// What became of the newest try, and what is believed.
 #[derive(Clone)]
@@ -52,50 +76,66 @@ pub(super) enum Found {
     Unreachable,
 }
 
+/// What there is to verify by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Material {
+    /// `None` where there is nothing.
+    pub(super) bytes: Option<Bytes>,
+    /// It could not be had anew.
+    pub(super) missed: bool,
+}
+
 impl Default for Proofs {
     fn default() -> Self {
-        Self { kept: moka::future::Cache::new(MOST_KEPT), spent: Mutex::default() }
+        let kept = Cache::builder().time_to_idle(Duration::from_millis(STALE_MS)).build();
+        Self { kept, fetches: Spent::default(), questions: Spent::default() }
     }
 }
 
 impl Proofs {
-    /// What is known to stand at `url`, or what `fetching` finds there; `None` where nothing does.
+    /// What is known to stand there, or what `fetching` finds.
     pub(super) async fn find(
         &self,
-        url: &Url,
-        at: &Target,
+        wanted: Wanted<'_>,
         now_ms: u64,
         found_ms: u64,
         fetching: impl Future<Output = Found>,
-    ) -> Result<Option<Bytes>, NotNow> {
-        let old = self.kept.get(url).await;
+    ) -> Result<Material, NotNow> {
+        let (share, key) = (self.share(wanted.owner).await, (discriminant(wanted.scheme), wanted.url.clone()));
+        let old = share.get(&key).await;
         // What is asked for anew the provider has had: it does not count among what strangers name.
         let known = old.as_ref().and_then(|old| old.known(now_ms));
         let kept = match old.filter(|kept| kept.is_good(now_ms, found_ms)) {
             Some(kept) => kept,
             // Nor does it drive out what is known.
-            None if known.is_none() && !self.spend(at, 0, FETCHES, now_ms) => return Err(NotNow::Later),
+            None if known.is_none() && !self.fetches.spend(wanted.at, 0, FETCHES, now_ms) => return Err(NotNow::Later),
             None => {
                 let fetching = async {
-                    let may = known.is_some() || self.spend(at, 1, FETCHES, now_ms);
+                    let may = known.is_some() || self.fetches.spend(wanted.at, 1, FETCHES, now_ms);
                     let found = if may { fetching.await } else { Found::Unreachable };
                     let missed = matches!(found, Found::Unreachable);
                     Arc::new(Kept { tried_ms: now_ms, found: known.filter(|_| missed).unwrap_or(found) })
                 };
-                let entry = self.kept.entry_by_ref(url);
-                entry.or_insert_with_if(fetching, |kept| !kept.is_good(now_ms, found_ms)).await.into_value()
+                share.entry(key).or_insert_with_if(fetching, |kept| !kept.is_good(now_ms, found_ms)).await.into_value()
             }
         };
         match &kept.found {
-            Found::Bytes { bytes, .. } => Ok(Some(bytes.clone())),
-            Found::Absent => Ok(None),
+            Found::Bytes { bytes, missed, .. } => Ok(Material { bytes: Some(bytes.clone()), missed: *missed }),
+            Found::Absent => Ok(Material::default()),
             Found::Unreachable => Err(NotNow::Later),
         }
     }
 
-    /// Whether so many more may be fetched for this address now; none more, whether it was not too much already.
+    async fn share(&self, owner: &str) -> Share {
+        let share = Cache::builder().max_capacity(MOST_KEPT).weigher(|_, kept: &Arc<Kept>| kept.weight());
+        self.kept.get_with_by_ref(owner, async { share.build() }).await
+    }
+}
+
+impl Spent {
+    /// Whether so many more are let for this address now; none more, whether it was not too much already.
     pub(super) fn spend(&self, at: &Target, more: u32, most: u32, now_ms: u64) -> bool {
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = now_ms / 60_000;
         if spent.0 != minute {
             *spent = (minute, HashMap::new());
@@ -114,6 +154,11 @@ impl Kept {
             Found::Bytes { missed: true, .. } | Found::Unreachable => (self.tried_ms, UNREACHABLE_MS),
         };
         now_ms.abs_diff(since_ms) < for_ms
+    }
+
+    fn weight(&self) -> u32 {
+        let found = if let Found::Bytes { bytes, .. } = &self.found { bytes.len() } else { 0 };
+        u32::try_from(found.saturating_add(EACH)).unwrap_or(u32::MAX)
     }
 
     /// What is believed although it is to be had anew.
@@ -135,14 +180,26 @@ mod tests {
     /// Mutations: `spend`, always; for all addresses together; without a new minute.
     #[test]
     fn so_much_is_fetched_for_one_address_a_minute() {
-        let proofs = Proofs::default();
+        let spends = Spent::default();
         let at = |name: &str| Target::Endpoint(name.to_owned());
-        let spent = |name, now_ms| (0..FETCHES + 5).filter(|_| proofs.spend(&at(name), 1, FETCHES, now_ms)).count();
+        let spent = |name, now_ms| (0..FETCHES + 5).filter(|_| spends.spend(&at(name), 1, FETCHES, now_ms)).count();
         assert_eq!(spent("one", 0), FETCHES as usize);
         assert_eq!(spent("one", 59_999), 0);
-        assert!(!proofs.spend(&at("one"), 0, FETCHES, 59_999) && proofs.spend(&at("other"), 0, FETCHES, 59_999));
+        assert!(!spends.spend(&at("one"), 0, FETCHES, 59_999) && spends.spend(&at("other"), 0, FETCHES, 59_999));
         assert_eq!(spent("other", 59_999), FETCHES as usize);
         assert_eq!(spent("one", 60_000), FETCHES as usize);
+    }
+
+    /// Mutation: `find`, of one number for questions and for what is fetched.
+    #[tokio::test]
+    async fn what_is_asked_takes_nothing_from_what_may_be_fetched() {
+        let (proofs, scheme, at) = (Proofs::default(), jwt(), Target::Endpoint("e".to_owned()));
+        for _ in 0..=FETCHES {
+            assert!(proofs.questions.spend(&at, 1, QUESTIONS, 0));
+        }
+        let url = Url::parse("https://keys.example/certs").unwrap();
+        let wanted = Wanted { scheme: &scheme, url: &url, at: &at, owner: "o" };
+        assert!(proofs.find(wanted, 0, FOUND_MS, async { found(b"keys", 0) }).await.is_ok());
     }
 
     fn bytes(at_ms: u64, missed: bool) -> Found {
@@ -170,35 +227,98 @@ mod tests {
         assert!(!known(bytes(0, false), STALE_MS) && !known(Found::Absent, 0) && !known(Found::Unreachable, 0));
     }
 
-    /// Mutations: `find`, what a try came to in the place of what is known; what is asked for anew counted like the rest.
+    fn jwt() -> Scheme {
+        scheme("kind = \"jwt\"\nkeys_url = \"https://k.example/k\"\nissuers = [\"i\"]\nsecret_claim = \"email\"")
+    }
+
+    fn certificate() -> Scheme {
+        let key =
+            "{ kind = \"certificate\", url_header = \"X-Url\", hosts = [\"k.example\"], subject = \"k.example\" }";
+        scheme(&format!(
+            "kind = \"public_key\"\nheader = \"X-S\"\nencoding = \"base64\"\nsigned = \"{{body}}\"\nkey = {key}"
+        ))
+    }
+
+    fn scheme(scheme: &str) -> Scheme {
+        let connector = "[connector]\nname = \"told\"\nversion = \"1.0.0\"\ntitle = \"T\"\ncontract = \"0.1\"\n";
+        let text = format!("{connector}[webhook]\n[webhook.scheme]\n{scheme}\n[[webhook.split]]\n");
+        let manifest = bulkhead_manifest::Manifest::parse(&text).unwrap();
+        manifest.webhook.unwrap().schemes().next().unwrap().clone()
+    }
+
+    fn found(text: &'static [u8], at_ms: u64) -> Found {
+        Found::Bytes { bytes: Bytes::from_static(text), at_ms, missed: false }
+    }
+
+    /// Mutations: `find`, what a try came to in the place of what is known; what is asked for anew counted like the rest; what
+    /// could not be had anew like what was.
     #[tokio::test]
     async fn what_is_known_outlives_a_signer_that_is_away_and_strangers_who_spend_its_minute() {
-        let proofs = Proofs::default();
+        let (proofs, scheme) = (Proofs::default(), certificate());
         let at = Target::Endpoint("e".to_owned());
-        let url = |name: &str| Url::parse(&format!("https://keys.example/{name}")).unwrap();
         let find = async |name: &str, now_ms: u64, found| {
-            let fetching = async { found };
-            proofs.find(&url(name), &at, now_ms, RENEWED_MS, fetching).await.ok().flatten()
+            let url = Url::parse(&format!("https://keys.example/{name}")).unwrap();
+            let wanted = Wanted { scheme: &scheme, url: &url, at: &at, owner: "o" };
+            proofs.find(wanted, now_ms, RENEWED_MS, async { found }).await.ok()
         };
-        let found = |text: &'static str, at_ms| Found::Bytes { bytes: Bytes::from(text), at_ms, missed: false };
-        assert_eq!(find("keys", 0, found("old", 0)).await.as_deref(), Some(&b"old"[..]));
+        let is = |text: &'static [u8], missed| Some(Material { bytes: Some(Bytes::from_static(text)), missed });
+        assert_eq!(find("keys", 0, found(b"old", 0)).await, is(b"old", false));
         // It is away for a moment, and nobody tries again at once.
         let away = RENEWED_MS;
-        assert_eq!(find("keys", away, Found::Unreachable).await.as_deref(), Some(&b"old"[..]));
-        assert_eq!(find("keys", away + 1, found("new", away + 1)).await.as_deref(), Some(&b"old"[..]));
+        assert_eq!(find("keys", away, Found::Unreachable).await, is(b"old", true));
+        assert_eq!(find("keys", away + 1, found(b"new", away + 1)).await, is(b"old", true));
         // Strangers name what is not there, until the minute is spent.
         let later = away + UNREACHABLE_MS;
         for number in 0..2 * FETCHES {
             find(&number.to_string(), later, Found::Absent).await;
         }
-        assert!(find("another", later, found("other", later)).await.is_none(), "spent");
-        assert_eq!(find("keys", later, found("new", later)).await.as_deref(), Some(&b"new"[..]));
+        assert_eq!(find("another", later, found(b"other", later)).await, None, "spent");
+        assert_eq!(find("keys", later, found(b"new", later)).await, is(b"new", false));
         // It is believed for a day.
         let (before, after) = (later + STALE_MS - 1, later + STALE_MS + UNREACHABLE_MS);
-        assert_eq!(find("keys", before, Found::Unreachable).await.as_deref(), Some(&b"new"[..]));
-        assert!(find("keys", after, Found::Unreachable).await.is_none());
+        assert_eq!(find("keys", before, Found::Unreachable).await, is(b"new", true));
+        assert_eq!(find("keys", after, Found::Unreachable).await, None);
         // What its signer takes away is gone.
-        assert!(find("keys", after + UNREACHABLE_MS, found("new", after)).await.is_some());
-        assert!(find("keys", after + 2 * RENEWED_MS, Found::Absent).await.is_none());
+        assert_eq!(find("keys", after + UNREACHABLE_MS, found(b"new", after)).await, is(b"new", false));
+        assert_eq!(find("keys", after + 2 * RENEWED_MS, Found::Absent).await, Some(Material::default()));
+    }
+
+    /// Mutations: `share`, one for all; `find`, without the scheme.
+    #[tokio::test]
+    async fn what_came_of_it_is_nothing_to_another_owner_or_another_scheme() {
+        let (proofs, jwt, certificate) = (Proofs::default(), jwt(), certificate());
+        let (url, at) = (Url::parse("https://keys.example/certs").unwrap(), Target::Endpoint("e".to_owned()));
+        let find = async |owner: &str, scheme: &Scheme, found| {
+            let wanted = Wanted { scheme, url: &url, at: &at, owner };
+            proofs.find(wanted, 0, FOUND_MS, async { found }).await.ok().and_then(|material| material.bytes)
+        };
+        // No certificate stands there, or there was no place left to ask from.
+        assert_eq!(find("one", &certificate, Found::Unreachable).await, None);
+        for owner in ["one", "other"] {
+            assert!(find(owner, &jwt, found(b"keys", 0)).await.is_some(), "{owner}");
+        }
+        assert!(find("other", &certificate, found(b"certificate", 0)).await.is_some());
+        assert_eq!(find("one", &certificate, found(b"certificate", 0)).await, None, "it is not tried again at once");
+    }
+
+    /// Mutations: `share`, one for all; without `weigher`.
+    #[tokio::test]
+    async fn nobody_drives_out_what_another_owner_knows() {
+        static LARGE: [u8; 64 << 10] = [0; 64 << 10];
+        let (proofs, scheme) = (Proofs::default(), certificate());
+        let find = async |owner: &str, number: u64, found| {
+            let (url, at) =
+                (Url::parse(&format!("https://keys.example/{number}")), Target::Endpoint(number.to_string()));
+            let wanted = Wanted { scheme: &scheme, url: &url.unwrap(), at: &at, owner };
+            proofs.find(wanted, 0, FOUND_MS, async { found }).await.ok().and_then(|material| material.bytes)
+        };
+        assert!(find("one", 0, found(b"known", 0)).await.is_some());
+        // Each asked for often enough to be worth keeping.
+        for number in (0..100).flat_map(|number| [number; 10]) {
+            assert!(find("other", number, found(&LARGE, 0)).await.is_some());
+        }
+        proofs.share("other").await.run_pending_tasks().await;
+        assert!(proofs.share("other").await.weighted_size() <= MOST_KEPT);
+        assert_eq!(find("one", 0, Found::Unreachable).await.as_deref(), Some(&b"known"[..]));
     }
 }

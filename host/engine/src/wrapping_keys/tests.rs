@@ -3,20 +3,25 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bulkhead_manifest::{AppId, Clock};
-use bulkhead_store::{NewCredential, Owner, StoreConfig, WrappingKeyRow};
-use bulkhead_vault::{Context, KeyProvider, Later, LocalKeys, Secret, Wrapped};
+use bulkhead_store::{NewCredential, Owner, SealedPlace, StoreConfig, WrappingKeyRow};
+use bulkhead_vault::{Context, KeyProvider, Later, LocalKeys, Sealed, Secret, Wrapped};
+use sqlx::Connection as _;
 
+use super::walk::{AT_WORK_MS, BATCH};
 use super::*;
+use crate::credentials::tests::provider::Provider;
+use crate::credentials::tests::world::{CODE, until};
 
-/// A clock that is set by hand.
+/// A clock that is set by hand, and goes so far with each look at it.
 #[derive(Default)]
-struct Hand(AtomicU64);
+struct Hand(AtomicU64, AtomicU64);
 
 impl Clock for Hand {
     fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.fetch_add(self.1.load(Ordering::Relaxed), Ordering::Relaxed)
     }
 }
 
@@ -37,7 +42,7 @@ impl World {
         let store = Store::open(StoreConfig::new(format!("sqlite:{}", folder.path().join("s.db").display())));
         let store = store.await.unwrap();
         let vault = Vault::local(LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap());
-        let hand = Arc::new(Hand(AtomicU64::new(1_800_000_000_000)));
+        let hand = Arc::new(Hand(AtomicU64::new(1_800_000_000_000), AtomicU64::default()));
         let world = Self { folder, store, vault, clock: hand.clone(), hand };
         world.keys().take_up().await.unwrap();
         world.wait(1);
@@ -92,16 +97,7 @@ impl World {
 
     /// How many sealed values are under a key.
     async fn uses(&self, id: &str) -> u32 {
-        let mut count = 0;
-        for start in SealedPlace::STARTS {
-            let mut after = start;
-            while let Some(heads) = self.keys().heads(&after).await.unwrap() {
-                let under = heads.found.iter().filter(|(_, head)| Sealed::key_id(head).is_ok_and(|key| key == id));
-                count += u32::try_from(under.count()).unwrap();
-                after = heads.last;
-            }
-        }
-        count
+        u32::try_from(self.keys().uses(id).await.unwrap()).unwrap()
     }
 
     async fn put(&self, new: &NewCredential) {
@@ -110,9 +106,12 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    /// How much was ever written to the database. Nothing here comes near the size at which that begins anew.
-    fn written(&self) -> u64 {
-        std::fs::metadata(self.folder.path().join("s.db-wal")).unwrap().len()
+    /// Until when whoever is at work said last to be.
+    async fn at_work_until_ms(&self) -> u64 {
+        let file = format!("sqlite:{}", self.folder.path().join("s.db").display());
+        let mut database = sqlx::SqliteConnection::connect(&file).await.unwrap();
+        let latest = sqlx::query_scalar::<_, i64>("SELECT max(at_work_until_ms) FROM wrapping_keys");
+        latest.fetch_one(&mut database).await.unwrap().try_into().unwrap()
     }
 
     async fn states(&self) -> Vec<WrappingKeyState> {
@@ -173,6 +172,9 @@ async fn another_key_takes_over_and_the_old_one_can_go() {
 fn where_there_may_be_other_nodes_a_key_is_known_before_it_seals() {
     let looks_again_ms = u64::try_from(LOOK_AGAIN.as_millis()).unwrap();
     assert!(seals_from(100, false, Some(5)) >= 100 + 2 * looks_again_ms);
+    // Who does not hear of it seals under the one before, and what that was is waited for.
+    let written_ms = settled_ms() - HostLimits::default().run.wall_ms - u64::try_from(SEALS_FOR.as_millis()).unwrap();
+    assert!(4 * LOOK_AGAIN < SEALS_FOR && written_ms >= 60_000, "{written_ms}");
     assert_eq!(
         (seals_from(100, true, Some(5)), seals_from(100, true, Some(100)), seals_from(7, true, None)),
         (100, 101, 7)
@@ -199,8 +201,8 @@ impl KeyProvider for Away {
         self.0.make(known)
     }
 
-    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str) -> Later<'a, ()> {
-        self.0.hold(keys, active)
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Instant) -> Later<'a, ()> {
+        self.0.hold(keys, active, asked)
     }
 
     fn guard_anew<'a>(&'a self, key: &'a WrappingKey) -> Later<'a, Option<String>> {
@@ -295,6 +297,60 @@ async fn a_key_in_use_is_not_removed() {
     assert_eq!(world.uses(&first).await, 0);
 }
 
+/// Mutation: `settle_removal`, without `uses`: what was counted once.
+#[tokio::test]
+async fn what_was_sealed_after_all_was_looked_through_keeps_its_key() {
+    let world = World::new(3).await;
+    let first = world.views().await[0].id.clone();
+    let late = world.restarted();
+    world.keys().rotate().await.unwrap();
+    world.wait(settled_ms());
+    world.keys().look_after().await.unwrap();
+    assert_eq!(world.views().await[0].uses, Some(0));
+    world.put(&world.sealed(&late, 1, 1)).await;
+    let error = world.keys().remove(&first).await.unwrap_err();
+    assert!(matches!(error, WrappingKeyError::InUse { count: 1, .. }), "{error}");
+    assert_eq!(world.opens(&world.vault, 3).await, 3);
+    world.keys().look_after().await.unwrap();
+    world.keys().remove(&first).await.unwrap();
+    assert_eq!(world.opens(&world.restarted(), 3).await, 3);
+}
+
+/// Mutations: `rewrap_all`, count what is whole for what cannot be opened; host/vault/src/local_keys.rs, `hold_all`, end
+/// where the file cannot be read: it seals under the key of before.
+#[tokio::test]
+async fn a_node_that_cannot_get_hold_of_the_key_that_took_over_seals_nothing_and_takes_nothing_for_done() {
+    let world = World::new(3).await;
+    let late = world.restarted();
+    world.keys().rotate().await.unwrap();
+    let whole = std::fs::read(world.path()).unwrap();
+    std::fs::write(world.path(), "{}").unwrap();
+    let keys = WrappingKeys { vault: &late, ..world.keys() };
+    assert!(matches!(keys.look().await, Err(EngineFault::Vault(VaultError::KeyFileCorrupt { .. }))));
+    late.seal(&context("", "", 1), &Secret::new(Vec::new())).unwrap_err();
+    assert_eq!(world.opens(&late, 3).await, 3);
+    keys.look_after().await.unwrap_err();
+    assert_eq!(world.states().await[0], WrappingKeyState::Retiring);
+    std::fs::write(world.path(), whole).unwrap();
+    keys.look().await.unwrap();
+    keys.look_after().await.unwrap();
+    assert_eq!(world.views().await[0].uses, Some(0));
+}
+
+/// Mutation: host/engine/src/worker.rs, `work`, until it is told to stop.
+#[tokio::test]
+async fn who_was_told_to_stop_hears_which_key_seals_as_long_as_anything_is_under_way() {
+    let provider = Provider::new(|_| None).await;
+    let engine = crate::credentials::tests::world::World::new(&provider, CODE).await.engine;
+    let workers = engine.work().unwrap();
+    engine.stop();
+    let keys = engine.vault().keys();
+    let own = WrappingKey { id: keys.active(), guarded: None };
+    keys.hold(std::slice::from_ref(&own), "another", tokio::time::Instant::now().into_std()).await.unwrap();
+    until(async || keys.active() == own.id).await;
+    drop(workers);
+}
+
 /// Mutations: `destroy`, forget it first; `look_after`, without `destroy`; `Known::keys`, also one that goes.
 #[tokio::test]
 async fn a_removal_that_was_broken_off_is_carried_out() {
@@ -323,17 +379,19 @@ async fn a_removal_that_was_broken_off_is_carried_out() {
 /// Mutation: `rewrap_all`, write for each batch.
 #[tokio::test]
 async fn who_only_looks_writes_once_however_much_there_is_to_look_at() {
-    let mut written = Vec::new();
+    let mut after_ms = Vec::new();
     for secrets in [3, MANY] {
         let world = World::new(secrets).await;
         world.keys().rotate().await.unwrap();
         world.keys().look_after().await.unwrap();
         world.wait(settled_ms());
-        let before = world.written();
+        // Who writes again writes another time.
+        world.hand.1.store(1, Ordering::Relaxed);
+        let begun_ms = world.clock.now_ms();
         world.keys().look_after().await.unwrap();
-        written.push(world.written() - before);
+        after_ms.push(world.at_work_until_ms().await - begun_ms);
     }
-    assert!(written[0] > 0 && written[0] == written[1], "{written:?}");
+    assert!(after_ms[0] >= AT_WORK_MS && after_ms[0] == after_ms[1], "{after_ms:?}");
 }
 
 /// Mutation: `rewrap_all`, whichever key this node takes for the active one.

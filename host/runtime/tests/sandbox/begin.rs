@@ -73,8 +73,12 @@ const MUCH: u32 = 10_000_000;
 
 /// On a thread of the test's runtime, as a worker is.
 async fn here(sandbox: &Sandbox, loaded: &Loaded, ports: &Arc<Watched>) -> Finished {
+    here_of(sandbox, loaded, ports, 0).await
+}
+
+async fn here_of(sandbox: &Sandbox, loaded: &Loaded, ports: &Arc<Watched>, whose: usize) -> Finished {
     let (runtime, invocation) = (sandbox.runtime.clone(), Invocation { ports: ports.clone(), ..acting(loaded) });
-    tokio::spawn(async move { runtime.invoke_here(invocation).await }).await.unwrap()
+    tokio::spawn(async move { runtime.invoke_here(invocation, whose).await }).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,7 +98,7 @@ async fn a_run_that_needs_little_gets_it_on_the_thread_that_asks() {
 }
 
 /// Mutations: `Meter::overran`, never: it stays where it is. `Linked::begins_here`, always: each run of it begins on the
-/// thread that asks. `RUNS_APART`, another number.
+/// thread that asks. `RUNS_APART`, fewer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_computes_goes_on_over_there_and_the_next_of_its_component_begin_there() {
     let sandbox = Sandbox::start();
@@ -108,6 +112,21 @@ async fn a_run_that_computes_goes_on_over_there_and_the_next_of_its_component_be
     assert!(!began.is_empty(), "each of them began elsewhere");
     // One that was slow before it said anything counts, too, and is not seen here.
     assert!(began.iter().zip(began.iter().skip(1)).all(|(one, next)| next - one > 16), "{began:?}");
+}
+
+/// Mutation: `Linked::apart`, one number for all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_has_a_component_compute_sends_no_run_of_anothers_elsewhere() {
+    let sandbox = Sandbox::start();
+    let loaded = telling(&sandbox, MUCH).await;
+    let mut began = 0;
+    for whose in 0..12 {
+        let ports = Watched::new(|| {});
+        assert_eq!(value(&here_of(&sandbox, &loaded, &ports, whose).await), "7");
+        began += usize::from(!ports.apart()[0]);
+    }
+    // Each of them computes, and nobody's first run is the one after.
+    assert!(began > 1, "{began} of 12 began on the thread that asked");
 }
 
 /// Mutations: `Executor::begin`, all threads instead of all but one; `Executor::leave`, given back where none was had.
@@ -138,7 +157,7 @@ async fn of_two_threads_one_is_left_to_others() {
         let first = {
             let (runtime, ports) = (sandbox.runtime.clone(), holding.clone());
             let invocation = Invocation { ports, ..acting(&loaded) };
-            tokio::spawn(async move { runtime.invoke_here(invocation).await })
+            tokio::spawn(async move { runtime.invoke_here(invocation, 1).await })
         };
         tokio::task::spawn_blocking(move || wait_for_it.recv()).await.unwrap().unwrap();
         let ports = Watched::new(|| {});

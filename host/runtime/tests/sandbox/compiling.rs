@@ -183,6 +183,30 @@ async fn a_component_of_many_core_instances_fits_up_to_the_limit() {
     assert_eq!(refused.code(), "too-many-core-instances");
 }
 
+const DESCRIPTOR: &str = r#"(core module $d (memory (export "memory") 1) (func (export "describe") (result i32) unreachable))
+    (core instance $d (instantiate $d))
+    (func $d (result string) (canon lift (core func $d "describe") (memory $d "memory")))
+    (instance $e (export "describe" (func $d)))
+    (export "bulkhead:connector/descriptor@0.1.0" (instance $e))"#;
+
+/// Mutations: sandbox.rs, `pool`, more memories, or more tables, of a component.
+#[tokio::test]
+async fn a_component_of_many_memories_or_tables_fits_up_to_the_limit() {
+    let sandbox = Sandbox::start();
+    let with = |module: &str, count: usize| {
+        let one = format!("(core module $m {module}) {}", "(core instance (instantiate $m))".repeat(count));
+        wat::parse_str(format!("(component {one} {DESCRIPTOR})")).unwrap()
+    };
+    // The descriptor has a memory of its own.
+    for (module, most) in [("(memory 1)", 3), ("(table 1 funcref) (table 1 funcref)", 32)] {
+        let digest = sandbox.compile(&with(module, most)).await.unwrap();
+        sandbox.runtime.load(&digest).await.unwrap();
+        let digest = sandbox.compile(&with(module, most + 1)).await.unwrap();
+        let refused = sandbox.runtime.load(&digest).await.unwrap_err();
+        assert!(matches!(refused, LoadError::DoesNotFit { .. }), "{module}: {refused:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_component_with_another_type_behind_a_name_of_ours_does_not_fit_the_contract() {
     let sandbox = Sandbox::start();

@@ -235,3 +235,19 @@ async fn upgrade(
     let connection = id(&connection, "connection")?;
     Ok(axum::Json(desk.engine.upgrade(tenant, connection, &version, follows, settings).await?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: `settings_fit`, without `LARGEST_SETTINGS`.
+    #[test]
+    fn settings_are_as_large_as_lists_can_show() {
+        let fit = |letters: usize| {
+            let settings = serde_json::json!({ "a": "x".repeat(letters) });
+            settings_fit(Fields::default(), &settings).done().is_ok()
+        };
+        let around = r#"{"a":""}"#.len();
+        assert!(fit(LARGEST_SETTINGS - around) && !fit(LARGEST_SETTINGS - around + 1));
+    }
+}

@@ -56,4 +56,62 @@ on_both! {
         let mut read = world.store.system_read().await.unwrap();
         assert!(read.component(&new.digest).await.unwrap() == new.component);
     }
+
+    /// Before anything of it is staged.
+    ///
+    /// Mutation: connectors.rs, `published`, nothing of whatever name.
+    async fn whoever_uploads_is_told_first_what_has_been_published_by_the_name(world) {
+        let (new, other) = (large("large", "1.0.0", 1), new_version("large", "1.0.0", 8));
+        let owner = Some(world.tenant().await);
+        assert_eq!(world.store.published(None, &new).await.unwrap(), None);
+        let there = publish(world, &new).await.unwrap();
+        let again = NewVersion { id: VersionId::new(NOW), ..new.clone() };
+        assert_eq!(world.store.published(None, &again).await.unwrap(), Some(Published { already: true, ..there }));
+        assert!(matches!(world.store.published(None, &other).await, Err(StoreError::Taken { .. })));
+        assert_eq!(world.store.published(owner, &other).await.unwrap(), None, "a tenant's is another");
+        assert_eq!(world.store.published(None, &new_version("large", "1.0.1", 8)).await.unwrap(), None);
+    }
+}
+
+/// Its publishing is under way, or its line broke with that: whoever gives it up waits, and takes nothing away.
+///
+/// Mutations: components.rs, `give_up`, remove the pieces whether or not the upload is there; before it is taken.
+#[tokio::test]
+async fn an_upload_that_is_published_at_the_same_moment_is_not_given_up() {
+    let Some(world) = World::on_postgres().await else { return };
+    let new = large("large", "1.0.0", 40);
+    world.store.stage(None, &new).await.unwrap();
+    let mut publishing = world.store.system().await.unwrap();
+    publishing.publish(&new).await.unwrap();
+    let (given_up, ()) = tokio::join!(world.store.give_up(new.id), async {
+        world.somebody_waits().await;
+        publishing.commit().await.unwrap();
+    });
+    given_up.unwrap();
+    assert!(world.store.system_read().await.unwrap().component(&new.digest).await.unwrap() == new.component);
+    world.end().await;
+}
+
+/// Of two with the same bytes one has them kept; the pieces of the other belong to nothing, and it says how many those are.
+///
+/// Mutation: components.rs, `keep`, say one piece: all are removed at once, and the writer waits for that.
+#[tokio::test]
+async fn of_two_that_publish_the_same_at_once_one_leaves_all_its_pieces_to_be_removed() {
+    let Some(world) = World::on_postgres().await else { return };
+    let (one, other) = (large("one", "1.0.0", 20), large("other", "1.0.0", 20));
+    world.store.stage(None, &one).await.unwrap();
+    world.store.stage(None, &other).await.unwrap();
+    let (mut first, mut second) = (world.store.system().await.unwrap(), world.store.system().await.unwrap());
+    first.publish(&one).await.unwrap();
+    let (published, ()) = tokio::join!(second.publish(&other), async {
+        world.somebody_waits().await;
+        first.commit().await.unwrap();
+    });
+    published.unwrap();
+    second.commit().await.unwrap();
+    assert_eq!(world.store.staged(other.id).await.unwrap(), 20);
+    world.store.give_up(other.id).await.unwrap();
+    assert_eq!(given_up(&world).await, None);
+    assert!(world.store.system_read().await.unwrap().component(&one.digest).await.unwrap() == one.component);
+    world.end().await;
 }

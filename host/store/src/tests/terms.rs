@@ -21,8 +21,8 @@ async fn connections_of_an_app(world: &World) -> (TenantId, [ConnectionId; 2], A
 }
 
 on_both! {
-    /// Mutations: connect_sessions.rs, `TAKE_OFFER`, without its time, or also where there is none; `offer`, without
-    /// `FORGET_OFFERS`.
+    /// Mutations: connect_sessions.rs, `TAKE_OFFER`, without its time, or also where there is none; `FORGET_OFFERS`, whatever
+    /// its time.
     async fn what_was_given_for_a_second_connection_is_taken_once_and_in_time(world) {
         let (tenant, connection) = world.tenant_with_connection(1).await;
         let new = |byte: u8| NewSession {
@@ -46,6 +46,7 @@ on_both! {
         tx.offer(first.id, NOW, &[8]).await.unwrap();
         assert!(tx.use_session(later.id, NOW + 20).await.unwrap());
         tx.offer(later.id, NOW + 20, &[9]).await.unwrap();
+        assert_eq!((tx.forget_offers(NOW + 9).await.unwrap(), tx.forget_offers(NOW + 10).await.unwrap()), (0, 1));
         assert_eq!(tx.session_by_token(&[1; 32]).await.unwrap().unwrap().offered, None);
         assert_eq!(tx.session_by_token(&[2; 32]).await.unwrap().unwrap().offered, Some(vec![9]));
         tx.commit().await.unwrap();
@@ -70,6 +71,25 @@ on_both! {
         let terms = tx.connection_terms(connection, seen.edition).await.unwrap().unwrap();
         assert_eq!((terms.version, terms.settings, terms.approved), (seen.version, seen.settings, seen.approved));
         assert_eq!(tx.connection_terms(connection, now.edition).await.unwrap(), None);
+    }
+
+    /// Mutation: connections.rs, `set_connection_version`, another edition for the same.
+    async fn a_connection_that_goes_on_by_the_same_has_no_other_edition(world) {
+        let (tenant, connection) = world.tenant_with_connection(1).await;
+        let read = async || world.store.tenant_read(tenant).await.unwrap().connection(connection).await.unwrap();
+        let seen = read().await;
+        let (approved, settings) = (seen.approved.as_str(), seen.settings.as_str());
+        let same = GoesOn { version: seen.version, follows: false, approved, settings };
+        let go = async |seen: &Connection, to: &GoesOn<'_>| {
+            let mut tx = world.store.tenant(tenant).await.unwrap();
+            assert!(tx.set_connection_version(seen, to, NOW).await.unwrap());
+            tx.commit().await.unwrap();
+        };
+        go(&seen, &same).await;
+        assert_eq!((read().await.edition, read().await.follows), (seen.edition, false));
+        go(&seen, &GoesOn { approved: "2", ..same }).await;
+        go(&read().await, &GoesOn { approved: "2", settings: "{\"a\":1}", ..same }).await;
+        assert_eq!(read().await.edition, seen.edition + 2);
     }
 
     /// Mutations: connections.rs, `FIRST_OF_ACCOUNT`, also its own, a disconnected one, or another tenant's.

@@ -76,7 +76,7 @@ fn parse(text: &[u8]) -> Result<Ring, &'static str> {
     if !keys.contains_key(file.active) {
         return Err("its active key is missing");
     }
-    Ok(Ring { active: file.active.to_owned(), keys, root: parse_key(file.root.id, file.root.key)? })
+    Ok(Ring::new(file.active.to_owned(), keys, parse_key(file.root.id, file.root.key)?))
 }
 
 fn parse_key(id: &str, encoded: &str) -> Result<Secret, &'static str> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bulkhead_manifest::clock::Clock;
 
 use super::*;
+use crate::ring::now as asked;
 use crate::{Context, Vault};
 
 /// A service in memory. What it encrypted it remembers, by its ciphertext.
@@ -17,6 +18,8 @@ struct Service {
     asked: Mutex<Vec<String>>,
     /// What it answers instead, where it does.
     fails: Mutex<Option<Result<u16, String>>>,
+    /// About this ciphertext it says nothing.
+    silent: Mutex<Option<String>>,
 }
 
 impl Service {
@@ -36,6 +39,9 @@ impl Service {
         let (_, what) = path.split_once("/v1/mounted/").unwrap();
         self.asked.lock().unwrap().push(what.to_owned());
         let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        if body["ciphertext"].as_str().is_some_and(|about| self.silent.lock().unwrap().as_deref() == Some(about)) {
+            return Ok((504, String::new()));
+        }
         let found = || self.kept.lock().unwrap().get(&text("ciphertext")).cloned();
         let data = match what {
             "encrypt/k" => {
@@ -93,7 +99,7 @@ impl World {
 
     fn open(&self, keys: &[WrappingKey]) -> Result<TransitKeys, VaultError> {
         let clock = self.clock.clone();
-        now(TransitKeys::open(transit(&self.service), &self.root, keys, &keys[0].id, clock))
+        now(TransitKeys::open(transit(&self.service), &self.root, keys, &keys[0].id, asked(), clock))
     }
 
     fn fails(&self, with: Option<Result<u16, String>>) {
@@ -141,7 +147,7 @@ fn keys_are_let_go_of_where_the_service_refuses_and_after_a_while_where_it_is_aw
     let keys = [world.first.clone()];
     let held = world.open(&keys).unwrap();
     let works = || held.wrap(&random_key(), b"").map(drop);
-    let hold = || now(held.hold(&keys, &world.first.id));
+    let hold = || now(held.hold(&keys, &world.first.id, asked()));
     world.fails(Some(Err("connection refused".into())));
     world.clock.0.store(PATIENCE_MS - 1, Ordering::Relaxed);
     assert!(matches!(hold(), Err(VaultError::ProviderUnavailable { .. })));
@@ -175,17 +181,64 @@ fn one_key_that_is_refused_takes_no_other_with_it() {
     let wrapped = held.wrap(&random_key(), b"").unwrap();
     for other in [&damaged, &exchanged] {
         let keys = [other.clone(), world.first.clone()];
-        let error = now(held.hold(&keys, &world.first.id)).unwrap_err();
+        let error = now(held.hold(&keys, &world.first.id, asked())).unwrap_err();
         assert!(matches!(&error, VaultError::UnknownKey { key_id } if *key_id == other.id), "{error}");
         held.unwrap(&wrapped, b"").unwrap();
         // At a start whatever is missing is told.
-        let opened =
-            now(TransitKeys::open(transit(&world.service), &world.root, &keys, &world.first.id, world.clock.clone()));
+        let opened = now(TransitKeys::open(
+            transit(&world.service),
+            &world.root,
+            &keys,
+            &world.first.id,
+            asked(),
+            world.clock.clone(),
+        ));
         assert!(matches!(opened, Err(VaultError::UnknownKey { key_id }) if key_id == other.id));
     }
-    let error = now(held.hold(&[world.first.clone(), damaged.clone()], &damaged.id)).unwrap_err();
+    let error = now(held.hold(&[world.first.clone(), damaged.clone()], &damaged.id, asked())).unwrap_err();
     assert!(matches!(error, VaultError::ProviderRefused { .. }), "{error}");
     assert!(matches!(held.unwrap(&wrapped, b""), Err(VaultError::ProviderUnavailable { .. })));
+}
+
+/// Mutations: `hold_all`, end at whichever key nothing is said about; `told`, as what is not there.
+#[test]
+fn one_key_that_nothing_is_said_about_takes_no_other_with_it() {
+    let world = World::new();
+    let held = world.open(std::slice::from_ref(&world.first)).unwrap();
+    let [old, other] = now(transit(&world.service).begin()).unwrap();
+    let keys = [old.clone(), world.first.clone(), other.clone()];
+    let wrapped = |by: &WrappingKey| world.open(std::slice::from_ref(by)).unwrap().wrap(&random_key(), b"").unwrap();
+    let (of_old, of_other) = (wrapped(&old), wrapped(&other));
+    let hold = || now(held.hold(&keys, &world.first.id, asked()));
+    world.service.silent.lock().unwrap().clone_from(&old.guarded);
+    world.clock.0.store(PATIENCE_MS, Ordering::Relaxed);
+    let error = hold().unwrap_err();
+    assert!(error.to_string().contains(&old.id) && error.to_string().contains("504"), "{error}");
+    held.unwrap(&held.wrap(&random_key(), b"").unwrap(), b"").unwrap();
+    held.unwrap(&of_other, b"").unwrap();
+    let error = held.unwrap(&of_old, b"").unwrap_err();
+    assert!(matches!(&error, VaultError::ProviderUnavailable { reason } if reason.contains(&old.id)), "{error}");
+    *world.service.silent.lock().unwrap() = None;
+    hold().unwrap();
+    held.unwrap(&of_old, b"").unwrap();
+}
+
+/// Mutation: `take_over`, only where the service answers.
+#[test]
+fn a_node_that_does_not_reach_the_service_seals_no_more_once_another_key_took_over() {
+    let world = World::new();
+    let held = world.open(std::slice::from_ref(&world.first)).unwrap();
+    let second = now(held.make(&[])).unwrap();
+    let keys = [world.first.clone(), second.clone()];
+    world.fails(Some(Err("connection refused".into())));
+    now(held.hold(&keys, &world.first.id, asked())).unwrap_err();
+    let wrapped = held.wrap(&random_key(), b"").unwrap();
+    now(held.hold(&keys, &second.id, asked())).unwrap_err();
+    assert!(matches!(held.wrap(&random_key(), b""), Err(VaultError::ProviderUnavailable { .. })));
+    held.unwrap(&wrapped, b"").unwrap();
+    world.fails(None);
+    now(held.hold(&keys, &second.id, asked())).unwrap();
+    assert_eq!(held.wrap(&random_key(), b"").unwrap().key_id, second.id);
 }
 
 /// Mutation: `hold_all`, without `retain`.
@@ -195,7 +248,7 @@ fn a_node_lets_go_of_keys_that_are_known_no_more() {
     let held = world.open(std::slice::from_ref(&world.first)).unwrap();
     let wrapped = held.wrap(&random_key(), b"").unwrap();
     let second = now(held.make(&[])).unwrap();
-    now(held.hold(std::slice::from_ref(&second), &second.id)).unwrap();
+    now(held.hold(std::slice::from_ref(&second), &second.id, asked())).unwrap();
     assert!(matches!(held.unwrap(&wrapped, b""), Err(VaultError::UnknownKey { key_id }) if key_id == world.first.id));
 }
 

@@ -32,13 +32,13 @@ pub(super) fn questions(
     if keys.is_empty() {
         return Err(Refusal::NoKey);
     }
-    let each = keys.iter().map(|key| {
-        let name = key.expose_str().map_err(|_| Refusal::BadKey)?;
+    let each = keys.iter().filter_map(|key| key.expose_str().ok()).map(|name| {
         let mut asked = asked.clone();
         asked.insert(field.clone(), Value::String(name.to_owned()));
-        Ok(question(scheme, asked, request.body))
+        question(scheme, asked, request.body)
     });
-    each.collect()
+    let each: Vec<_> = each.collect();
+    if each.is_empty() { Err(Refusal::BadKey) } else { Ok(each) }
 }
 
 /// The question, as JSON: what is asked, and this document.

@@ -316,7 +316,7 @@ proptest! {
 fn every_collected_vector_verifies_where_the_collection_is_present() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/specs/webhook-vectors/hmac-vectors.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("walls: vectors skipped, because no collection of them stands beside the repository");
+        println!("walls: left out collected vectors, because no specifications stand beside the repository");
         return;
     };
     let collection: Value = serde_json::from_str(&text).unwrap();
@@ -347,5 +347,5 @@ fn every_collected_vector_verifies_where_the_collection_is_present() {
         let verified = verify(&declared(provider).scheme, &[&key], &request, now_s * 1000).is_ok();
         assert_eq!(verified, vector["valid"].as_bool().unwrap(), "{provider}: {}", vector["origin"]);
     }
-    println!("walls: vectors passed {}", vectors.len());
+    println!("walls: collected vectors {}", vectors.len());
 }

@@ -31,6 +31,10 @@ impl Shared {
         self.oauth.get().registry.grant(&self.ids, now, realm, ACCOUNTING)
     }
 
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.oauth.get().registry.given()
+    }
+
     pub(crate) fn set_webhook(&self, target: WebhookTarget) {
         self.instruments.deliveries.set_endpoint(webhooks::ENDPOINT, target.endpoint());
     }

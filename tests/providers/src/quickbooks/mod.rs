@@ -147,6 +147,11 @@ impl QuickBooks {
         self.shared.issue_tokens(realm)
     }
 
+    /// Every token given out so far, of either kind: to look for where none may be.
+    pub fn tokens(&self) -> Vec<String> {
+        self.shared.tokens()
+    }
+
     /// Every access token given out so far has expired; refreshing works.
     pub fn expire_access_tokens(&self) {
         self.shared.end_access(false);

@@ -161,6 +161,11 @@ impl Registry {
         }
     }
 
+    /// Every token given out so far.
+    pub(crate) fn given(&self) -> Vec<String> {
+        self.access.keys().chain(self.refresh.keys()).cloned().collect()
+    }
+
     /// The seconds until a refresh token's grant ends for good.
     pub(crate) fn hard_end_in(&self, refresh_token: &str, now: i64) -> Option<i64> {
         let grant = self.grants.get(self.refresh.get(refresh_token)?.grant)?;

@@ -32,13 +32,14 @@ const AUTHLIB: Script = ("python", "authlib_server.py", include_str!("../../../o
 
 impl Server {
     /// Scripts find their packages in the folder that they are in.
-    #[allow(clippy::print_stderr, reason = "whoever runs the stories sees which were not")]
+    #[allow(clippy::print_stdout, reason = "whoever runs the stories sees which were not")]
     async fn start((program, name, script): Script) -> Option<Self> {
         let folder = oauth_servers();
         let needed = if program == "python" { folder.join("venv/bin/python") } else { folder.join("node_modules") };
         if !needed.exists() {
-            eprintln!(
-                "skipped: {name} is not set up; `cargo xtask test` does that where node, npm and python3 are there"
+            println!(
+                "walls: left out OAuth servers of others ({name}), because `cargo xtask test` could not set it up: node, npm and \
+                 python3 do it"
             );
             return None;
         }
@@ -57,6 +58,7 @@ impl Server {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap_or_default();
         let port = first.strip_prefix("listens on ").unwrap_or_else(|| panic!("{name}: {first:?}"));
+        println!("walls: OAuth servers of others 1, {name}");
         let (url, said) = (format!("http://127.0.0.1:{port}"), Arc::new(Mutex::new(Vec::new())));
         let all = Arc::clone(&said);
         tokio::spawn(async move {

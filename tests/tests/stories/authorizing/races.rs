@@ -165,6 +165,33 @@ async fn where_the_token_from_before_is_over_a_person_is_told() {
     assert!(warning["message"].as_str().unwrap().contains("Authorize it again"), "{warning:#}");
 }
 
+/// The run that began it was cancelled, and the provider takes its time.
+///
+/// Mutation: host/server/src/boot.rs, `serve`, without `carried_out`: the provider has rotated, and nobody has its answer.
+#[tokio::test]
+async fn a_refresh_that_nobody_waits_for_any_more_is_finished_before_its_host_ends() {
+    let (provider, logs) = (Rotating::new(false).await, tempfile::tempdir().unwrap());
+    let log = logs.path().join("log");
+    let builder = provider.at(Host::builder()).log_to(&log);
+    let mut stage = Stage::set(builder, AUTH, "").await.with_app().await;
+    let connection = stage.connection().await;
+    assert_eq!(stage.authorize(&connection, "").await.status, 200);
+    token_ends_in(&stage.host, -1).await;
+    let path = format!("/v1/connections/{connection}/actions/reach");
+    let run = stage.tenant().post(&path, json!({ "method": "GET", "url": URL })).await.text("id");
+    provider.is_asked().await;
+    stage.tenant().post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();
+    stage.tenant().runs_until("state=cancelled", |runs| !runs.is_empty()).await;
+    stage.host.tell_to_stop().await;
+    until(async || std::fs::read_to_string(&log).unwrap().contains("nobody waits for it any more")).await;
+    provider.let_go.send(true).unwrap();
+    assert!(stage.host.ended().await.success());
+    stage.host.restart().await;
+    let run = stage.reach(&connection, URL).await;
+    assert_eq!((&run["state"], &stage.view(&connection).await["status"]), (&json!("succeeded"), &json!("active")));
+    assert_eq!(provider.refreshes.load(Ordering::SeqCst), 1, "and with what it gave");
+}
+
 /// Whoever asks has its lease by then: from here on nothing is written of any credential.
 const LOCKED: &str = "BEGIN; LOCK TABLE credentials IN SHARE ROW EXCLUSIVE MODE";
 

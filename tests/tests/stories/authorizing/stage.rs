@@ -27,6 +27,12 @@ pub(super) fn rule(host: &str, more: &str) -> String {
     )
 }
 
+fn staged(name: &str, version: &str, auth: &str, rules: &str) -> Vec<u8> {
+    let webhook = "[webhook]\nsecret = \"connection\"\nscheme = \"none\"\n";
+    let manifest = tiny::manifest("staged", version, &format!("[auth]\n{auth}\n{rules}{webhook}"));
+    tiny::with_manifest(&std::fs::read(component(name)).unwrap(), &manifest)
+}
+
 /// A JSON answer.
 pub(super) fn says(status: u16, body: &Value) -> Response {
     let response = Response::builder().status(status).header("content-type", "application/json");
@@ -52,11 +58,14 @@ impl Stage {
     /// The same, with another component.
     pub(super) async fn by(name: &str, builder: HostBuilder, auth: &str, rules: &str) -> Self {
         let host = builder.spawn().await;
-        let webhook = "[webhook]\nsecret = \"connection\"\nscheme = \"none\"\n";
-        let manifest = tiny::manifest("staged", "1.0.0", &format!("[auth]\n{auth}\n{rules}{webhook}"));
-        host.upload(tiny::with_manifest(&std::fs::read(component(name)).unwrap(), &manifest)).await.ok();
+        host.upload(staged(name, "1.0.0", auth, rules)).await.ok();
         let tenant = host.tenant("t").await.id().to_owned();
         Self { host, tenant, app: None }
+    }
+
+    /// Another version, with another `auth`.
+    pub(super) async fn upload(&self, version: &str, auth: &str) {
+        self.host.upload(staged("hostile", version, auth, &rule(API, ""))).await.ok();
     }
 
     /// All of these hosts are this provider.

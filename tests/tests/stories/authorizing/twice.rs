@@ -1,11 +1,16 @@
 //! An account that the tenant has connected already: it is noticed, and what was given for it goes to the first connection
 //! where the person wants that.
 
+use std::time::Duration;
+
+use bulkhead_tests::PATIENCE;
 use bulkhead_tests::shop::Shop;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Browser, Page, REALM, allow, found, read_books, shop, status};
+use super::stage::{API, LOGIN, Stage, form, says};
+use super::{Browser, Page, REALM, allow, found, query_of, read_books, shop, status};
+use crate::provider::Provider;
 
 /// Opens a link that says this.
 async fn opened(shop: &Shop, connection: &str, session: Value) -> String {
@@ -99,7 +104,8 @@ async fn an_account_that_is_connected_already_is_offered_to_its_first_connection
     assert!(!asked.generation(3).await);
 }
 
-/// Mutation: host/engine/src/connect/offer.rs, `authorize_first` and `first_of`, without the time.
+/// Mutations: host/engine/src/connect/offer.rs, `authorize_first` and `first_of`, without the time; host/engine/src/
+/// wrapping_keys.rs, `sweep`, without `forget_offers`: what was given stays there for good.
 #[tokio::test]
 async fn an_offer_ends_with_its_link() {
     let asked = Asked::with(json!({})).await;
@@ -108,6 +114,58 @@ async fn an_offer_ends_with_its_link() {
     Page::of(asked.browser.press_first(&asked.link, "same-origin").await).await.says(410, "has expired");
     asked.browser.get(&asked.link).await.says(410, "has been used");
     assert!(!asked.generation(2).await);
+    let mut beat = tokio::time::interval(Duration::from_millis(50));
+    let forgotten = async {
+        while found(&asked.shop.host, "SELECT 1 FROM connect_sessions WHERE offered IS NOT NULL").await {
+            beat.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forgotten).await.expect("it is forgotten");
+}
+
+/// What an account gave for an older version, which wants less, is not enough for a connection by a newer one.
+///
+/// Mutation: host/engine/src/connect/offer.rs, `authorize_first`, without `withheld`.
+#[tokio::test]
+async fn what_was_given_for_another_connection_has_all_that_the_first_one_needs_or_is_not_taken() {
+    let provider = Provider::answering(|seen, _| match seen.path.as_str() {
+        "/token" => {
+            let code = form(seen).remove("code").unwrap_or_default();
+            let scope = if code == "all" { "read write ship" } else { "read" };
+            says(200, &json!({ "access_token": code, "refresh_token": "r", "expires_in": 3_600, "scope": scope }))
+        }
+        _ => says(200, &json!({ "id": "of-everybody" })),
+    })
+    .await;
+    let auth = |scopes: &str| {
+        format!(
+            "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\nscopes = [{scopes}]\n\
+             token_url = \"https://login.example.com/token\"\n\
+             account_call = {{ url = \"https://api.example.com/me\", pointer = \"/id\" }}"
+        )
+    };
+    let old = auth("\"read\"");
+    let stage = Stage::set(Stage::at(&provider, &[LOGIN, API]), &old, "").await.with_app().await;
+    stage.upload("1.1.0", &auth("\"read\", \"write\", \"ship\"")).await;
+    let first = stage.connection().await;
+    let (browser, _, back) = stage.begin(&first).await;
+    assert_eq!(browser.get(&back.replace("code=c&", "code=all&")).await.status, 200);
+
+    let new = json!({ "connector": "staged", "name": "older", "version": "1.0.0", "app": stage.app_field("id") });
+    let second = stage.tenant().post("/v1/connections", new).await.text("id");
+    let sessions = format!("/v1/connections/{second}/sessions");
+    let (mut browser, link) = (Browser::new(), stage.tenant().post(&sessions, json!({})).await.text("url"));
+    let state = query_of(&browser.begin(&link).await)["state"].clone();
+    let page = browser.get(&format!("{}?code=less&state={state}", stage.app_field("callback_url"))).await;
+    assert_eq!(page.status, 409, "{page:?}");
+    let refused = Page::of(browser.press_first(&link, "same-origin").await).await;
+    refused.says(400, "Missing: write, ship. Allow all of it there");
+    let view = stage.view(&first).await;
+    assert_eq!((&view["status"], &view["scopes"]), (&json!("active"), &json!(["read", "write", "ship"])), "{view:#}");
+    let run = stage.reach(&first, "https://api.example.com/x").await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    let asked = provider.seen().into_iter().find(|seen| seen.path == "/x").unwrap();
+    assert_eq!(asked.headers["authorization"], "Bearer all", "it works on with what it had");
 }
 
 /// Mutation: host/store/src/connections.rs, `FIRST_OF_ACCOUNT`, whatever the environment.

@@ -1,12 +1,16 @@
 //! What the operator sets is what holds: the limits of `[limits]`.
 
-use bulkhead_tests::Host;
+use axum::body::Body;
+use axum::response::Response;
+use bulkhead_tests::{Host, HostBuilder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Stage, assert_failed};
+use super::{Stage, assert_failed, full, uploads};
+use crate::provider::Provider;
 use crate::tiny;
-use crate::wire::{Reply, Wire};
+use crate::wait::until;
+use crate::wire::{Reply, Wire, detail};
 
 const SET: [(&str, &str); 12] = [
     ("MEMORY_MIB", "16"),
@@ -23,11 +27,17 @@ const SET: [(&str, &str); 12] = [
     ("WEBHOOK_KIB", "1"),
 ];
 
-async fn strict() -> Stage {
-    let set = SET
+const SET_BESIDES: [(&str, &str); 5] =
+    [("ANSWER_MIB", "1"), ("ANSWERS_MIB", "2"), ("HEADER_KIB", "1"), ("STATE_RUN_MIB", "1"), ("HANDLES", "64")];
+
+fn set(limits: &[(&str, &str)]) -> HostBuilder {
+    limits
         .iter()
-        .fold(Host::builder(), |builder, (name, value)| builder.set(&format!("BULKHEAD_LIMITS_{name}"), *value));
-    Stage::over(set).await
+        .fold(Host::builder(), |builder, (name, value)| builder.set(&format!("BULKHEAD_LIMITS_{name}"), *value))
+}
+
+async fn strict() -> Stage {
+    Stage::over(set(&SET)).await
 }
 
 /// The message of a run that ended at a limit.
@@ -71,6 +81,80 @@ async fn a_guest_has_what_its_host_was_set_to() {
     assert_eq!(hoard(600, 1_000, "some").await["state"], "succeeded");
     assert_failed(&hoard(600, 1_000, "more").await, "state-size-limit");
     stage.still_serves().await;
+}
+
+/// Mutations: as above; host/engine/src/limits.rs, `within`, without `describe`.
+#[tokio::test]
+async fn a_guest_has_of_answers_state_and_handles_what_its_host_was_set_to() {
+    let provider = Provider::answering(|seen, _| {
+        let over = usize::from(seen.path == "/v1/over");
+        Response::new(Body::from(vec![b'x'; (1 << 20) + over]))
+    });
+    let provider = provider.await;
+    let host = set(&SET_BESIDES).upstream("api.allowed.example", provider.url()).spawn().await;
+    let stage = Stage { host, provider };
+    stage.host.publish("hostile").await;
+    let attacker = stage.actor("attacker").await;
+    let reach = async |path: &str| {
+        let url = format!("https://api.allowed.example/v1/{path}");
+        attacker.answer("reach", json!({ "method": "GET", "url": url })).await
+    };
+    assert_eq!(reach("over").await["error"]["kind"], "too-large");
+    assert_eq!(reach("fits").await["answer"]["body_bytes"], 1 << 20);
+    let flood = |requests: u32| json!({ "requests": requests, "at_once": false });
+    assert_eq!(attacker.answer("flood_answers", flood(2)).await, 2);
+    let run = attacker.act("flood_answers", flood(3)).await;
+    assert_failed(&run, "answers-limit");
+    assert!(said(&run).contains("2097152"), "{}", said(&run));
+    let header = async |bytes: u32| attacker.answer("send_too_much", json!({ "of": "header", "bytes": bytes })).await;
+    assert_eq!(header(1_025).await["error"]["kind"], "too-large");
+    assert_eq!(header(900).await["answer"]["status"], 200);
+    let hoard = async |values: u32| {
+        attacker.answer("hoard_state", json!({ "values": values, "bytes": 400_000, "prefix": "k" })).await
+    };
+    assert_eq!(hoard(3).await, json!({ "kept": 2, "stopped": "Full" }));
+    assert_eq!(hoard(2).await, json!({ "kept": 2, "stopped": null }));
+    let refused = stage.host.upload(uploads::holding(70, 1)).await;
+    assert_eq!((refused.status, &refused.body["code"]), (422, &json!("describe-handles-limit")), "{refused:?}");
+    assert!(detail(&refused.body).contains("64"), "{refused:?}");
+    stage.host.upload(uploads::holding(60, 2)).await.ok();
+    stage.still_serves().await;
+}
+
+/// Mutations: host/engine/src/limits.rs, `within`, without `compile_ms` or `compile_memory_bytes`: the one compiles for half
+/// a minute, and the other takes half a gibibyte.
+#[tokio::test]
+async fn a_compiler_has_what_its_host_was_set_to() {
+    let host = set(&[("COMPILE_SECONDS", "2"), ("COMPILE_MEMORY_MIB", "256")]).spawn().await;
+    for (wasm, words) in [
+        (uploads::slow_to_compile(1), "longer than 2000 ms"),
+        (uploads::hungry_to_compile(2), "more than 268435456 bytes"),
+    ] {
+        let refused = host.upload(wasm).await;
+        assert_eq!((refused.status, &refused.body["code"]), (422, &json!("does-not-compile")), "{refused:?}");
+        assert!(detail(&refused.body).contains(words), "{refused:?}");
+    }
+    host.upload(tiny::connector("small", "1.0.0")).await.ok();
+}
+
+/// Mutation: host/engine/src/worker.rs, `claim`, all of the workers, or the usual part: a third waits for its provider too.
+#[tokio::test]
+async fn one_tenant_has_the_part_of_the_workers_that_its_host_was_set_to() {
+    let provider = full::silent().await;
+    let host = set(&[("TENANT_PERCENT", "50")]).set("BULKHEAD_WORKERS", "4").set("BULKHEAD_SANDBOX_SLOTS", "6");
+    let host = host.upstream("api.allowed.example", provider.url()).spawn().await;
+    let stage = Stage { host, provider };
+    stage.host.publish("hostile").await;
+    let (attacker, neighbour) = (stage.actor("attacker").await, stage.actor("neighbour").await);
+    for _ in 0..4 {
+        let silent = json!({ "method": "GET", "url": "https://api.allowed.example/v1/silent" });
+        attacker.start("reach", silent).await;
+    }
+    until(|| stage.provider.seen().len() == 2).await;
+    // Whoever claims the neighbour's run would take the attacker's third along.
+    neighbour.behaves().await;
+    let running = attacker.tenant.get("/v1/runs?state=running").await.ok();
+    assert_eq!(running["items"].as_array().map(Vec::len), Some(2), "{running:#}");
 }
 
 /// Mutations: host/server/src/hooks.rs, `deliver`, a mebibyte; host/server/src/body.rs, `json`, `MAX_DEPTH`;

@@ -50,18 +50,6 @@ pub(super) enum Ends {
 
 use Ends::{Answers, Fails, Refused, Traps};
 
-/// Cursors that are none, each under a stream of its own.
-pub(super) const CURSORS: &[(&str, &str)] = &[
-    ("nan", "NaN"),
-    ("infinity", "-Infinity"),
-    ("beyond-numbers", "1e999"),
-    ("half-a-character", "\"\\ud800\""),
-    ("two-documents", "1 2"),
-    ("deep", DEEP),
-    ("empty", ""),
-];
-const DEEP: &str = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]";
-
 pub(super) fn all() -> Vec<Misbehaviour> {
     let groups =
         [time(), memory(), code(), floods(), upstreams(), documents(), texts(), exports(), strangers(), secrets()];
@@ -135,6 +123,9 @@ fn code() -> Vec<Misbehaviour> {
         is("deep component types", Attack::Upload(uploads::deep_types), Refused("does-not-compile")),
         is("types that double", Attack::Upload(uploads::doubling_types), Refused("does-not-compile")),
         is("components that double", Attack::Upload(uploads::doubling_components), Refused("too-many-instances")),
+        is("many core instances", Attack::Upload(uploads::many_instances), Refused("too-many-core-instances")),
+        is("compiling without end", Attack::Upload(uploads::slow_to_compile), Refused("does-not-compile")),
+        is("compiling in endless memory", Attack::Upload(uploads::hungry_to_compile), Refused("does-not-compile")),
         is("thousands of functions", Attack::Upload(uploads::many_functions), Answers(|told| told["already"] == false)),
         is("a function without end", Attack::Upload(uploads::large_function), Answers(|told| told["already"] == false)),
         is("32 MiB component", Attack::Upload(uploads::large), Answers(|told| told["already"] == false)),
@@ -171,6 +162,7 @@ fn floods() -> Vec<Misbehaviour> {
         ),
         is("state flood, by values", hoard(17, 1 << 20), Answers(|run| run["output"]["stopped"] == "Full")),
         is("state flood, by keys", hoard(100_000, 3), Answers(|run| run["output"]["stopped"] == "Full")),
+        is("state flood, run after run", Attack::Plot(plots::hoard_on_and_on), Fails("state-size-limit")),
         is("a value that is too large", hoard(1, (1 << 20) + 1), Answers(|run| run["output"]["stopped"] == "TooLarge")),
         is("thousand parallel requests", requests(1_000, true), Fails("requests-limit")),
         is("thousand requests in a row", requests(1_000, false), Fails("requests-limit")),
@@ -268,7 +260,7 @@ fn documents() -> Vec<Misbehaviour> {
     all.extend(
         names
             .into_iter()
-            .zip(CURSORS)
+            .zip(raw::CURSORS)
             .map(|(name, (stream, _))| (name, Attack::Pull { connector: "pointing", streams: vec![stream] }))
             .map(|(name, attack)| is(name, attack, Fails("bad-output"))),
     );
@@ -276,6 +268,7 @@ fn documents() -> Vec<Misbehaviour> {
         is("the same cursor again", pull("standing-still"), Fails("cursor-stands-still")),
         is("two cursors in turn", pull("to-and-fro"), Fails("cursor-stands-still")),
         is("an older cursor again, and again", pull("round-and-round"), Fails("cursor-stands-still")),
+        is("a cursor as long as what is pulled", pull("remembering"), Fails("cursor-limit")),
         is("a cursor of another list", Attack::Plot(plots::cursor_of_another_list), Refused("invalid-cursor")),
     ]);
     all

@@ -10,6 +10,7 @@ mod contained;
 mod crashes;
 mod destinations;
 mod events;
+mod full;
 mod gzip;
 mod inventory;
 mod limits;

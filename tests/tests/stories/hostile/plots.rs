@@ -1,4 +1,4 @@
-//! Attacks of several steps: on where an app's secrets go, and on lists.
+//! Attacks of several steps: on where an app's secrets go, on what is kept, and on lists.
 //!
 //! Each answers what its last step came to. All before it has to work, and fails the story where it does not.
 
@@ -80,6 +80,22 @@ async fn with_the_operators_app(scene: &Scene, attacker: &Attacker, name: &str) 
     scene.upload(attacker, signed_in(name, &version, ELSEWHERE, ELSEWHERE, BEARER)).await.ok();
     let new = json!({ "connector": name, "app": scene.app, "name": "c", "version": version });
     scene.tell(attacker, "/v1/connections", new).await
+}
+
+/// As much state as a run may write, run after run, on a connection of its own.
+pub(super) fn hoard_on_and_on<'a>(scene: &'a Scene, attacker: &'a Attacker) -> BoxFuture<'a, Answer> {
+    async {
+        let connection = scene.host.tenant_by_id(&attacker.tenant).connection("hostile", json!({})).await;
+        let path = format!("/v1/connections/{connection}/actions/hoard_state?wait_ms=60000");
+        let (mut nth, mut last) = (0, Answer { status: 200, body: json!({ "state": "succeeded" }) });
+        while last.body["state"] == "succeeded" && nth < 20 {
+            let hoard = json!({ "values": 4, "bytes": 1_000_000, "prefix": format!("{nth}-") });
+            last = scene.tell(attacker, &path, hoard).await;
+            nth += 1;
+        }
+        last
+    }
+    .boxed()
 }
 
 /// Where one list goes on, said to another.

@@ -29,6 +29,18 @@ const AT: u32 = 1_024;
 const BESIDE: u32 = 2_048;
 const TEXTS: u32 = 8_192;
 
+/// Cursors that are none, each under a stream of its own.
+pub(super) const CURSORS: &[(&str, &str)] = &[
+    ("nan", "NaN"),
+    ("infinity", "-Infinity"),
+    ("beyond-numbers", "1e999"),
+    ("half-a-character", "\"\\ud800\""),
+    ("two-documents", "1 2"),
+    ("deep", DEEP),
+    ("empty", ""),
+];
+const DEEP: &str = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]";
+
 /// What each export does: WAT that leaves the address of its answer.
 pub(super) struct Raw {
     act: String,

@@ -10,9 +10,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::inventory::{self, Attack};
+use super::inventory::Attack;
 use super::plots;
-use super::raw::Raw;
+use super::raw::{self, Raw};
 use super::upstream::Upstream;
 use crate::leaks;
 use crate::tiny;
@@ -36,6 +36,9 @@ CREDENTIAL
 cpu_ms = 500
 wall_ms = 5000
 "#;
+/// The same of compilations.
+const COMPILING: [(&str, &str); 2] =
+    [("BULKHEAD_LIMITS_COMPILE_SECONDS", "10"), ("BULKHEAD_LIMITS_COMPILE_MEMORY_MIB", "1024")];
 const KEYED: &str = "[auth]\nkind = \"api_key\"\n[[auth.fields]]\nname = \"key\"\ntitle = \"Key\"\n";
 const PLACED: &str = "credential = { place = \"bearer\", field = \"key\" }";
 
@@ -68,6 +71,7 @@ impl Scene {
     pub(super) async fn set(builder: HostBuilder) -> Self {
         let (upstream, folder) = (Upstream::start().await, tempfile::tempdir().unwrap());
         let log = folder.path().join("log");
+        let builder = COMPILING.into_iter().fold(builder, |builder, (name, value)| builder.set(name, value));
         let builder = builder.upstream("api.allowed.example", upstream.url()).log_to(&log);
         let host = builder.set(leaks::CANARY_VARIABLE, leaks::CANARY).spawn().await;
         let hostile = std::fs::read(component("hostile")).unwrap();
@@ -80,7 +84,7 @@ impl Scene {
         for (name, raw) in [
             ("breaking", Raw::breaking()),
             ("lying", Raw::lying()),
-            ("pointing", Raw::pointing(inventory::CURSORS)),
+            ("pointing", Raw::pointing(raw::CURSORS)),
             ("unchecked", Raw::unchecked()),
             ("mistaken-id", Raw::mistaken(0)),
             ("mistaken-label", Raw::mistaken(1)),
@@ -222,6 +226,13 @@ impl Scene {
     /// Everything that the host has logged so far.
     pub(super) fn logged(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    /// Whether a component is being compiled: for nothing else does a host start a process.
+    pub(super) fn compiles(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.host.process_id().unwrap())).unwrap();
+        let children = |task: PathBuf| std::fs::read_to_string(task.join("children")).unwrap_or_default();
+        tasks.flatten().any(|task| !children(task.path()).is_empty())
     }
 
     /// The host's memory now and at its most. Bytes.

@@ -18,15 +18,20 @@ fn version(wasm: &[u8], name: &str, nth: u32, more: &str) -> Vec<u8> {
     tiny::with_manifest(wasm, &tiny::manifest(name, &format!("1.0.{nth}"), more))
 }
 
-/// A component that describes itself, with this in its module.
-fn with(module: &str) -> Vec<u8> {
+/// A memory with a descriptor in it: at 8 stands where, and how long.
+fn describing() -> String {
     let descriptor = tiny::descriptor(&json!([]));
     let bytes: String = descriptor.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     let length = format!("\\{:02x}\\00\\00\\00", descriptor.len());
-    tiny::describing_by(&format!(
-        r#"(memory (export "memory") 1) (data (i32.const 8) "\10\00\00\00{length}") (data (i32.const 16) "{bytes}")
-           (func (export "describe") (result i32) (i32.const 8)) {module}"#
-    ))
+    format!(
+        r#"(memory (export "memory") 1) (data (i32.const 8) "\10\00\00\00{length}") (data (i32.const 16) "{bytes}")"#
+    )
+}
+
+/// A component that describes itself, with this in its module.
+fn with(module: &str) -> Vec<u8> {
+    let describe = r#"(func (export "describe") (result i32) (i32.const 8))"#;
+    tiny::describing_by(&format!("{} {describe} {module}", describing()))
 }
 
 pub(super) fn many_memories(nth: u32) -> Vec<u8> {
@@ -49,19 +54,29 @@ pub(super) fn large_tables(nth: u32) -> Vec<u8> {
 
 /// Makes handles of its own and drops none.
 pub(super) fn leaking_handles(nth: u32) -> Vec<u8> {
-    let leaking = tiny::component(
-        r#"(type $own (resource (rep i32)))
+    holding(u32::MAX, nth)
+}
+
+/// Makes so many handles of its own before it describes itself.
+pub(super) fn holding(handles: u32, nth: u32) -> Vec<u8> {
+    let holding = tiny::component(
+        &r#"(type $own (resource (rep i32)))
            (core func $new (canon resource.new $own))
            (core module $code (import "" "new" (func $new (param i32) (result i32)))
-             (memory (export "memory") 1)
-             (func (export "describe") (result i32)
-               (loop $l (drop (call $new (i32.const 1))) (br $l)) (unreachable)))
+             DESCRIBING
+             (func (export "describe") (result i32) (local $left i32)
+               (local.set $left (i32.const HANDLES))
+               (loop $l (drop (call $new (i32.const 1)))
+                 (br_if $l (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+               (i32.const 8)))
            (core instance $guest (instantiate $code (with "" (instance (export "new" (func $new))))))
            (func $describe (result string) (canon lift (core func $guest "describe") (memory $guest "memory")))
            (instance $descriptor (export "describe" (func $describe)))
-           (export "bulkhead:connector/descriptor@0.1.0" (instance $descriptor))"#,
+           (export "bulkhead:connector/descriptor@0.1.0" (instance $descriptor))"#
+            .replace("DESCRIBING", &describing())
+            .replace("HANDLES", &handles.to_string()),
     );
-    version(&leaking, "leaking", nth, "")
+    version(&holding, "leaking", nth, "")
 }
 
 /// Types of components within types of components, deeper than any text of it could be read.
@@ -112,6 +127,33 @@ pub(super) fn large_function(nth: u32) -> Vec<u8> {
         }
     }
     version(&with(&format!("(func {body})")), "function", nth, "")
+}
+
+/// A function of so many locals, all of which change in so many loops within each other: what comes of each has to be
+/// known at the head of each. Written without brackets, which a reader of text would go down into.
+fn knot(locals: usize, loops: usize) -> String {
+    let mut body = format!("(func (local {}) {}", "i64 ".repeat(locals), "loop ".repeat(loops));
+    for local in 0..locals {
+        let _ = write!(body, "local.get {local} i64.const 1 i64.add local.set {local} ");
+    }
+    body + &"local.get 0 i32.wrap_i64 br_if 0 end ".repeat(loops) + ")"
+}
+
+/// Half a minute of a compiler's time and more, in little memory: each of these knots takes 0.7 s.
+pub(super) fn slow_to_compile(nth: u32) -> Vec<u8> {
+    version(&with(&knot(1_000, 50).repeat(60)), "slow", nth, "")
+}
+
+/// More than the 2 GiB that a compiler has, within a second.
+pub(super) fn hungry_to_compile(nth: u32) -> Vec<u8> {
+    version(&with(&knot(40_000, 2_000)), "hungry", nth, "")
+}
+
+/// One more than a component may make.
+pub(super) fn many_instances(nth: u32) -> Vec<u8> {
+    let module = "(core module $m (global i32 (i32.const 0)))";
+    let many = format!("{module} {} {DESCRIPTOR}", "(core instance (instantiate $m))".repeat(65));
+    version(&tiny::component(&many), "instances", nth, "")
 }
 
 /// As large as may be, to the byte.

@@ -3,7 +3,9 @@
 //!
 //! Ordinary test runs leave it out, because it takes minutes and times things: `cargo xtask test walls` runs it. The
 //! attacker has as much as one tenant gets: three quarters of the workers, each asked anew as soon as it is free and once a
-//! second at most. (What a flood of calls of the API does is no guest's doing.) `WALLS_ONLY='loop|flood'` times those alone.
+//! second at most, one after the other. (What floods and bursts of calls of the API do is no guest's doing.) What it costs
+//! the tests to attack, and to be the provider that is asked, comes after all else on this machine. `WALLS_ONLY='loop|flood'`
+//! times those alone.
 //!
 //! The rule is the issue's: beside an attack the p99 is at most twice the quiet one. Quiet is all that the windows without an
 //! attack have shown lately, between the same rows; how far those windows' own p99s lie apart is printed, and no allowance.
@@ -23,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::inventory::{self, Attack, Misbehaviour};
 use super::scene::{Attacker, Scene};
-use crate::wait::has_ended;
+use crate::wait::{has_ended, until};
 
 /// The neighbours are timed for so long; what comes before the attack is under way is not counted.
 const WINDOW: Duration = Duration::from_secs(2);
@@ -31,6 +33,8 @@ const WARMING: Duration = Duration::from_millis(500);
 const QUIET_WINDOW: Duration = Duration::from_millis(500);
 /// Tenants that are timed, one call after the other each.
 const NEIGHBOURS: usize = 2;
+/// The niceness of whoever attacks.
+const LEAST: i32 = 19;
 /// A lane of the attacker's begins no sooner anew.
 const LANE_BEAT: Duration = Duration::from_secs(1);
 /// So many connections of eight lanes each: more than a tenant's share.
@@ -78,6 +82,8 @@ async fn a_neighbours_p99_stays_below_twice_its_quiet_value() {
     let scene = Scene::set(Host::builder()).await;
     let attacker = scene.attacker("attacker").await.tenant;
     let neighbours = Neighbours::move_in(&scene).await;
+    // The neighbours' thread has begun. On Linux this is the calling thread alone, with whoever attacks and whom they ask.
+    rustix::process::setpriority_process(None, LEAST).unwrap();
     let mut quiet = Quiet(VecDeque::new());
     for _ in 0..QUIET_WINDOWS {
         quiet.listen(&neighbours).await;
@@ -219,8 +225,10 @@ impl Scene {
         // The rest is asked for by the API again and again until it is over, and what that costs is not the question here.
         let waits = matches!(attack, Attack::Act { .. } | Attack::Pull { .. });
         let lanes = if waits { LANES_EACH } else { OTHERS / CONNECTIONS };
-        let lanes = crowd.iter().flat_map(|attacker| (0..lanes).map(move |lane| (attacker, lane)));
-        let raging = lanes.map(async |(attacker, lane)| {
+        let lanes: Vec<_> = crowd.iter().flat_map(|attacker| (0..lanes).map(move |lane| (attacker, lane))).collect();
+        let apart = LANE_BEAT / u32::try_from(lanes.len()).unwrap();
+        let raging = lanes.into_iter().zip(0..).map(async |((attacker, lane), place)| {
+            tokio::time::sleep(apart * place).await;
             for nth in lane.. {
                 let again = tokio::time::sleep(LANE_BEAT);
                 let code = self.suffer(attacker, attack, nth).await.code;
@@ -240,6 +248,7 @@ impl Scene {
             join_all(ids.map(async |id| tenant.post(&format!("/v1/runs/{id}/cancel"), json!({})).await)).await;
         }
         tenant.runs_until("", |runs| runs.iter().all(has_ended)).await;
+        until(|| !self.compiles()).await;
     }
 }
 

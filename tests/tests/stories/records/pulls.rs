@@ -39,7 +39,8 @@ async fn an_empty_page_is_not_the_end() {
     stage.tenant().get(&stage.of_connection("records/things/5")).await.ok();
 }
 
-/// Mutation: host/engine/src/commit/produced.rs, `going_on`, leave out `same`: it pulls this page for ever.
+/// Mutation: host/engine/src/commit/produced.rs, `going_on`, leave out that it is another than the one it began at: it pulls
+/// this page for ever.
 #[tokio::test]
 async fn a_cursor_that_does_not_move_ends_the_pull_with_its_reason() {
     let stage = Stage::set(pages(json!({
@@ -52,6 +53,33 @@ async fn a_cursor_that_does_not_move_ends_the_pull_with_its_reason() {
     let failed: Vec<_> = runs.iter().filter(|run| run["state"] == "failed").collect();
     assert_eq!((runs.len(), failed.len()), (2, 1), "{runs:#?}");
     assert_eq!(failed[0]["failure"]["code"], "cursor-stands-still");
+}
+
+/// Mutation: host/engine/src/calls.rs, `PULL_LIMIT`, more.
+#[tokio::test]
+async fn a_page_has_a_hundred_changes_at_most() {
+    let page = |count: usize| json!({ "things": vec![thing("5"); count], "next": count, "more": count == 100 });
+    let stage = Stage::set(pages(json!({ "start": page(100), "100": page(101) }))).await;
+    stage.pull().await;
+    let runs = stage.tenant().runs_until("", |runs| runs.len() == 2 && runs.iter().all(has_ended)).await;
+    let said: Vec<_> = runs.iter().map(|run| (run["state"].as_str(), run["failure"]["code"].as_str())).collect();
+    assert_eq!(said, [(Some("failed"), Some("bad-output")), (Some("succeeded"), None)], "{runs:#?}");
+}
+
+/// Mutation: host/engine/src/commit/veto.rs, `veto`, without `LONGEST_CURSOR`.
+#[tokio::test]
+async fn a_cursor_longer_than_what_is_looked_at_in_a_transaction_is_refused() {
+    for (bytes, state) in [(64 << 10, "succeeded"), ((64 << 10) + 1, "failed")] {
+        let cursor = "x".repeat(bytes - "\"\"".len());
+        let stage =
+            Stage::set(pages(json!({ "start": { "things": [thing("5")], "next": cursor, "more": false } }))).await;
+        let run = stage.pull().await;
+        assert_eq!(run["state"], state, "{run:#}");
+        if state == "failed" {
+            assert_eq!(run["failure"]["code"], "cursor-limit", "{run:#}");
+            assert_eq!(stage.tenant().get(&stage.of_connection("records/things/5")).await.status, 404);
+        }
+    }
 }
 
 /// Our 42 was linked to their 99 before there was a record, and now their 42 comes.

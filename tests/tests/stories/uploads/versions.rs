@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::upload;
+use crate::authorizing::found;
 use crate::tiny;
 use crate::wire::{Reply, Wire, detail};
 
@@ -23,16 +24,20 @@ async fn the_same_bytes_twice_are_the_same_version() {
     }
 }
 
-/// Mutation: host/store/src/connectors.rs, `publish`, leave out the comparison of digests: what was approved is replaced
-/// by something else.
+/// Mutations: host/store/src/connectors.rs, `same`, leave out the comparison of digests: what was approved is replaced
+/// by something else; host/engine/src/publish.rs, `stored_version`, without `published`: it is written down first.
 #[tokio::test]
 async fn a_version_cannot_be_replaced_by_other_bytes() {
     let host = Host::spawn().await;
     upload(&host, tiny::connector("tiny", "1.0.0")).await;
-    let other = tiny::with_section(&tiny::connector("tiny", "1.0.0"), "other", b"bytes");
+    let other = tiny::with_section(&tiny::connector("tiny", "1.0.0"), "other", &[7; 4 << 20]);
     let problem = upload(&host, other.clone()).await.problem(409, "version-exists");
     assert!(detail(&problem).contains("tiny 1.0.0"), "{problem:#}");
     assert!(detail(&problem).contains("raise `connector.version`"), "{problem:#}");
+    assert!(
+        found(&host, "SELECT 1 FROM pragma_page_count WHERE page_count * 4096 < 4194304").await,
+        "it was kept first"
+    );
     let raised = tiny::with_manifest(&other, &tiny::manifest("tiny", "1.0.1", ""));
     assert_eq!(upload(&host, raised).await.status, 201);
     let known = Wire::to(&host).get(host.operator_key(), "/v1/connectors/tiny/versions").await.json();

@@ -55,7 +55,8 @@ async fn a_token_in_the_path_is_one_and_no_part_of_what_is_kept() {
 
 /// While an app's secret rolls, both work at its address: here as the end of that, elsewhere by a signature.
 ///
-/// Mutations: host/engine/src/credentials/rolling.rs, `sealed_secrets`, the newest alone; `works`, whatever `ends_ms` says.
+/// Mutations: host/engine/src/credentials/rolling.rs, `sealed_secrets`, the newest alone; `works`, whatever `ends_ms` says;
+/// host/server/src/api/apps.rs, `set_secrets`, without `LONGEST_OVERLAP`.
 #[tokio::test]
 async fn an_apps_webhook_secret_rolls_with_an_overlap_that_ends() {
     const NEWER: &str = "a-newer-token-of-the-provider";
@@ -67,6 +68,9 @@ async fn an_apps_webhook_secret_rolls_with_an_overlap_that_ends() {
     let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
     let told = async |token: &str, id| tell_at(&host, &format!("/hooks/app/{app}/{token}"), id).await.status;
     assert_eq!((told(TOKEN, 1).await, told(NEWER, 2).await), (200, 401));
+    let for_long = json!({ "webhook_secret": NEWER, "overlap_hours": 721 });
+    let refused = host.operator(Method::PUT, &format!("/v1/apps/{app}/secrets"), Some(for_long)).await;
+    assert_eq!((refused.status, &refused.body["errors"][0]["pointer"]), (422, &json!("/overlap_hours")));
     let secrets = json!({ "webhook_secret": NEWER, "overlap_hours": 24 });
     let put = host.operator(Method::PUT, &format!("/v1/apps/{app}/secrets"), Some(secrets)).await;
     assert!((200..300).contains(&put.status), "{put:?}");

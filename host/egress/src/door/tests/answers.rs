@@ -138,6 +138,20 @@ async fn an_answer_that_comes_packed_is_captured_and_redacted_like_any_other() {
     assert!(matches!(error, DoorError::TooLarge { what: Large::Answer { status: 201 }, limit: 100_000 }), "{error:?}");
 }
 
+/// Mutation: `Door::send`, whatever cannot be read is nothing but an error: no token is renewed for it.
+#[tokio::test]
+async fn that_a_credential_is_refused_is_heard_though_the_answer_cannot_be_read() {
+    let refused = "HTTP/1.1 401 No\r\ncontent-encoding: br\r\nx-token: the-access-token\r\ncontent-length: 2\r\n\r\nno";
+    let mut scene = Scene::answering(|_| Reaction::Answer(refused.into())).await;
+    let sent = scene.send(get()).await.unwrap();
+    let nothing = Answer { status: 401, headers: Vec::new(), body: Bytes::new() };
+    assert_eq!((sent.answer, sent.credential_rejected), (nothing, true));
+    // Nobody's credential was refused.
+    scene.rule.credential = None;
+    let error = scene.send(get()).await.unwrap_err();
+    assert!(matches!(error, DoorError::Packed { status: 401, .. }), "{error:?}");
+}
+
 /// With the length check removed from `read` this takes all the memory there is.
 #[tokio::test]
 async fn an_answer_beyond_the_limit_is_cut_off_however_it_is_framed() {

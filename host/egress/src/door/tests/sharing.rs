@@ -56,6 +56,19 @@ async fn a_request_that_cannot_be_repeated_does_not_go_on_a_connection_that_has_
     assert_eq!(scene.upstream.connections(), 2);
 }
 
+/// Mutation: `Pool::take`, of any age where the request can be repeated.
+#[tokio::test]
+async fn a_connection_that_has_been_idle_for_long_is_not_used_again() {
+    let scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
+    for (seconds, connections) in [(0, 1), (29, 1), (31, 2)] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+        scene.send(get()).await.unwrap();
+        assert_eq!(scene.upstream.connections(), connections, "after {seconds} s");
+    }
+}
+
 /// With the budget not asked this fails.
 #[tokio::test]
 async fn a_connection_has_no_more_requests_under_way_than_it_may() {

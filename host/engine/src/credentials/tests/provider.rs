@@ -9,32 +9,32 @@ use url::Url;
 
 /// A request, and how many came before it: in all, and over its line.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) number: usize,
-    pub(super) on_its_line: usize,
-    pub(super) body: String,
+pub(crate) struct Asked {
+    pub(crate) number: usize,
+    pub(crate) on_its_line: usize,
+    pub(crate) body: String,
 }
 
 impl Asked {
-    pub(super) fn ok(&self, body: &str) -> Option<String> {
+    pub(crate) fn ok(&self, body: &str) -> Option<String> {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
         Some(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
     }
 
-    pub(super) fn status(&self, status: u16) -> Option<String> {
+    pub(crate) fn status(&self, status: u16) -> Option<String> {
         Some(format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"))
     }
 }
 
 /// The tokens of this number, for an hour, as a whole answer.
-pub(super) fn gives(number: usize) -> Option<String> {
+pub(crate) fn gives(number: usize) -> Option<String> {
     let number = number + 1;
     let body = format!(r#"{{"access_token":"a{number}","refresh_token":"r{number}","expires_in":3600}}"#);
     Asked { number, on_its_line: 0, body: String::new() }.ok(&body)
 }
 
-pub(super) struct Provider {
-    pub(super) url: Url,
+pub(crate) struct Provider {
+    pub(crate) url: Url,
     asked: watch::Receiver<Vec<Asked>>,
     go: watch::Sender<bool>,
 }
@@ -43,14 +43,14 @@ type Answers = dyn Fn(&Asked) -> Option<String> + Send + Sync;
 
 impl Provider {
     /// `None`: it closes the line.
-    pub(super) async fn new(answer: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn new(answer: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> Self {
         let provider = Self::held(answer).await;
         provider.let_go();
         provider
     }
 
     /// It answers when it is let go.
-    pub(super) async fn held(answer: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn held(answer: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let ((all, asked), (go, held)) = (watch::channel(Vec::new()), watch::channel(false));
@@ -63,15 +63,15 @@ impl Provider {
         Self { url, asked, go }
     }
 
-    pub(super) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.go.send_replace(true);
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.borrow().clone()
     }
 
-    pub(super) async fn is_asked(&self, times: usize) {
+    pub(crate) async fn is_asked(&self, times: usize) {
         self.asked.clone().wait_for(|all| all.len() >= times).await.unwrap();
     }
 }

@@ -15,10 +15,10 @@ use crate::apps::NewApp;
 use crate::connections::{ConnectionView, NewConnection};
 use crate::{EngineConfig, Parts, take_up_keys};
 
-pub(super) const HOUR_MS: u64 = 3_600_000;
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 const BEGINS_MS: u64 = 1_800_000_000_000;
 /// A code flow whose tokens live an hour.
-pub(super) const CODE: &str = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
+pub(crate) const CODE: &str = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
                                token_url = \"https://login.example.com/token\"\nclient_auth = \"form\"";
 
 /// A clock that is set by hand.
@@ -30,26 +30,26 @@ impl Clock for Hand {
     }
 }
 
-pub(super) struct World {
-    pub(super) engine: Engine,
-    pub(super) tenant: TenantId,
-    pub(super) connection: ConnectionId,
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) tenant: TenantId,
+    pub(crate) connection: ConnectionId,
     app: Option<AppId>,
     hand: Arc<Hand>,
     folder: tempfile::TempDir,
 }
 
 /// How many have begun, of so many.
-pub(super) struct Began(Arc<AtomicUsize>, usize);
+pub(crate) struct Began(Arc<AtomicUsize>, usize);
 
 impl Began {
-    pub(super) async fn all(&self) {
+    pub(crate) async fn all(&self) {
         until(async || self.0.load(Ordering::SeqCst) == self.1).await;
     }
 }
 
 /// Waits until it is so.
-pub(super) async fn until(mut so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(mut so: impl AsyncFnMut() -> bool) {
     let mut beat = tokio::time::interval(Duration::from_millis(10));
     let waiting = async {
         while !so().await {
@@ -62,13 +62,13 @@ pub(super) async fn until(mut so: impl AsyncFnMut() -> bool) {
 type Told = Result<Option<Current>, EngineFault>;
 
 impl World {
-    pub(super) async fn new(provider: &Provider, auth: &str) -> Self {
+    pub(crate) async fn new(provider: &Provider, auth: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", folder.path().join("s.db").display());
         Self::over(database, folder, provider, auth).await
     }
 
-    pub(super) async fn over(database: String, folder: tempfile::TempDir, provider: &Provider, auth: &str) -> Self {
+    pub(crate) async fn over(database: String, folder: tempfile::TempDir, provider: &Provider, auth: &str) -> Self {
         let hand = Arc::new(Hand(AtomicU64::new(BEGINS_MS)));
         let engine = engine(database, folder.path(), "first", hand.clone(), provider).await;
         take_up_keys(engine.store(), engine.vault(), engine.clock()).await.unwrap();
@@ -116,16 +116,16 @@ impl World {
     }
 
     /// Another node over the same database.
-    pub(super) async fn beside(&self, database: String, provider: &Provider) -> Engine {
+    pub(crate) async fn beside(&self, database: String, provider: &Provider) -> Engine {
         engine(database, self.folder.path(), "second", self.hand.clone(), provider).await
     }
 
-    pub(super) fn passes(&self, ms: u64) {
+    pub(crate) fn passes(&self, ms: u64) {
         self.hand.0.fetch_add(ms, Ordering::SeqCst);
     }
 
     /// Somebody authorizes it, in the place of that generation.
-    pub(super) async fn authorize(&self, expected: u64) {
+    pub(crate) async fn authorize(&self, expected: u64) {
         let text = |text: &str| Secret::from_string(text.to_owned());
         let mut fields = CredentialFields::new();
         for name in [ACCESS_TOKEN, REFRESH_TOKEN, "key"] {
@@ -149,24 +149,24 @@ impl World {
     }
 
     /// Another client secret; the one before works on for so long.
-    pub(super) async fn roll(&self, secret: &str, overlap_ms: u64) {
+    pub(crate) async fn roll(&self, secret: &str, overlap_ms: u64) {
         let mut tx = self.engine.store().system().await.unwrap();
         let (owner, secret) = (Owner::App(self.app.unwrap()), Secret::from_string(secret.to_owned()));
         self.engine.roll(&mut Shelf::Any(&mut tx, None), owner, CLIENT_SECRET, &secret, overlap_ms).await.unwrap();
         tx.commit().await.unwrap();
     }
 
-    pub(super) async fn credential(&self, rejected: Option<u64>) -> Told {
+    pub(crate) async fn credential(&self, rejected: Option<u64>) -> Told {
         self.engine.credential(self.tenant, self.connection, rejected).await
     }
 
     /// So many ask at once, on this node.
-    pub(super) fn many(&self, times: usize) -> (Began, Vec<JoinHandle<Told>>) {
+    pub(crate) fn many(&self, times: usize) -> (Began, Vec<JoinHandle<Told>>) {
         self.many_at(std::slice::from_ref(&self.engine), times)
     }
 
     /// The same on all of these nodes, as many on each.
-    pub(super) fn many_at(&self, nodes: &[Engine], times: usize) -> (Began, Vec<JoinHandle<Told>>) {
+    pub(crate) fn many_at(&self, nodes: &[Engine], times: usize) -> (Began, Vec<JoinHandle<Told>>) {
         let (began, tenant, connection) = (Arc::new(AtomicUsize::new(0)), self.tenant, self.connection);
         let asking = (0..times).map(|number| {
             let (engine, began) = (nodes[number % nodes.len()].clone(), Arc::clone(&began));
@@ -179,24 +179,24 @@ impl World {
         (Began(began, times), asking)
     }
 
-    pub(super) async fn row(&self) -> Credential {
+    pub(crate) async fn row(&self) -> Credential {
         let mut read = self.engine.store().tenant_read(self.tenant).await.unwrap();
         read.credential(Owner::Connection(self.connection), AUTHORIZATION).await.unwrap().unwrap()
     }
 
-    pub(super) async fn generation(&self) -> u64 {
+    pub(crate) async fn generation(&self) -> u64 {
         self.row().await.generation
     }
 
-    pub(super) async fn becomes(&self, generation: u64) {
+    pub(crate) async fn becomes(&self, generation: u64) {
         until(async || self.generation().await == generation).await;
     }
 
-    pub(super) async fn view(&self) -> ConnectionView {
+    pub(crate) async fn view(&self) -> ConnectionView {
         self.engine.connection(self.tenant, self.connection).await.unwrap()
     }
 
-    pub(super) async fn connection_row(&self) -> Connection {
+    pub(crate) async fn connection_row(&self) -> Connection {
         self.engine.connection_row(self.tenant, self.connection).await.unwrap()
     }
 }

@@ -78,7 +78,7 @@ fn is_icon(icon: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::harness::problems_of;
-    use super::LONGEST_VERSION;
+    use super::{LONGEST_VERSION, MAX_ICON};
 
     /// A `[connector]` of which one line is replaced; its keys stand on lines 2 to 7.
     fn problems(line: &str) -> Vec<String> {
@@ -150,5 +150,8 @@ mod tests {
                 ["7:8: this is not an icon (`data:image/svg+xml;base64,…` (or png, webp, jpeg), at most 96 KiB)"]
             );
         }
+        let begin = "data:image/png;base64,";
+        let of = |length: usize| problems(&format!("icon = \"{begin}{}\"", "A".repeat(length - begin.len()))).len();
+        assert_eq!((of(MAX_ICON), of(MAX_ICON + 1)), (0, 1));
     }
 }

@@ -160,6 +160,7 @@ fn a_token_is_of_this_issuer_for_this_address_about_this_sender_and_for_now() {
     assert_eq!(Vector { now_s: 0, ..good }.verify(), claim("iat"));
 }
 
+/// Mutation: `questions`, none where any key is no text.
 #[test]
 fn a_provider_is_asked_about_the_very_bytes() {
     let declared = declared("PayPal, by postback");
@@ -179,6 +180,9 @@ fn a_provider_is_asked_about_the_very_bytes() {
         assert!(matches!(questions(&declared.scheme, &[&key], &request), Err(Refusal::Malformed { .. })));
     }
     assert_eq!(questions(&declared.scheme, &[], &request), Err(Refusal::NoKey));
+    let no_text = Secret::new(vec![0xff]);
+    assert_eq!(questions(&declared.scheme, &[&no_text], &request), Err(Refusal::BadKey));
+    assert_eq!(questions(&declared.scheme, &[&no_text, &key], &request).unwrap().len(), 1);
     let fewer = Inbound { headers: &headers[1..], ..request };
     assert!(matches!(questions(&declared.scheme, &[&key], &fewer), Err(Refusal::Missing { .. })));
     for (length, asks) in [(4 << 10, true), ((4 << 10) + 1, false)] {

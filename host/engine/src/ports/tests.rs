@@ -1,0 +1,198 @@
+//! One connection's run, whose claim passes from one holder to the next, and a provider that answers when it is let go.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use bulkhead_runtime::{Deliver, HttpErrorKind};
+use bulkhead_store::{ClaimOrder, Owner, Priority};
+
+use super::captures::CAPTURED;
+use super::*;
+use crate::attempt::{Opened, Request};
+use crate::credentials::tests::provider::{Asked, Provider};
+use crate::credentials::tests::world::World;
+
+const LEASE_MS: u64 = 1_000;
+const AUTH: &str = r#"kind = "api_key"
+fields = [{ name = "key", title = "Key" }]
+[[egress]]
+host = "login.example.com"
+methods = ["GET", "POST"]
+paths = ["/v1/*"]
+idempotency = { kind = "header", name = "Idempotency-Key", max_length = 64, window_minutes = 60 }
+capture = [{ path = "/v1/sessions", pointer = "/session", name = "session" }]
+"#;
+
+/// A connection with a run in line.
+async fn in_line(provider: &Provider) -> World {
+    let world = World::new(provider, AUTH).await;
+    let mut tx = world.engine.store().tenant(world.tenant).await.unwrap();
+    tx.enqueue(&world.engine.new_run(world.connection, Request::Check, None, None, false)).await.unwrap();
+    tx.commit().await.unwrap();
+    world
+}
+
+/// The ports of whoever claims the run next, once the claim before is over.
+async fn claimed(world: &World) -> RunPorts {
+    let engine = &world.engine;
+    world.passes(LEASE_MS);
+    engine.store().reap(engine.now_ms(), 1).await.unwrap();
+    let (now_ms, holder) = (engine.now_ms(), "a node".to_owned());
+    let order =
+        ClaimOrder { now_ms, lease_ms: LEASE_MS, holder, limit: 1, least_urgent: Priority::Sync, per_tenant: 1 };
+    let run = engine.store().claim(&order).await.unwrap().runs.remove(0);
+    let connection = world.connection_row().await;
+    let known = engine.version(connection.version).await.unwrap();
+    let journal = engine.journal(&run).await.unwrap();
+    let binding = engine.binding(&Opened { run, connection, known, request: Request::Check }).await.unwrap();
+    RunPorts::new(engine.clone(), binding, journal)
+}
+
+fn call(method: &str, path: &str) -> Call {
+    let request = HttpRequest {
+        method: method.to_owned(),
+        url: format!("https://login.example.com{path}"),
+        headers: Vec::new(),
+        body: Default::default(),
+        deliver: Deliver::Text,
+        effect: None,
+        timeout_ms: None,
+    };
+    Call { seq: 1, sub: 0, fingerprint: [1; 32], largest_answer: 1_000, request }
+}
+
+fn stopped(sent: Sent) -> HaltReason {
+    match sent {
+        Sent::Stop(halt) => halt.reason,
+        answered => panic!("{answered:?}"),
+    }
+}
+
+fn body(sent: Sent) -> String {
+    match sent {
+        Sent::Answer { result: Ok(answer), .. } => String::from_utf8(answer.body.to_vec()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fine(asked: &Asked) -> Option<String> {
+    asked.ok("fine")
+}
+
+/// A secret of its own in each answer.
+fn mints(asked: &Asked) -> Option<String> {
+    let number = asked.number;
+    asked.ok(&format!(r#"{{"number":{number},"session":"a-session-of-number-{number}"}}"#))
+}
+
+async fn captured(world: &World) -> Option<String> {
+    let mut read = world.engine.store().tenant_read(world.tenant).await.unwrap();
+    let row = read.credential(Owner::Connection(world.connection), CAPTURED).await.unwrap()?;
+    let fields = world.engine.unsealed(Some(world.tenant), &row).unwrap();
+    Some(fields.get("session").unwrap().expose_str().unwrap().to_owned())
+}
+
+/// Mutation: `Intending::intend`, go on where the lease is lost.
+#[tokio::test]
+async fn who_lost_the_run_sends_nothing_of_it() {
+    let provider = Provider::new(fine).await;
+    let world = in_line(&provider).await;
+    let (before, now) = (claimed(&world).await, claimed(&world).await);
+    assert_eq!(stopped(before.send(&call("POST", "/v1/a")).await), HaltReason::LeaseLost);
+    assert_eq!((provider.asked().len(), body(now.send(&call("POST", "/v1/a")).await)), (0, "fine".to_owned()));
+}
+
+/// Mutation: `keep`, without `held`: the attempt goes on beside the one that has the run.
+#[tokio::test]
+async fn an_answer_for_who_lost_the_run_is_kept_and_ends_the_attempt() {
+    let provider = Provider::held(fine).await;
+    let world = in_line(&provider).await;
+    let before = claimed(&world).await;
+    let call = call("POST", "/v1/a");
+    let sending = async {
+        provider.is_asked(1).await;
+        claimed(&world).await;
+        provider.let_go();
+    };
+    let (sent, ()) = tokio::join!(before.send(&call), sending);
+    assert_eq!(stopped(sent), HaltReason::LeaseLost);
+    let next = claimed(&world).await.before_send(&call).await;
+    assert!(matches!(next, Decision::Answered { result: Ok(_), .. }), "{next:?}");
+}
+
+/// The commit asks whether anything was let out, and looks no further where nothing was.
+///
+/// Mutation: `Intending::intend`, without `closed`.
+#[tokio::test]
+async fn nothing_is_let_out_once_the_end_of_the_attempt_has_begun() {
+    let provider = Provider::new(fine).await;
+    let world = in_line(&provider).await;
+    let ports = claimed(&world).await;
+    ports.close(false).await.unwrap();
+    assert_eq!(stopped(ports.send(&call("POST", "/v1/a")).await), HaltReason::LeaseLost);
+    assert_eq!(provider.asked().len(), 0);
+}
+
+/// "In conflict" may mean that the first is still being carried out, but no provider is at it for that long.
+///
+/// Mutation: `carry`, without `stays_open`: it is asked again and again.
+#[tokio::test]
+async fn a_conflict_that_stays_is_a_persons_to_look_into() {
+    let provider = Provider::new(|asked| asked.status(if asked.number == 0 { 503 } else { 409 })).await;
+    let world = in_line(&provider).await;
+    let call = call("POST", "/v1/a");
+    for is_over in [false, false, true] {
+        let halt = stopped(claimed(&world).await.send(&call).await);
+        assert_eq!(matches!(halt, HaltReason::Uncertain { .. }), is_over, "{halt:?}");
+        world.passes(60_000);
+    }
+    assert_eq!(provider.asked().len(), 3);
+}
+
+/// Mutation: `pass`, ask for whatever the door takes.
+#[tokio::test]
+async fn an_answer_is_no_larger_than_what_its_run_has_left() {
+    let provider = Provider::new(fine).await;
+    let world = in_line(&provider).await;
+    let ports = claimed(&world).await;
+    for (largest_answer, fits) in [(4, true), (3, false)] {
+        let sent = ports.send(&Call { largest_answer, ..call("GET", "/v1/a") }).await;
+        let Sent::Answer { result, .. } = sent else { panic!("{sent:?}") };
+        assert_eq!(result.map_err(|error| error.kind).err(), (!fits).then_some(HttpErrorKind::TooLarge));
+    }
+}
+
+/// Mutation: `keep_answer`, keep what was captured of either.
+#[tokio::test]
+async fn of_two_answers_the_first_counts_with_what_was_captured_of_it() {
+    let provider = Provider::held(mints).await;
+    let world = in_line(&provider).await;
+    let (before, call) = (claimed(&world).await, call("POST", "/v1/sessions"));
+    let again = async {
+        provider.is_asked(1).await;
+        let now = claimed(&world).await;
+        let both = async {
+            provider.is_asked(2).await;
+            provider.let_go();
+        };
+        tokio::join!(now.send(&call), both).0
+    };
+    let (_, again) = tokio::join!(before.send(&call), again);
+    let counts = body(again);
+    let number = counts.chars().find(char::is_ascii_digit).unwrap();
+    assert_eq!(captured(&world).await, Some(format!("a-session-of-number-{number}")), "{counts}");
+}
+
+/// Mutation: `put_captured`, whatever has become of the connection.
+#[tokio::test]
+async fn nothing_is_captured_for_a_connection_that_is_gone() {
+    let provider = Provider::held(mints).await;
+    let world = in_line(&provider).await;
+    let (ports, call) = (claimed(&world).await, call("POST", "/v1/sessions"));
+    let ending = async {
+        provider.is_asked(1).await;
+        world.engine.disconnect(world.tenant, world.connection).await.unwrap();
+        provider.let_go();
+    };
+    let (sent, ()) = tokio::join!(ports.send(&call), ending);
+    assert!(body(sent).contains("bulkhead:captured:session"));
+    assert_eq!(captured(&world).await, None);
+}
