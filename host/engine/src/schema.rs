@@ -35,6 +35,8 @@ pub(crate) const PATTERN_MEMORY: usize = 2 * (PATTERN_BYTES + AT_ONCE * PATTERN_
 
 /// More failing places than this help nobody, and could fill the memory.
 const MOST_NAMED: usize = 100;
+/// Nor does more of where one is, or of what is wrong there: a name may be as long as the input. Bytes.
+const MOST_SAID: usize = 1_024;
 
 /// Questions that one check may ask, each of some fifty nanoseconds at most: nothing can interrupt a check.
 const MOST_ASKED: u64 = 20_000_000;
@@ -92,7 +94,15 @@ fn invalid_field(error: &jsonschema::ValidationError<'_>) -> InvalidField {
         _ => at,
     };
     // The masked form does not repeat the value, which may be a secret that was put into the wrong field.
-    InvalidField { pointer, message: error.masked_with("this value").to_string() }
+    InvalidField { pointer: said(pointer), message: said(error.masked_with("this value").to_string()) }
+}
+
+fn said(mut text: String) -> String {
+    if text.len() > MOST_SAID {
+        text.truncate(text.floor_char_boundary(MOST_SAID));
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -102,6 +112,21 @@ mod tests {
 
     use super::*;
     use crate::schema_cost::LONGEST_CHAIN;
+
+    /// Mutation: `said`, the whole text.
+    #[test]
+    fn what_is_said_of_failing_places_is_short_however_long_their_names_are() {
+        let each = json!({ "type": "array", "items": { "type": "string" } });
+        let listed = Schema::compile(&json!({ "additionalProperties": each })).unwrap();
+        let refused = Schema::compile(&json!({ "items": { "additionalProperties": false } })).unwrap();
+        let name = "ä".repeat(300_000);
+        for (schema, input) in [(listed, json!({ name.clone(): vec![0; 100] })), (refused, json!([{ name: 0 }]))] {
+            let fields = schema.check(&input);
+            assert!(!fields.is_empty());
+            let said = |field: &InvalidField| field.pointer.len().max(field.message.len());
+            assert!(fields.iter().map(said).all(|said| said <= MOST_SAID + '…'.len_utf8()), "{}", fields.len());
+        }
+    }
 
     #[test]
     fn every_failing_field_is_named_at_once() {

@@ -262,7 +262,7 @@ impl TenantTx {
     pub async fn set_connection_version(&mut self, seen: &Connection, to: &GoesOn<'_>, now_ms: u64) -> Result<bool> {
         let GoesOn { version, follows, approved, settings } = *to;
         let (tenant, held) = (self.tenant(), self.hold_connection(seen.id).await?);
-        if held.edition != seen.edition {
+        if (held.edition, held.follows) != (seen.edition, seen.follows) {
             return Ok(false);
         }
         let mut edition = held.edition;

@@ -121,6 +121,14 @@ impl Vault {
         assemble(&wrapped, &payload)
     }
 
+    /// Whether anything can be sealed at this moment: for those who begin what they cannot finish otherwise.
+    ///
+    /// # Errors
+    /// Those of the key provider.
+    pub fn can_seal(&self) -> Result<(), VaultError> {
+        self.keys.wrap(&random_key(), WRAP_PURPOSE).map(drop)
+    }
+
     /// Decrypts what was sealed for the same context.
     ///
     /// # Errors

@@ -139,6 +139,12 @@ impl Intending<'_> {
             );
             return Err(Refused::Uncertain { message });
         }
+        // An answer that cannot be sealed is lost, and nobody knows then what became of the effect.
+        if let Err(error) = bound.engine.inner.vault.can_seal() {
+            return Err(Refused::Host {
+                message: format!("nothing was sent, because its answer could not be kept: {error}"),
+            });
+        }
         let flush = bound.progress(|progress| {
             progress.intends = true;
             (!progress.closed).then(|| progress.unflushed.clone())

@@ -3,6 +3,7 @@
 
 use bulkhead_runtime::{Deliver, HttpErrorKind};
 use bulkhead_store::{ClaimOrder, Owner, Priority};
+use bulkhead_vault::WrappingKey;
 
 use super::captures::CAPTURED;
 use super::*;
@@ -98,6 +99,25 @@ async fn who_lost_the_run_sends_nothing_of_it() {
     let (before, now) = (claimed(&world).await, claimed(&world).await);
     assert_eq!(stopped(before.send(&call("POST", "/v1/a")).await), HaltReason::LeaseLost);
     assert_eq!((provider.asked().len(), body(now.send(&call("POST", "/v1/a")).await)), (0, "fine".to_owned()));
+}
+
+/// Mutation: `Intending::intend`, without asking the vault.
+#[tokio::test]
+async fn nothing_is_sent_whose_answer_could_not_be_kept() {
+    let provider = Provider::new(fine).await;
+    let world = in_line(&provider).await;
+    let ports = claimed(&world).await;
+    let keys = world.engine.inner.vault.keys();
+    let own = WrappingKey { id: keys.active(), guarded: None };
+    // Another node's has taken over that is not to be had here.
+    let away = WrappingKey { id: "0123456789abcdef".to_owned(), guarded: None };
+    let asked = tokio::time::Instant::now().into_std();
+    assert!(keys.hold(&[own.clone(), away.clone()], &away.id, asked).await.is_err());
+    assert!(matches!(stopped(ports.send(&call("POST", "/v1/a")).await), HaltReason::Host { .. }));
+    assert_eq!(provider.asked().len(), 0);
+    let asked = tokio::time::Instant::now().into_std();
+    keys.hold(std::slice::from_ref(&own), &own.id, asked).await.unwrap();
+    assert_eq!(body(ports.send(&call("POST", "/v1/a")).await), "fine");
 }
 
 /// Mutation: `keep`, without `held`: the attempt goes on beside the one that has the run.

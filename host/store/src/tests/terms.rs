@@ -73,7 +73,7 @@ on_both! {
         assert_eq!(tx.connection_terms(connection, now.edition).await.unwrap(), None);
     }
 
-    /// Mutation: connections.rs, `set_connection_version`, another edition for the same.
+    /// Mutations: connections.rs, `set_connection_version`, another edition for the same; without `follows` in what is compared.
     async fn a_connection_that_goes_on_by_the_same_has_no_other_edition(world) {
         let (tenant, connection) = world.tenant_with_connection(1).await;
         let read = async || world.store.tenant_read(tenant).await.unwrap().connection(connection).await.unwrap();
@@ -82,13 +82,16 @@ on_both! {
         let same = GoesOn { version: seen.version, follows: false, approved, settings };
         let go = async |seen: &Connection, to: &GoesOn<'_>| {
             let mut tx = world.store.tenant(tenant).await.unwrap();
-            assert!(tx.set_connection_version(seen, to, NOW).await.unwrap());
+            let gone_on = tx.set_connection_version(seen, to, NOW).await.unwrap();
             tx.commit().await.unwrap();
+            gone_on
         };
-        go(&seen, &same).await;
+        assert!(go(&seen, &same).await);
         assert_eq!((read().await.edition, read().await.follows), (seen.edition, false));
-        go(&seen, &GoesOn { approved: "2", ..same }).await;
-        go(&read().await, &GoesOn { approved: "2", settings: "{\"a\":1}", ..same }).await;
+        // Whoever did not see that it follows no more does not let it follow again.
+        assert!(!go(&seen, &GoesOn { approved: "2", follows: true, ..same }).await);
+        assert!(go(&read().await, &GoesOn { approved: "2", ..same }).await);
+        assert!(go(&read().await, &GoesOn { approved: "2", settings: "{\"a\":1}", ..same }).await);
         assert_eq!(read().await.edition, seen.edition + 2);
     }
 
