@@ -29,7 +29,8 @@ pub(super) fn url(header: &str, hosts: &[HostPattern], request: &Inbound<'_>) ->
         return Err(malformed("it is not written as URLs usually are"));
     }
     let plain = url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
-    if !plain || url.port().is_some() || url.fragment().is_some() {
+    // A query would make ever other names of what stands at one.
+    if !plain || url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err(malformed("it is not https, or says more than a host and a path"));
     }
     match url.host_str() {

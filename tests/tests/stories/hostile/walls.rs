@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -196,7 +197,7 @@ impl Scene {
         misbehaviour: &Misbehaviour,
         quiet: &mut Quiet,
     ) -> Line {
-        let (came, attack) = (Mutex::new(BTreeMap::new()), &misbehaviour.attack);
+        let (came, begun, attack) = (Mutex::new(BTreeMap::new()), AtomicUsize::new(0), &misbehaviour.attack);
         let (mut crowd, mut calls, mut windows) = (Vec::new(), Vec::new(), 0);
         // Of its own: what an attack before this one has used up is used up.
         for _ in 0..CONNECTIONS {
@@ -205,10 +206,13 @@ impl Scene {
         loop {
             self.prepare(attack, PREPARED);
             tokio::select! {
-                () = self.rage(&crowd, attack, &came) => unreachable!("the attack never ends"),
+                () = self.rage(&crowd, attack, &begun, &came) => unreachable!("the attack never ends"),
                 window = async { tokio::time::sleep(WARMING).await; neighbours.timed(WINDOW).await } => calls.extend(window),
             }
             windows += 1;
+            // Who attacks comes after all else on this machine, but comes.
+            let (begun, lanes) = (begun.swap(0, Ordering::Relaxed), CONNECTIONS * lanes_each(attack));
+            assert!(begun >= lanes, "{}: {begun} attacks began in {lanes} lanes", misbehaviour.name);
             self.calms_down(attacker).await;
             quiet.listen(neighbours).await;
             let came = came.lock().unwrap().clone();
@@ -221,16 +225,21 @@ impl Scene {
     }
 
     /// The attack, in every lane that the tenant gets, for ever.
-    async fn rage(&self, crowd: &[Attacker], attack: &Attack, came: &Mutex<BTreeMap<String, usize>>) {
-        // The rest is asked for by the API again and again until it is over, and what that costs is not the question here.
-        let waits = matches!(attack, Attack::Act { .. } | Attack::Pull { .. });
-        let lanes = if waits { LANES_EACH } else { OTHERS / CONNECTIONS };
+    async fn rage(
+        &self,
+        crowd: &[Attacker],
+        attack: &Attack,
+        begun: &AtomicUsize,
+        came: &Mutex<BTreeMap<String, usize>>,
+    ) {
+        let lanes = lanes_each(attack);
         let lanes: Vec<_> = crowd.iter().flat_map(|attacker| (0..lanes).map(move |lane| (attacker, lane))).collect();
         let apart = LANE_BEAT / u32::try_from(lanes.len()).unwrap();
         let raging = lanes.into_iter().zip(0..).map(async |((attacker, lane), place)| {
             tokio::time::sleep(apart * place).await;
             for nth in lane.. {
                 let again = tokio::time::sleep(LANE_BEAT);
+                begun.fetch_add(1, Ordering::Relaxed);
                 let code = self.suffer(attacker, attack, nth).await.code;
                 *came.lock().unwrap().entry(code).or_default() += 1;
                 again.await;
@@ -250,6 +259,12 @@ impl Scene {
         tenant.runs_until("", |runs| runs.iter().all(has_ended)).await;
         until(|| !self.compiles()).await;
     }
+}
+
+/// Of each connection. What is no action and no pull is asked for by the API again and again until it is over, and what that
+/// costs is not the question here.
+fn lanes_each(attack: &Attack) -> usize {
+    if matches!(attack, Attack::Act { .. } | Attack::Pull { .. }) { LANES_EACH } else { OTHERS / CONNECTIONS }
 }
 
 /// The 99th percentile.
