@@ -132,16 +132,22 @@ async fn of_two_nodes_full_of_runs_that_find_a_token_ended_one_asks_once() {
     database.end().await;
 }
 
-/// Kills the host when the provider has rotated and its answer has not been kept; what then becomes of the connection.
-async fn killed_with_the_answer_on_its_way(grace: bool) -> (Value, Value) {
-    let provider = Rotating::new(grace).await;
-    let mut stage = Stage::set(provider.at(Host::builder()), AUTH, "").await.with_app().await;
+/// A connection, and its run that waits for the provider to refresh its token.
+async fn refreshing(stage: &Stage, provider: &Rotating) -> (String, String) {
     let connection = stage.connection().await;
     assert_eq!(stage.authorize(&connection, "").await.status, 200);
     token_ends_in(&stage.host, -1).await;
     let path = format!("/v1/connections/{connection}/actions/reach");
     let run = stage.tenant().post(&path, json!({ "method": "GET", "url": URL })).await.text("id");
     provider.is_asked().await;
+    (connection, run)
+}
+
+/// Kills the host when the provider has rotated and its answer has not been kept; what then becomes of the connection.
+async fn killed_with_the_answer_on_its_way(grace: bool) -> (Value, Value) {
+    let provider = Rotating::new(grace).await;
+    let mut stage = Stage::set(provider.at(Host::builder()), AUTH, "").await.with_app().await;
+    let (connection, run) = refreshing(&stage, &provider).await;
     stage.host.restart().await;
     let runs = stage.tenant().runs_until("state=succeeded", |runs| !runs.is_empty()).await;
     let run = runs.into_iter().find(|found| found["id"] == run.as_str()).unwrap();
@@ -174,12 +180,7 @@ async fn a_refresh_that_nobody_waits_for_any_more_is_finished_before_its_host_en
     let log = logs.path().join("log");
     let builder = provider.at(Host::builder()).log_to(&log);
     let mut stage = Stage::set(builder, AUTH, "").await.with_app().await;
-    let connection = stage.connection().await;
-    assert_eq!(stage.authorize(&connection, "").await.status, 200);
-    token_ends_in(&stage.host, -1).await;
-    let path = format!("/v1/connections/{connection}/actions/reach");
-    let run = stage.tenant().post(&path, json!({ "method": "GET", "url": URL })).await.text("id");
-    provider.is_asked().await;
+    let (connection, run) = refreshing(&stage, &provider).await;
     stage.tenant().post(&format!("/v1/runs/{run}/cancel"), json!({})).await.ok();
     stage.tenant().runs_until("state=cancelled", |runs| !runs.is_empty()).await;
     stage.host.tell_to_stop().await;
