@@ -412,7 +412,7 @@ CREATE TABLE counters (
 );
 
 -- What secrets are sealed under. guarded: the key itself, as an external provider encrypted it; NULL where a key file holds
--- it. active_ms NULL: the root, which seals nothing.
+-- it. active_ms NULL: the root, which seals nothing. wanted_ms: since when somebody wants it to go; removing_ms: it does.
 CREATE TABLE wrapping_keys (
     id                TEXT PRIMARY KEY,
     guarded           TEXT,
@@ -420,6 +420,8 @@ CREATE TABLE wrapping_keys (
     active_ms         BIGINT,
     rewrapped_ms      BIGINT,
     uses              BIGINT,
+    tried_ms          BIGINT,
+    wanted_ms         BIGINT,
     removing_ms       BIGINT,
     at_work           TEXT,
     at_work_until_ms  BIGINT NOT NULL

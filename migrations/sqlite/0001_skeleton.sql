@@ -278,7 +278,7 @@ CREATE TABLE state (
     updated_ms     INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, connection_id, ordering_key, key),
     FOREIGN KEY (tenant_id, connection_id) REFERENCES connections (tenant_id, id)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- What a connection's state takes, counted along with every write of it.
 CREATE TABLE state_sizes (
@@ -411,7 +411,7 @@ CREATE TABLE counters (
 ) STRICT, WITHOUT ROWID;
 
 -- What secrets are sealed under. guarded: the key itself, as an external provider encrypted it; NULL where a key file holds
--- it. active_ms NULL: the root, which seals nothing.
+-- it. active_ms NULL: the root, which seals nothing. wanted_ms: since when somebody wants it to go; removing_ms: it does.
 CREATE TABLE wrapping_keys (
     id                TEXT PRIMARY KEY NOT NULL,
     guarded           TEXT,
@@ -419,6 +419,8 @@ CREATE TABLE wrapping_keys (
     active_ms         INTEGER,
     rewrapped_ms      INTEGER,
     uses              INTEGER,
+    tried_ms          INTEGER,
+    wanted_ms         INTEGER,
     removing_ms       INTEGER,
     at_work           TEXT,
     at_work_until_ms  INTEGER NOT NULL

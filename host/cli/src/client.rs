@@ -93,7 +93,7 @@ impl Server {
             return Err(ClientError::BadKey);
         }
         let mut request = request.bearer_auth(key);
-        if let Some(tenant) = &self.tenant {
+        if let Some(tenant) = self.tenant.as_ref().filter(|tenant| !tenant.is_empty()) {
             request = request.header("bulkhead-tenant", tenant);
         }
         let unreachable =

@@ -21,7 +21,7 @@ enum What {
     List(List),
     /// Lets a new key take over; what is sealed is wrapped by it in the background.
     Rotate(Rotate),
-    /// Destroys an old key that nothing is sealed under any more.
+    /// Destroys an old key that nothing is sealed under any more. Waits until that is certain.
     Remove(Remove),
 }
 
@@ -53,6 +53,7 @@ struct Remove {
 }
 
 const PATH: &str = "/v1/wrapping-keys";
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -101,8 +102,8 @@ impl Rotate {
         if !self.wait {
             return Ok(());
         }
-        let mut beat = tokio::time::interval(Duration::from_millis(500));
-        while items(&keys).iter().any(|key| is(key, "coming") || is(key, "retiring")) {
+        let mut beat = tokio::time::interval(LOOK_AGAIN);
+        while items(&keys).iter().any(|key| is(key, "coming") || is(key, "retiring") || is(key, "leaving")) {
             beat.tick().await;
             keys = self.again().await?;
         }
@@ -121,16 +122,36 @@ impl Remove {
         if self.id.is_empty() || !self.id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(format!("{:?} is no key's id: `bulkhead keys list` shows them", self.id).into());
         }
-        let path = format!("{PATH}/{}", self.id);
-        match self.server.delete(&path).await {
+        let (id, path) = (&self.id, format!("{PATH}/{}", self.id));
+        let mut key = match self.server.delete(&path).await {
             Err(ClientError::Problem { code, .. }) if code == "key-too-young" => {
                 let from = at(&self.server.get(&path, &[]).await?, "removable_ms");
                 let why = "what began while it sealed may still be written";
-                return Err(format!("Key {} can be removed from {from} UTC on: {why}.", self.id).into());
+                return Err(format!("Key {id} can be removed from {from} UTC on: {why}.").into());
             }
             removed => removed?,
         };
-        writeln!(stdout(), "Key {} is destroyed. It is still in copies of the key file, if you keep any.", self.id)?;
+        if !key.is_null() {
+            writeln!(
+                stdout(),
+                "All that is sealed is looked through, so that nothing needs key {id}. The host goes on with that if you stop waiting."
+            )?;
+        }
+        let mut beat = tokio::time::interval(LOOK_AGAIN);
+        while is(&key, "leaving") || is(&key, "removing") {
+            beat.tick().await;
+            // Whoever asks for it once more hears why a key cannot be destroyed.
+            let found =
+                if is(&key, "removing") { self.server.delete(&path).await } else { self.server.get(&path, &[]).await };
+            key = match found {
+                Err(ClientError::Problem { code, .. }) if code == "not-found" => Value::Null,
+                found => found?,
+            };
+        }
+        if !key.is_null() {
+            return Err(stays(id, &key).into());
+        }
+        writeln!(stdout(), "Key {id} is destroyed. It is still in copies of the key file, if you keep any.")?;
         Ok(())
     }
 }
@@ -156,6 +177,14 @@ fn left(key: &Value) -> Option<String> {
     let count = key.get("uses").and_then(Value::as_u64).filter(|count| *count > 0)?;
     let values = if count == 1 { "value" } else { "values" };
     Some(format!("{count} {values} under it cannot be opened: the host's log names them"))
+}
+
+/// What a removal came to that was none.
+fn stays(id: &str, key: &Value) -> String {
+    match left(key) {
+        Some(left) => format!("Key {id} stays: {left}. Mend or replace them, and try again."),
+        None => format!("Key {id} stays: something was sealed under it, and has been wrapped anew since. Try again."),
+    }
 }
 
 /// What a rotation came to.
@@ -214,6 +243,8 @@ mod tests {
         let removable = "Everything is wrapped by it.\nKey ab12 can be removed from 1970-01-01 00:00:02.000 UTC on: bulkhead \
                          keys remove ab12\n";
         assert_eq!(done(&[retired(0), active.clone()]), removable);
+        let tried = [retired(1), retired(0)].map(|key| stays("ab12", &key));
+        assert!(tried[0].contains("1 value under it") && tried[1].contains("wrapped anew since"), "{tried:?}");
         let needed = "Key ab12 is still needed: 1 value under it cannot be opened: the host's log names them.\n";
         assert_eq!(done(&[retired(1), active]), needed);
     }

@@ -58,7 +58,7 @@ impl Runs {
             if self.json {
                 writeln!(stdout(), "{found:#}")?;
             } else {
-                write!(stdout(), "{}", story::of(&found))?;
+                write!(stdout(), "{}", story::of(found))?;
             }
             return Ok(());
         }

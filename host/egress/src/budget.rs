@@ -6,6 +6,8 @@
 //!   budget holds nothing that is shared more widely than the budget.
 //! - One owner's requests take another's places only where a budget says that both share it, and a budget is shared only
 //!   by connectors of one publisher: else anybody could declare a tiny one for `api.stripe.com` and starve everybody.
+//! - What the host asks for itself in a connection's name (a token, whether a webhook is genuine) has places and a pace of its
+//!   own, as many; budgets, which are the provider's, it shares with what the connection's guests send.
 //! - In the line of a budget that tenants share none stands so long that another's first request has to be turned away:
 //!   whoever has one there already waits half as long with the next.
 //!
@@ -27,7 +29,7 @@ use crate::config::DoorConfig;
 use crate::error::DoorError;
 use crate::learn::lessons;
 use crate::ledger::{BudgetKey, Ledger};
-use crate::pace::Pace;
+use crate::pace::{Pace, Turns};
 use crate::rate::{Budgeted, Patience, Rates, Terms, limited};
 use crate::request::{Answer, Pass};
 
@@ -37,6 +39,8 @@ pub(crate) struct Budget {
     lanes: Mutex<HashMap<BudgetKey, Arc<Semaphore>>>,
     rates: Rates,
     pace: Pace,
+    /// Of what the host asks for itself.
+    host_pace: Pace,
 }
 
 /// A place, given back when dropped.
@@ -53,6 +57,7 @@ pub(crate) struct Place {
 pub(crate) struct Scopes<'a> {
     own: BudgetKey,
     tenant: &'a str,
+    by_host: bool,
     /// Those that other tenants may fall under, too.
     shared: Vec<RateScope>,
     budgets: Vec<Budgeted>,
@@ -79,11 +84,11 @@ impl<'a> Scopes<'a> {
             let key = name(&[b"bulkhead pause 1", owner, rule.host.as_str().as_bytes()]);
             budgets.push(Budgeted { key, terms: None });
         }
-        let own = name(&[b"bulkhead places 1", owner]);
+        let own = name(&[if pass.by_host { b"bulkhead host places 1" } else { b"bulkhead places 1" }, owner]);
         let is_shared = [(RateScope::App, pass.app_is_shared), (RateScope::Host, pass.publisher != pass.tenant)];
         let shared = is_shared.into_iter().filter_map(|(scope, is_shared)| is_shared.then_some(scope)).collect();
         let rules = declared.into_iter().map(|(_, rule)| rule).collect();
-        Self { own, tenant: pass.tenant, shared, budgets, rules }
+        Self { own, tenant: pass.tenant, by_host: pass.by_host, shared, budgets, rules }
     }
 
     /// Those of one scope, with what is declared of them.
@@ -121,7 +126,7 @@ impl Budget {
     ) -> Result<Vec<Place>, DoorError> {
         let until = Instant::now() + Duration::from_millis(config.budget_wait_ms.min(LONGEST_WAIT_MS));
         self.rates.refuse(&scopes.budgets, until)?;
-        self.pace.turn(scopes.tenant, config.per_tenant_requests_per_second, until).await?;
+        self.turns_of(scopes, config).next(until).await?;
         let mut places = vec![self.acquire(scopes.own, config.per_connection_concurrency, until).await?];
         let mut spent = Vec::new();
         let waited = async {
@@ -162,6 +167,12 @@ impl Budget {
                 Err(error)
             }
         }
+    }
+
+    /// A tenant's turns on this node.
+    pub(crate) fn turns_of<'a>(&'a self, scopes: &Scopes<'a>, config: &DoorConfig) -> Turns<'a> {
+        let pace = if scopes.by_host { &self.host_pace } else { &self.pace };
+        Turns { pace, tenant: scopes.tenant, per_second: config.per_tenant_requests_per_second }
     }
 
     /// Spends from each budget of a scope and waits for its turn: where that is to come, before the others are asked, whose

@@ -28,7 +28,8 @@ pub struct DoorConfig {
     pub max_headers: usize,
     /// Names and values of all headers together, each way.
     pub max_header_bytes: usize,
-    /// Requests of one connection under way at once, on this node. A declared budget can only lower it.
+    /// Requests of one connection under way at once, on this node, and as many of the host's own in its name. A declared budget
+    /// can only lower it.
     pub per_connection_concurrency: usize,
     /// Requests of one tenant in a second, on this node: what they cost it, others wait for.
     pub per_tenant_requests_per_second: u32,

@@ -24,6 +24,7 @@ use crate::exchange::{Bounds, exchange};
 use crate::inject::{self, Injection};
 use crate::intents::{Intent, Intents, Point};
 use crate::normalise::{check_name, normalise};
+use crate::pace::Turns;
 use crate::pool::{Pool, PoolKey};
 use crate::redact::clean;
 use crate::request::{Answer, Outgoing, Pass, Sent};
@@ -60,6 +61,9 @@ struct Limits {
     total: Duration,
     answer_bytes: usize,
 }
+
+/// The provider does not accept the credential.
+const UNAUTHORIZED: u16 = 401;
 
 impl Door {
     /// A door that resolves names as this machine does.
@@ -125,25 +129,28 @@ impl Door {
         let cleared = self.clear(pass, request)?;
         let scopes = Scopes::of(pass, cleared.route.rule, &cleared.draft.url);
         let _places = self.shared.budget.spend(&scopes, pass.ledger, &self.shared.config).await?;
+        let turns = self.shared.budget.turns_of(&scopes, &self.shared.config);
+        turns.owe(cleared.draft.body.len());
 
         if let Some(effect_key) = &cleared.effect_key {
             intents.intent(&cleared.intent(effect_key)).await?;
             intents.reached(Point::IntentCommitted).await;
         }
-        let (answer, signatures) = self.deliver(&cleared, pass, intents).await?;
+        let has_credential = cleared.injection.has_credential;
+        let (answer, signatures) = match self.deliver(&cleared, pass, turns, intents).await {
+            Ok(delivered) => delivered,
+            Err(error) => (refusal(error, has_credential)?, Vec::new()),
+        };
         intents.reached(Point::AnswerReceived).await;
         let held_back_ms = self.shared.budget.learn(&scopes, &answer, pass).await;
 
         let captures = capture::wanted(cleared.route.rule, cleared.draft.url.path(), answer.status);
         let mut secrets = cleared.injection.secrets;
         secrets.extend(signatures);
-        let credential_rejected = answer.status == 401 && cleared.injection.has_credential;
-        let (answer, captured) = match clean(answer, cleared.limits.answer_bytes, captures, secrets).await {
-            // Who renews the credential has to hear of it, and needs nothing else of it.
-            Err(DoorError::Packed { status, .. }) if credential_rejected => {
-                (Answer { status, headers: Vec::new(), body: Bytes::new() }, Vec::new())
-            }
-            cleaned => cleaned?,
+        let credential_rejected = answer.status == UNAUTHORIZED && has_credential;
+        let (answer, captured) = match clean(answer, cleared.limits.answer_bytes, captures, secrets, turns).await {
+            Ok(cleaned) => cleaned,
+            Err(error) => (refusal(error, has_credential)?, Vec::new()),
         };
         Ok(Sent { credential_rejected, answer, effect_key: cleared.effect_key, held_back_ms, captured })
     }
@@ -179,12 +186,13 @@ impl Door {
         &self,
         cleared: &Cleared<'_>,
         pass: &Pass<'_>,
+        turns: Turns<'_>,
         intents: &dyn Intents,
     ) -> Result<(Answer, Vec<Secret>), DoorError> {
         let destination = &cleared.route.destination;
         let key = PoolKey { owner: pass.owner.to_owned(), destination: destination.clone() };
-        let bounds =
-            Bounds { deadline: Instant::now() + cleared.limits.total, answer_bytes: cleared.limits.answer_bytes };
+        let Limits { total, answer_bytes } = cleared.limits;
+        let bounds = Bounds { deadline: Instant::now() + total, answer_bytes, turns };
         // Each send for itself: what is signed is signed once for each.
         let authorized = || cleared.injection.authorized(&cleared.draft, &destination.name, pass.clock);
 
@@ -224,6 +232,16 @@ impl Door {
             Ok(Err(_)) => Err(timed_out()),
             Err(_) => Err(DoorError::Timeout { sent: false }),
         }
+    }
+}
+
+/// That a credential is refused is heard though the answer is too large or cannot be read: who renews it needs nothing else.
+fn refusal(error: DoorError, has_credential: bool) -> Result<Answer, DoorError> {
+    match error.answered() {
+        Some(UNAUTHORIZED) if has_credential => {
+            Ok(Answer { status: UNAUTHORIZED, headers: Vec::new(), body: Bytes::new() })
+        }
+        _ => Err(error),
     }
 }
 

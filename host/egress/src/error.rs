@@ -105,9 +105,19 @@ impl DoorError {
         }
     }
 
+    /// With which status the provider did answer, though nobody gets to read it.
+    pub fn answered(&self) -> Option<u16> {
+        match self {
+            Self::TooLarge { what: Large::Answer { status }, .. }
+            | Self::Withheld { status, .. }
+            | Self::Packed { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
     /// Whether it may have happened and nobody can tell: bytes may have left and no status came back.
     pub fn ambiguous(&self) -> bool {
-        self.request_sent() && !matches!(self, Self::TooLarge { .. } | Self::Withheld { .. } | Self::Packed { .. })
+        self.request_sent() && self.answered().is_none()
     }
 
     /// Whether the same request may fare better later.

@@ -12,16 +12,18 @@ use crate::dial::Line;
 use crate::effect::Draft;
 use crate::error::{DoorError, InvalidRequest, UrlProblem};
 use crate::intents::{Intents, Point};
+use crate::pace::Turns;
 use crate::read::read;
 use crate::request::Answer;
 use crate::route::Destination;
 use crate::wire::Metered;
 
 /// What bounds an exchange.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds<'a> {
     pub(crate) deadline: Instant,
     pub(crate) answer_bytes: usize,
+    pub(crate) turns: Turns<'a>,
 }
 
 /// Sends the request and reads the whole answer. The connection comes back if it can be used again.
@@ -29,7 +31,7 @@ pub(crate) async fn exchange(
     mut line: Line,
     draft: &Draft,
     destination: &Destination,
-    bounds: Bounds,
+    bounds: Bounds<'_>,
     intents: &dyn Intents,
 ) -> Result<(Answer, Line), DoorError> {
     line.meter.begin();
@@ -52,7 +54,7 @@ pub(crate) async fn exchange(
             let sent = error.take_message().is_none() && meter.any_sent();
             DoorError::Broken { sent }
         })?;
-        read(response, bounds.answer_bytes).await
+        read(response, bounds.answer_bytes, bounds.turns).await
     };
     match tokio::time::timeout_at(bounds.deadline, conversation).await {
         Ok(Ok(answer)) => Ok((answer, line)),

@@ -47,6 +47,7 @@ mod wire;
 
 pub use address::Literal;
 pub use address::refusal as address_refusal;
+pub use aside::{at_once, far_aside};
 pub use bulkhead_vault::CredentialFields;
 pub use config::{DevUpstream, DoorConfig, DoorSetupError, LARGEST_ANSWER_MIB};
 pub use door::Door;

@@ -1,7 +1,9 @@
-//! Step 3, what a node does for one tenant: so many requests a second. What they cost it, others wait for.
+//! Step 3, what a node does for one tenant: so many turns a second, of which a request takes one, and another for each
+//! [`EACH`] of what is sent, read and unpacked. What that costs the node, others wait for.
 //!
 //! Invariants: a tenant's turns are an interval apart, but for those that it did not take lately; no more than a tenth of a
-//! second's are made up for. Who waits longer than it was told to takes none. A tenant without requests takes no memory.
+//! second's are made up for. Who waits longer than it was told to takes none; what is read already is waited for. A tenant
+//! without requests takes no memory.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +19,9 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 /// So few tenants are not worth looking through.
 const FEW: usize = 1_024;
 
+/// Bytes of a body that count as much as a request.
+pub(crate) const EACH: usize = 64 << 10;
+
 /// When each tenant's next request is due.
 #[derive(Debug, Default)]
 pub(crate) struct Pace(Mutex<Tenants>);
@@ -28,17 +33,58 @@ struct Tenants {
     in_use: usize,
 }
 
-impl Pace {
-    /// Waits for the tenant's next turn, where it comes in time.
-    pub(crate) async fn turn(&self, tenant: &str, per_second: u32, until: Instant) -> Result<(), DoorError> {
-        let turn = self.take(tenant, Duration::from_secs(1) / per_second.max(1), until)?;
-        if turn > Instant::now() {
-            sleep_until(turn).await;
+/// One tenant's turns.
+#[derive(Clone, Copy)]
+pub(crate) struct Turns<'a> {
+    pub(crate) pace: &'a Pace,
+    pub(crate) tenant: &'a str,
+    pub(crate) per_second: u32,
+}
+
+impl Turns<'_> {
+    /// Waits for the next turn, where it comes in time.
+    pub(crate) async fn next(self, until: Instant) -> Result<(), DoorError> {
+        match self.take(1, Some(until)) {
+            Ok(turn) => {
+                wait_for(turn).await;
+                Ok(())
+            }
+            Err(turn) => Err(limited(turn)),
         }
-        Ok(())
     }
 
-    fn take(&self, tenant: &str, interval: Duration, until: Instant) -> Result<Instant, DoorError> {
+    /// Takes what so much counts for, and waits until it is due. What is less than [`EACH`] is left for the next time.
+    pub(crate) async fn read(self, bytes: &mut usize) {
+        if *bytes >= EACH {
+            let (Ok(turn) | Err(turn)) = self.take(*bytes / EACH, None);
+            *bytes %= EACH;
+            wait_for(turn).await;
+        }
+    }
+
+    /// Takes what so much counts for: the tenant's next request waits for it.
+    pub(crate) fn owe(self, bytes: usize) {
+        if bytes >= EACH {
+            let _ = self.take(bytes / EACH, None);
+        }
+    }
+
+    /// When so many begin, or would, were it not too late.
+    fn take(self, turns: usize, until: Option<Instant>) -> Result<Instant, Instant> {
+        let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+        self.pace.take(self.tenant, Duration::from_secs(1) / self.per_second.max(1) * turns, until)
+    }
+}
+
+/// A timer for what is past would come at the next millisecond.
+async fn wait_for(turn: Instant) {
+    if turn > Instant::now() {
+        sleep_until(turn).await;
+    }
+}
+
+impl Pace {
+    fn take(&self, tenant: &str, interval: Duration, until: Option<Instant>) -> Result<Instant, Instant> {
         let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let oldest = now.checked_sub(AT_ONCE).unwrap_or(now);
@@ -53,8 +99,8 @@ impl Pace {
             None => tenants.due.entry(tenant.to_owned()).or_insert(oldest),
         };
         let turn = oldest.max(*due);
-        if turn > until {
-            return Err(limited(turn));
+        if until.is_some_and(|until| turn > until) {
+            return Err(turn);
         }
         *due = turn + interval;
         Ok(turn)
@@ -68,15 +114,19 @@ mod tests {
 
     const PATIENT: Duration = Duration::from_secs(60);
 
+    fn of<'a>(pace: &'a Pace, tenant: &'a str) -> Turns<'a> {
+        Turns { pace, tenant, per_second: 100 }
+    }
+
     async fn sent(pace: &Pace, tenant: &str, requests: u32) -> Duration {
         let began = Instant::now();
         for _ in 0..requests {
-            pace.turn(tenant, 100, Instant::now() + PATIENT).await.unwrap();
+            of(pace, tenant).next(Instant::now() + PATIENT).await.unwrap();
         }
         began.elapsed()
     }
 
-    /// Mutations: `take`, `due` as it was; `turn`, no wait; `AT_ONCE`, a second.
+    /// Mutations: `take`, `due` as it was; `next`, no wait; `AT_ONCE`, a second.
     #[tokio::test(start_paused = true)]
     async fn a_tenant_has_so_many_a_second_and_takes_none_from_others() {
         let pace = Pace::default();
@@ -95,12 +145,34 @@ mod tests {
     async fn who_would_wait_too_long_hears_how_long_and_takes_no_turn() {
         let pace = Pace::default();
         for _ in 0..20 {
-            pace.take("one", Duration::from_millis(10), Instant::now() + PATIENT).unwrap();
+            of(&pace, "one").take(1, None).unwrap();
         }
-        let refused = pace.turn("one", 100, Instant::now() + Duration::from_millis(50)).await;
+        let refused = of(&pace, "one").next(Instant::now() + Duration::from_millis(50)).await;
         assert!(matches!(refused, Err(DoorError::RateLimited { retry_after_ms: 100 })), "{refused:?}");
-        let turn = pace.take("one", Duration::from_millis(10), Instant::now() + PATIENT).unwrap();
+        let turn = of(&pace, "one").take(1, None).unwrap();
         assert_eq!(turn - Instant::now(), Duration::from_millis(100));
+    }
+
+    /// Mutations: `read`, without the wait; without what is left; `owe`, nothing.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_or_sent_takes_its_tenants_turns() {
+        let pace = Pace::default();
+        assert_eq!(sent(&pace, "one", 10).await, Duration::ZERO);
+        let (began, mut unpaid) = (Instant::now(), 0);
+        // A hundred times as much as a request, piece by piece.
+        for _ in 0..400 {
+            unpaid += EACH / 4;
+            of(&pace, "one").read(&mut unpaid).await;
+        }
+        assert_eq!(unpaid, 0);
+        assert!(
+            (Duration::from_millis(980)..=Duration::from_secs(1)).contains(&began.elapsed()),
+            "{:?}",
+            began.elapsed()
+        );
+        of(&pace, "one").owe(50 * EACH);
+        assert!(sent(&pace, "one", 1).await >= Duration::from_millis(490));
+        assert_eq!(sent(&pace, "another", 10).await, Duration::ZERO);
     }
 
     /// Mutation: `take`, without `retain`.
@@ -109,7 +181,7 @@ mod tests {
         let pace = Pace::default();
         for tenant in 0..10 * FEW {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            pace.turn(&tenant.to_string(), 100, Instant::now() + PATIENT).await.unwrap();
+            of(&pace, &tenant.to_string()).next(Instant::now() + PATIENT).await.unwrap();
         }
         assert!(pace.0.lock().unwrap().due.len() <= 2 * FEW + 1);
     }

@@ -1,7 +1,7 @@
 //! Step 10: the answer, and no more of it than is allowed.
 //!
-//! Invariant: memory grows with what was allowed, not with what a length header promises or a chunked
-//! body goes on to send.
+//! Invariants: memory grows with what was allowed, not with what a length header promises or a chunked
+//! body goes on to send. It is read as fast as its tenant's turns come.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -10,6 +10,7 @@ use hyper::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use hyper::{Response, StatusCode};
 
 use crate::error::{DoorError, Large};
+use crate::pace::Turns;
 use crate::request::Answer;
 
 /// Of this hop alone; a guest that saw them could make nothing of them.
@@ -17,7 +18,7 @@ const CONNECTION_HEADERS: &[&str] =
     &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
 /// Reads the whole answer.
-pub(crate) async fn read(response: Response<Incoming>, limit: usize) -> Result<Answer, DoorError> {
+pub(crate) async fn read(response: Response<Incoming>, limit: usize, turns: Turns<'_>) -> Result<Answer, DoorError> {
     let (head, mut body) = response.into_parts();
     if is_ambiguous(&head) {
         return Err(DoorError::Broken { sent: true });
@@ -27,7 +28,7 @@ pub(crate) async fn read(response: Response<Incoming>, limit: usize) -> Result<A
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    let mut read = BytesMut::new();
+    let (mut read, mut uncounted) = (BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| DoorError::Broken { sent: true })?;
         let Ok(data) = frame.into_data() else { continue };
@@ -35,6 +36,8 @@ pub(crate) async fn read(response: Response<Incoming>, limit: usize) -> Result<A
             return Err(too_large());
         }
         read.extend_from_slice(&data);
+        uncounted += data.len();
+        turns.read(&mut uncounted).await;
     }
     let headers = head.headers.iter().filter(|(name, _)| !CONNECTION_HEADERS.contains(&name.as_str()));
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

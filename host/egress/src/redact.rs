@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::aside::aside;
 use crate::capture;
 use crate::error::DoorError;
+use crate::pace::Turns;
 use crate::request::{Answer, Captured};
 use crate::unpack::{is_packed, unpack};
 
@@ -30,6 +31,7 @@ pub(crate) async fn clean(
     limit: usize,
     captures: Vec<Capture>,
     mut secrets: Vec<Secret>,
+    turns: Turns<'_>,
 ) -> Result<(Answer, Vec<Captured>), DoorError> {
     let is_packed = is_packed(&answer);
     // However little is packed, it may be much.
@@ -49,7 +51,11 @@ pub(crate) async fn clean(
         }
         Ok((answer, captured))
     });
-    cleaning.await.ok_or(DoorError::Broken { sent: true })?
+    let cleaned = cleaning.await.ok_or(DoorError::Broken { sent: true })?;
+    if is_packed {
+        turns.owe(cleaned.as_ref().map_or(limit, |(answer, _)| answer.body.len()));
+    }
+    cleaned
 }
 
 /// As it is sent, as JSON repeats it (many servers escape slashes there), and as it stands in an address.
@@ -98,6 +104,12 @@ fn replaced(haystack: &[u8], secret: &Finder<'_>) -> Option<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
     use super::*;
+    use crate::aside::tests::waits_aside;
+    use crate::pace::Pace;
+
+    fn turns(pace: &Pace) -> Turns<'_> {
+        Turns { pace, tenant: "t", per_second: 1_000 }
+    }
 
     #[test]
     fn a_repeated_secret_is_replaced_in_headers_and_body() {
@@ -138,12 +150,9 @@ mod tests {
         let nearly = "a".repeat(256 * 1024);
         let body = Bytes::from(vec![b'a'; 4 * 1024 * 1024]);
         let answer = Answer { status: 200, headers: Vec::new(), body: body.clone() };
-        let redacting = clean(
-            answer,
-            usize::MAX,
-            Vec::new(),
-            vec![Secret::from_string(nearly.clone() + "b"), Secret::from_string(nearly + "c")],
-        );
+        let secrets = vec![Secret::from_string(nearly.clone() + "b"), Secret::from_string(nearly + "c")];
+        let pace = Pace::default();
+        let redacting = clean(answer, usize::MAX, Vec::new(), secrets, turns(&pace));
         let redacted = tokio::time::timeout(std::time::Duration::from_secs(10), redacting).await;
         assert_eq!(redacted.expect("it takes too long").unwrap().0.body, body);
     }
@@ -151,26 +160,19 @@ mod tests {
     /// A few bytes may be packed of many.
     ///
     /// Mutation: `clean`, `aside` by what came.
-    #[test]
-    fn what_is_packed_is_unpacked_on_a_thread_of_its_own() {
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        runtime.block_on(async {
-            let (busy, done) = std::sync::mpsc::channel::<()>();
-            let occupied = tokio::task::spawn_blocking(move || done.recv());
-            let answer = |coding: &str, body: Vec<u8>| Answer {
-                status: 200,
-                headers: vec![("content-encoding".to_owned(), coding.to_owned())],
-                body: body.into(),
-            };
-            let packed = answer("gzip", crate::unpack::tests::gzipped(b"packed"));
-            let mut packed = std::pin::pin!(clean(packed, 1 << 20, Vec::new(), Vec::new()));
-            assert!(futures::poll!(&mut packed).is_pending());
-            let plain = clean(answer("identity", b"plain".to_vec()), 1 << 20, Vec::new(), Vec::new()).await;
-            assert_eq!(plain.unwrap().0.body, "plain");
-            drop(busy);
-            assert!(occupied.await.unwrap().is_err());
-            assert_eq!(packed.await.unwrap().0.body, "packed");
-        });
+    #[tokio::test]
+    async fn what_is_packed_is_unpacked_on_a_thread_of_its_own() {
+        let answer = |coding: &str, body: Vec<u8>| Answer {
+            status: 200,
+            headers: vec![("content-encoding".to_owned(), coding.to_owned())],
+            body: body.into(),
+        };
+        let packed = answer("gzip", crate::unpack::tests::gzipped(b"body"));
+        for (answer, waits) in [(packed, true), (answer("identity", b"body".to_vec()), false)] {
+            let pace = Pace::default();
+            let (waited, cleaned) = waits_aside(clean(answer, 1 << 20, Vec::new(), Vec::new(), turns(&pace))).await;
+            assert_eq!((waited, cleaned.unwrap().0.body.as_ref()), (waits, b"body".as_slice()));
+        }
     }
 
     /// Mutation: `clean`, without `writings`, or leave the length as it is.
@@ -184,7 +186,8 @@ mod tests {
             ("content-length".to_owned(), body.len().to_string()),
         ];
         let answer = Answer { status: 200, headers, body: body.into() };
-        let (left, captured) = clean(answer, usize::MAX, captures, Vec::new()).await.unwrap();
+        let pace = Pace::default();
+        let (left, captured) = clean(answer, usize::MAX, captures, Vec::new(), turns(&pace)).await.unwrap();
         assert_eq!(left.body, r#"{"secret":"bulkhead:captured:s","note":"[secret]","id":1}"#);
         assert_eq!(left.headers[0].1, "[secret]");
         assert_eq!(left.headers[1].1, left.body.len().to_string());

@@ -58,6 +58,8 @@ pub struct Pass<'a> {
     pub owner: &'a str,
     /// Whose turns are taken in budgets that several share: the tenant's id.
     pub tenant: &'a str,
+    /// Whether the host asks for itself: in places and at a pace of its own, so that no guest's requests keep it waiting.
+    pub by_host: bool,
     /// Who shares the budgets of an app, where there is one: its id.
     pub app: Option<&'a str>,
     /// Whether other tenants' connections may go by that app, too.
@@ -95,6 +97,7 @@ impl<'a> Pass<'a> {
             settings: &Value::Null,
             owner,
             tenant: owner,
+            by_host: true,
             app: None,
             app_is_shared: false,
             publisher: "",

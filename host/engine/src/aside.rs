@@ -1,28 +1,9 @@
-//! Work of a size that would keep a thread which serves requests: encoding, sealing, walking through documents.
-//!
-//! Invariants: what is done here waits for the processor and for nothing else. It has threads of its own, which give way to
-//! those that serve: whoever makes the host compute takes nothing from who asks for little.
-
-use std::sync::LazyLock;
+//! Work of a size that would keep a thread which serves requests: encoding, sealing, walking through documents. It is done
+//! on the door's threads for that (`egress/src/aside.rs`).
 
 use serde_json::Value;
-use tokio::runtime::{Builder, Runtime};
 
 use crate::fault::EngineFault;
-
-/// Used for its threads alone. Without it, where a system starts no more, tokio's own do the work.
-static THREADS: LazyLock<Option<Runtime>> = LazyLock::new(|| {
-    let lowered = || {
-        // On Linux this is the calling thread alone. Where it is refused the work is done all the same.
-        let _ = rustix::process::setpriority_process(None, NICENESS);
-    };
-    let mut threads = Builder::new_current_thread();
-    threads.max_blocking_threads(AT_ONCE).thread_name("bulkhead-aside").on_thread_start(lowered).build().ok()
-});
-/// Nicer than guests' threads: a guest that needs little does not wait for whoever has much computed either.
-const NICENESS: i32 = 15;
-/// More would not be sooner done.
-const AT_ONCE: usize = 4;
 
 /// Less is done sooner than it is handed over.
 const SMALL: usize = 64 << 10;
@@ -58,21 +39,35 @@ pub(crate) fn weight(document: &Value) -> usize {
 
 /// The same for work that may take long on little.
 pub(crate) async fn far_aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineFault> {
-    let done = match THREADS.as_ref() {
-        Some(threads) => threads.spawn_blocking(work),
-        None => tokio::task::spawn_blocking(work),
-    };
-    done.await.map_err(|error| EngineFault::damaged("a large document", error))
+    bulkhead_egress::far_aside(work).await.map_err(|error| EngineFault::damaged("a large document", error))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::mpsc;
     use std::thread;
 
     use serde_json::json;
 
     use super::*;
+
+    /// Whether it waits for the threads that serve nobody, of which none has time until it was asked once.
+    pub(crate) async fn is_done_aside(work: impl Future) -> bool {
+        let busy: Vec<_> = std::iter::repeat_with(|| {
+            let (go, told) = mpsc::channel::<()>();
+            (go, tokio::spawn(far_aside(move || told.recv().is_ok())))
+        })
+        .take(bulkhead_egress::at_once())
+        .collect();
+        tokio::task::yield_now().await;
+        let waits = futures::poll!(Box::pin(work)).is_pending();
+        for (go, busy) in busy {
+            go.send(()).unwrap();
+            assert!(busy.await.unwrap().unwrap());
+        }
+        waits
+    }
 
     /// Mutation: `weight`, leave out texts, names or what is within.
     #[test]
@@ -81,13 +76,6 @@ mod tests {
         let large = [json!([[{ "a": text }]]), json!([{ text.clone(): 1 }]), json!(vec![0; SMALL / NODE])];
         assert!(large.iter().all(|document| weight(document) > SMALL));
         assert_eq!(weight(&json!({ "said": ["hello", 1] })), 4 * NODE + "saidhello".len());
-    }
-
-    /// Mutation: `lowered`, do nothing.
-    #[tokio::test]
-    async fn what_is_large_gives_way_to_what_serves() {
-        let niceness = || rustix::process::getpriority_process(None).unwrap();
-        assert!(far_aside(niceness).await.unwrap() >= NICENESS);
     }
 
     /// Mutation: `aside`, do all of it here.

@@ -18,6 +18,7 @@ use crate::attempt::Request;
 use crate::checks::Declared;
 use crate::connections::ConnectionError;
 use crate::fault::EngineFault;
+use crate::routes::listed;
 use crate::schema::InvalidField;
 use crate::views::{AttemptView, JournalView, RunDetail, RunView};
 
@@ -47,7 +48,7 @@ pub struct PullCall {
 pub enum CallError {
     #[error("there is no such {what}")]
     NotFound { what: &'static str },
-    #[error("this connector has no {what} {name:?}: it has {}", .known.join(", "))]
+    #[error("this connector has no {what} {name:?}: it has {}", listed(.known))]
     Unknown { what: &'static str, name: String, known: Vec<String> },
     #[error("the input is not valid")]
     Invalid(Vec<InvalidField>),

@@ -6,10 +6,12 @@
 //! What an attempt came to is decided by the journal's rows, with the run locked: a request that may have been carried
 //! out and has no answer makes every end `uncertain`.
 //!
-//! A new kind of answer is an arm in `produced`; what it may not contain is refused in `veto`.
+//! A new kind of answer is an arm in `produced`; what it may not contain is refused in `veto`, and what is encoded or hashed of
+//! it is so in `made`, before the transaction.
 
 mod events;
 mod failing;
+mod made;
 mod produced;
 mod veto;
 
@@ -18,8 +20,7 @@ use bulkhead_runtime::{External, Finished, LogLine, PullMode};
 use bulkhead_store::{Anew, AttemptEnd, EndState, NewRun, Park, Run, RunEnd, Step, StoreError, TenantTx};
 use serde_json::{Value, json};
 
-use self::failing::{put_together, worded};
-use self::veto::events_of;
+use self::failing::{put_together, written};
 use crate::Engine;
 use crate::aside::aside;
 use crate::attempt::{End, Finish, Opened, Request, pushes_unlinked};
@@ -107,15 +108,14 @@ impl Engine {
     async fn write_end(&self, opened: &Opened, ports: &RunPorts, mut finish: Finish) -> Result<bool, EngineFault> {
         let run = &opened.run;
         let said = Said::of(finish.finished.as_mut()).await?;
-        let (end, refs) = self.referring(opened, finish.end).await?;
-        let end = put_together(end, Some(&opened.request)).await?;
-        // What is done needs no reads to be done again.
-        let unflushed = ports.close(!matches!(&end, End::Produced(_))).await?;
+        let (end, made) = self.made(opened, finish.end).await?;
+        let unflushed = ports.close(matches!(&end, End::Produced(_))).await?;
+        let unflushed = self.inner.store.flush(&run.lease(), &unflushed).await?;
         let mut tx = self.inner.store.tenant(run.tenant).await?;
         let mut steps = Vec::new();
-        if ports.journaled() {
+        if ports.journaled() || !unflushed.is_empty() {
             tx.seize_run(&run.lease()).await?;
-            tx.record_answers(&run.lease(), &unflushed).await?;
+            tx.record_answers(&run.lease(), unflushed).await?;
             steps = tx.steps(run.id, run.leg).await?;
         }
         let mut verdict = match end {
@@ -128,7 +128,7 @@ impl Engine {
                 Some(failure) => self.after(&mut tx, run, &steps, Ended::Broke(failure)).await?,
                 None => {
                     self.write_state(&mut tx, opened, finish.finished.as_ref()).await?;
-                    self.write_produced(&mut tx, opened, produced, refs).await?
+                    self.write_produced(&mut tx, opened, produced, made).await?
                 }
             },
             End::Not(Ended::Failed(failure)) => {
@@ -146,15 +146,6 @@ impl Engine {
         self.write_verdict(&mut tx, run, verdict, Some(opened.known.row.id), said.as_ref()).await?;
         tx.commit().await?;
         Ok(true)
-    }
-
-    /// The end, with `refs` of each event in it. Before any transaction is begun, for as long as it takes.
-    async fn referring(&self, opened: &Opened, end: End) -> Result<(End, Vec<String>), EngineFault> {
-        let End::Produced(produced) = &end else { return Ok((end, Vec::new())) };
-        Ok(match self.refs(opened, events_of(produced)).await? {
-            Ok(refs) => (end, refs),
-            Err(failure) => (End::Not(Ended::Broke(failure)), Vec::new()),
-        })
     }
 
     /// Where there is nothing to go on from, a stream is pulled from its start, by a run that the failure names.
@@ -221,14 +212,14 @@ impl Engine {
         let attempt = |outcome: &str, failure: Option<String>| self.attempt_end(version, outcome, failure, said);
         match verdict {
             Verdict::Ended { state, output, failure } => {
-                let failure = failure.map(|failure| text(&worded(failure)));
+                let failure = failure.map(written);
                 let attempt = attempt(state.as_str(), failure.clone());
                 let end = RunEnd { state, output, failure, attempt };
                 tx.finish_run(&lease, &end).await?;
             }
             Verdict::Again { at_ms, failure, anew } => {
                 tx.supersede(&lease, &anew).await?;
-                let failure = text(&worded(failure));
+                let failure = written(failure);
                 tx.reschedule_run(&lease, at_ms, &attempt("retry", Some(failure))).await?;
             }
             Verdict::Parked { at_ms, resume } => {

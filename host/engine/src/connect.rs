@@ -110,7 +110,7 @@ pub enum ConnectError {
     UnknownSession,
     #[error("this link has expired: ask whoever sent it to you for a new one")]
     Expired,
-    #[error("this link has been used: ask whoever sent it to you for a new one")]
+    #[error("this link has been used. If nothing is connected, ask whoever sent it to you for a new one")]
     Used,
     #[error(
         "this account is connected already, as {:?}, and nothing was changed. That connection can be authorized again with the \

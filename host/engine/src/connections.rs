@@ -14,6 +14,7 @@ use crate::checks::Declared;
 use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, account};
 use crate::fault::{EngineFault, json, stored};
 use crate::pins::Pins;
+use crate::routes::listed;
 use crate::schema::InvalidField;
 use crate::settle::{cancelled_in_doubt, disconnected};
 use crate::versions::Known;
@@ -76,7 +77,7 @@ pub enum ConnectionError {
     UnknownApp,
     #[error("this connector authorizes by {kind}: name the app to use")]
     NeedsApp { kind: &'static str },
-    #[error("this connector has no environment {found:?}: it has {}", .known.join(", "))]
+    #[error("this connector has no environment {found:?}: it has {}", listed(.known))]
     UnknownEnvironment { found: String, known: Vec<String> },
     #[error("the input is not valid")]
     Invalid(Vec<InvalidField>),

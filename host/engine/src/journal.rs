@@ -26,6 +26,13 @@ pub(crate) struct Entry {
     pub answer: Option<Answered>,
 }
 
+impl Entry {
+    /// Whether it may have been carried out, and nobody knows.
+    pub(crate) fn is_open(&self) -> bool {
+        self.unsafe_request && self.answer.is_none()
+    }
+}
+
 /// An answer as the guest got it, and when.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Answered {
@@ -125,6 +132,20 @@ pub(crate) struct Journal {
     pub first_sent: BTreeMap<String, u64>,
     /// What the guest read of its own connection, by what it asked for. Both JSON.
     pub reads: BTreeMap<String, String>,
+}
+
+impl Journal {
+    pub(crate) fn is_open(&self) -> bool {
+        self.entries.values().any(Entry::is_open)
+    }
+
+    /// What it keeps of what was only read.
+    pub(crate) fn only_read_bytes(&self) -> usize {
+        let answers =
+            self.entries.values().filter(|entry| !entry.unsafe_request).filter_map(|entry| entry.answer.as_ref());
+        let reads = self.reads.iter().map(|(what, answer)| what.len() + answer.len());
+        answers.map(Answered::bytes).chain(reads).sum()
+    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ impl Passage {
             settings: &self.settings,
             owner: &self.owner,
             tenant: &self.tenant,
+            by_host: false,
             app: self.app.as_deref(),
             app_is_shared: self.app_is_shared,
             publisher: &self.publisher,

@@ -31,7 +31,7 @@ use self::halts::{diverged, host, http_error, in_the_way, refusal, unknown};
 use crate::Engine;
 use crate::credentials::Current;
 use crate::fault::EngineFault;
-use crate::journal::{Answered, Journal, Place, leaves_open, stays_open};
+use crate::journal::{Answered, Entry, Journal, Place, leaves_open, stays_open};
 use crate::passage::Passage;
 
 /// The ports of one run.
@@ -69,6 +69,8 @@ struct Progress {
     seq: u32,
     fresh: BTreeMap<String, String>,
     read_bytes: usize,
+    /// What the journal keeps of what was only read.
+    kept_bytes: usize,
     /// Whether an intent was let out, and whether the end of the attempt has begun.
     intends: bool,
     closed: bool,
@@ -84,25 +86,31 @@ struct Progress {
 impl RunPorts {
     /// Ports over the journal that earlier attempts left.
     pub(crate) fn new(engine: Engine, to: Binding, journal: Journal) -> Self {
-        let progress = Mutex::new(Progress { journal, ..Progress::default() });
+        let kept_bytes = journal.only_read_bytes();
+        let progress = Mutex::new(Progress { journal, kept_bytes, ..Progress::default() });
         Self(Arc::new(Bound { engine, to, progress, span: Span::current() }))
     }
 
-    /// Lets no further effect out, and answers what is not durable yet, for the run's own commit: what was read only where
-    /// it may be needed again.
-    pub(crate) async fn close(&self, with_reads: bool) -> Result<Vec<NewEntry>, EngineFault> {
+    /// Lets no further effect out, and answers what is not durable yet, for the run's own commit. Where all is `done`,
+    /// nothing is asked for again, and what was only read is not kept.
+    pub(crate) async fn close(&self, done: bool) -> Result<Vec<NewEntry>, EngineFault> {
         self.0.progress(|progress| progress.closed = true);
-        self.0.shelve().await?;
+        if !done {
+            self.0.shelve().await?;
+        }
         self.0.progress(|progress| {
-            let unflushed = progress.unflushed.iter();
-            Ok(unflushed.filter(|entry| with_reads || entry.intent.sub < READS).cloned().collect())
+            let mut unflushed = std::mem::take(&mut progress.unflushed);
+            if done && !progress.journal.is_open() {
+                unflushed.retain(|entry| entry.intent.sub < READS);
+                unflushed.iter_mut().for_each(|entry| entry.answer = None);
+            }
+            Ok(unflushed)
         })
     }
 
     /// Whether anything may stand in the journal.
     pub(crate) fn journaled(&self) -> bool {
-        let journaled = |p: &mut Progress| p.intends || !p.journal.entries.is_empty() || !p.unflushed.is_empty();
-        self.0.progress(journaled)
+        self.0.progress(|progress| progress.intends || !progress.journal.entries.is_empty())
     }
 
     /// What the provider judged when it was asked in this attempt, if it was.
@@ -151,7 +159,7 @@ impl Bound {
             }
             match &entry.answer {
                 Some(answer) => Decision::Answered { result: answer.result.clone(), at_ms: answer.at_ms },
-                None if entry.keyed => Decision::Proceed,
+                None if entry.keyed || !entry.unsafe_request => Decision::Proceed,
                 None => Decision::Stop(unknown(&call.request)),
             }
         })
@@ -161,7 +169,7 @@ impl Bound {
     async fn carry(&self, call: &Call) -> Sent {
         let place = (call.seq, call.sub);
         // Sent before, and nobody knows what became of it: only an answer to that settles it.
-        let sent_before = self.progress(|p| p.journal.entries.get(&place).is_some_and(|entry| entry.answer.is_none()));
+        let sent_before = self.progress(|p| p.journal.entries.get(&place).is_some_and(Entry::is_open));
         let outcome = match self.dispatch(call, sent_before).await {
             Ok(outcome) => outcome,
             Err(halt) => return Sent::Stop(halt),

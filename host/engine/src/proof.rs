@@ -4,14 +4,15 @@
 //! bytes, so long, once for all of an owner's who wait for the same, not again for what was not there, and so often a minute
 //! for one address, in places of its owner's alone. What could not be fetched is not refused, nor what is signed by a key
 //! that a list of before does not have: the provider is asked to come again. What was found and cannot be had anew stays
-//! good for a day, and nothing that a stranger or another owner names keeps it from being asked for. A question is asked
-//! only where the manifest's rules say that it changes nothing.
+//! good for a day, and nothing that a stranger or another owner names keeps it from being asked for, or drives out what has
+//! proved a request. A question is asked only where the manifest's rules say that it changes nothing, in places and turns of
+//! the host's own.
 
 mod kept;
 
 use std::sync::Arc;
 
-use bulkhead_egress::{EffectPlan, NoIntents, Outgoing};
+use bulkhead_egress::{EffectPlan, NoIntents, Outgoing, Pass};
 use bulkhead_manifest::egress_match::find;
 use bulkhead_manifest::{ConnectionId, EgressRule, PostbackScheme, Scheme, TenantId, TokenValue};
 use bulkhead_vault::webhook::{self, Fetched, Refusal};
@@ -157,29 +158,32 @@ impl Engine {
             Ok(None) => return case.verified(scheme, Material::default()).await,
             Err(refused) => return Ok(Err(refused)),
         };
-        let fetched = self.fetched(scheme, &url, at, case, FOUND_MS).await?;
-        let result = case.verified(scheme, fetched).await?;
+        let result = self.proven_at(&url, scheme, at, case, FOUND_MS).await?;
         if result != Err(Refusal::UnknownKey) {
             return Ok(result);
         }
         // Signers change their keys.
-        let fetched = self.fetched(scheme, &url, at, case, RENEWED_MS).await?;
-        case.verified(scheme, fetched).await
+        self.proven_at(&url, scheme, at, case, RENEWED_MS).await
     }
 
-    /// What stands there.
-    async fn fetched(
+    /// By what stands there, which was found there so long ago at most.
+    async fn proven_at(
         &self,
-        scheme: &Scheme,
         url: &Url,
+        scheme: &Scheme,
         at: &Target,
         case: &Case,
         found_ms: u64,
-    ) -> Result<Material, NotNow> {
+    ) -> Result<Result<(), Refusal>, NotNow> {
         let owner = owner(&case.listener);
         let wanted = Wanted { scheme, url, at, owner: &owner };
         let fetching = self.fetch(scheme, url, &owner);
-        self.inner.proofs.find(wanted, self.now_ms(), found_ms, fetching).await
+        let kept = self.inner.proofs.find(wanted, self.now_ms(), found_ms, fetching).await?;
+        let result = case.verified(scheme, kept.material()).await?;
+        if result.is_ok() {
+            self.inner.proofs.proved(wanted, kept).await;
+        }
+        Ok(result)
     }
 
     async fn fetch(&self, scheme: &Scheme, url: &Url, owner: &str) -> Found {
@@ -275,7 +279,7 @@ impl Engine {
             EngineFault::damaged("a manifest's webhook scheme", problem)
         })?;
         let effect = EffectPlan { key: &self.inner.effect_key, root: "webhook-proof", name: None, ordinal: 0 };
-        let pass = passage.pass(self, credential, effect, false);
+        let pass = Pass { by_host: true, ..passage.pass(self, credential, effect, false) };
         let outgoing = Outgoing {
             method: "POST".to_owned(),
             url: url.to_string(),

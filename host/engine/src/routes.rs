@@ -14,6 +14,8 @@ use crate::fault::{EngineFault, json, stored};
 /// Steps of one route, and routes of one event: what an event sets going is written in one transaction.
 pub(crate) const MOST_STEPS: usize = 20;
 pub(crate) const MOST_ROUTES: usize = 100;
+/// Mappings of one route together: they are read in that transaction. Bytes.
+const LARGEST_MAPPINGS: usize = 64 << 10;
 
 /// A route to be made.
 #[derive(Debug)]
@@ -63,6 +65,10 @@ pub enum RouteError {
     NoSteps,
     #[error("a route has at most {MOST_STEPS} steps, and this one has {found}: make another route for the rest")]
     TooManySteps { found: usize },
+    #[error(
+        "the mappings of a route have at most {LARGEST_MAPPINGS} bytes together, and these have {found}: make another route for some of the steps, or the mappings shorter"
+    )]
+    LargeMappings { found: usize },
     #[error("{event:?} has {MOST_ROUTES} routes already: remove one first, or give one of them more steps")]
     TooManyRoutes { event: String },
     #[error("{connector} reports no event {event:?}: it reports {}", listed(.known))]
@@ -93,7 +99,8 @@ impl From<bulkhead_store::StoreError> for RouteError {
     }
 }
 
-fn listed(names: &[String]) -> String {
+/// Names in a sentence.
+pub(crate) fn listed(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
@@ -112,6 +119,10 @@ impl Engine {
         }
         if new.steps.len() > MOST_STEPS {
             return Err(RouteError::TooManySteps { found: new.steps.len() });
+        }
+        let found = new.steps.iter().map(|step| step.mapping.len()).sum();
+        if found > LARGEST_MAPPINGS {
+            return Err(RouteError::LargeMappings { found });
         }
         let mut steps = Vec::with_capacity(new.steps.len());
         for (index, step) in new.steps.into_iter().enumerate() {

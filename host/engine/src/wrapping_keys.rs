@@ -10,8 +10,8 @@
 //! - A node seals by a key only for [`SEALS_FOR`] after it asked whether that is the one that does, whatever keeps it from
 //!   asking again; and no more once it has heard of another, at hand or not.
 //! - A key is removed only where nothing is sealed under it, and nothing that was sealed while a node took it for the one
-//!   that seals can still be written (`settled_ms`). That is counted while all is wrapped anew, and what is sealed is
-//!   looked through once more right before it is settled that the key goes.
+//!   that seals can still be written (`settled_ms`). That is counted while all is wrapped anew; who wants a key to go only
+//!   writes that down, and whoever looks after the keys looks through all once more right before it is settled that it goes.
 //! - A removal that was settled is carried out, whoever stops in between: the row goes last.
 
 mod known;
@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use bulkhead_manifest::SharedClock;
 use bulkhead_store::{Dialect, Store, StoreError, WrappingKeyRow};
-use bulkhead_vault::{SEALS_FOR, Transit, TransitKeys, Vault, VaultError, WrappingKey};
-use tokio::time::Instant;
+use bulkhead_vault::{Asked, SEALS_FOR, Transit, TransitKeys, Vault, VaultError, WrappingKey};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use self::known::{Known, key};
+use self::known::{Known, is_looked_through, key};
 pub use self::known::{WrappingKeyState, WrappingKeyView};
 use crate::fault::EngineFault;
 use crate::{Engine, HostLimits};
@@ -33,6 +33,8 @@ use crate::{Engine, HostLimits};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long before it seals a key is known, where there may be other nodes.
 const ANNOUNCED_MS: u64 = 15_000;
+/// Keys that are guarded anew at once.
+const GUARDED_AT_ONCE: usize = 8;
 /// What a run of the longest kind takes beside its own time for what it sealed to be written; and for clocks that differ.
 const UNTIL_WRITTEN_MS: u64 = 180_000;
 
@@ -51,8 +53,6 @@ pub enum WrappingKeyError {
         "what began while the key {id} sealed may still be written: it can be removed from {from_ms} on (milliseconds since 1970)"
     )]
     TooSoon { id: String, from_ms: u64 },
-    #[error("what the key {id} sealed is being looked through, which the host does by itself: try again in a moment")]
-    Looking { id: String },
     #[error(
         "{count} sealed values still use the key {id}. They are looked through and wrapped anew once more now; the host's log \
          names those that cannot be: mend or replace them, and try again"
@@ -100,7 +100,7 @@ impl WrappingKeys<'_> {
     /// Gets hold of what is known by now.
     async fn hold(&self) -> Result<(Known, Result<(), VaultError>), StoreError> {
         // Before it is read: while somebody waits for that, another key may take over.
-        let asked = Instant::now().into_std();
+        let asked = Asked::now(self.clock);
         let known = self.known().await?;
         let active = known.active().map_or("", |row| &row.id);
         let held = self.vault.keys().hold(&known.keys(), active, asked).await;
@@ -147,34 +147,47 @@ impl WrappingKeys<'_> {
         if let Some((active_ms, row)) = known.rows.last().filter(|(from_ms, _)| *from_ms > known.now_ms) {
             return Err(WrappingKeyError::Coming { id: row.id.clone(), active_ms: *active_ms });
         }
-        let is_old = |row: &WrappingKeyRow| known.retired().any(|(old, _)| old.id == row.id);
-        for row in known.root.iter().chain(known.rows.iter().map(|(_, row)| row)) {
-            let guarded = match self.vault.keys().guard_anew(&key(row)).await {
-                Err(error @ VaultError::ProviderRefused { .. }) if is_old(row) => {
-                    tracing::error!(key.id = %row.id, %error, "an old key is not guarded anew");
-                    None
-                }
-                guarded => guarded?,
-            };
-            if let Some(guarded) = guarded {
-                let mut tx = self.store.system().await?;
-                tx.guard_wrapping_key(&row.id, &guarded).await?;
-                tx.commit().await?;
-            }
-        }
+        // Side by side: each that nothing is said about takes as long as its guard may.
+        let rows = known.root.iter().chain(known.rows.iter().map(|(_, row)| row));
+        let guards: Vec<_> = rows.map(|row| self.guard_anew(row, &known)).collect();
+        stream::iter(guards).buffer_unordered(GUARDED_AT_ONCE).try_collect::<()>().await?;
         let made = self.vault.keys().make(&known.keys()).await?;
         self.add(&made, &known).await?;
-        Ok(self.look().await?)
+        // It is there, whatever follows; and this is looked for again.
+        told(self.look().await);
+        Ok(())
+    }
+
+    /// Whatever guards a key guards it by its newest own from now on. An old one that it does not, keeps nobody from rotating.
+    async fn guard_anew(&self, row: &WrappingKeyRow, known: &Known) -> Result<(), WrappingKeyError> {
+        let is_old = known.retired().any(|(old, _)| old.id == row.id);
+        let guarded = match self.vault.keys().guard_anew(&key(row)).await {
+            Err(error @ (VaultError::ProviderRefused { .. } | VaultError::ProviderUnavailable { .. })) if is_old => {
+                tracing::error!(key.id = %row.id, %error, "an old key is not guarded anew");
+                None
+            }
+            guarded => guarded?,
+        };
+        if let Some(guarded) = guarded {
+            let mut tx = self.store.system().await?;
+            tx.guard_wrapping_key(&row.id, &guarded).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// Does what is to be done about keys that this node has hold of.
     pub(crate) async fn look_after(&self) -> Result<(), EngineFault> {
-        let known = self.known().await?;
+        let mut known = self.known().await?;
         self.sweep(known.now_ms).await?;
         for (row, _) in known.retired().filter(|(row, _)| row.removing_ms.is_some()) {
             self.destroy(&row.id).await?;
         }
-        if known.is_work_due(self.settled_ms) { self.rewrap_all(&known).await } else { Ok(()) }
+        if known.is_work_due(self.settled_ms) {
+            self.rewrap_all(&known).await?;
+            known = self.known().await?;
+        }
+        self.settle_removals(&known).await
     }
 
     /// Destroys what is over. Mostly there is nothing, and nothing is written.
@@ -186,7 +199,8 @@ impl WrappingKeys<'_> {
         Ok(())
     }
 
-    async fn remove(&self, id: &str) -> Result<(), WrappingKeyError> {
+    /// Wants a key to go; whether it is gone already.
+    async fn remove(&self, id: &str) -> Result<bool, WrappingKeyError> {
         let known = self.known().await?;
         if !known.rows.iter().any(|(_, row)| row.id == id) {
             return Err(WrappingKeyError::NotFound);
@@ -195,36 +209,44 @@ impl WrappingKeys<'_> {
         let Some((row, retired_ms)) = known.retired().find(|(row, _)| row.id == id) else {
             return Err(WrappingKeyError::Active { id });
         };
-        if row.removing_ms.is_none() {
-            self.settle_removal(row, known.now_ms, retired_ms.saturating_add(self.settled_ms)).await?;
+        if row.removing_ms.is_some() {
+            self.destroy(&id).await?;
+            return Ok(true);
         }
-        Ok(self.destroy(&id).await?)
-    }
-
-    /// Writes down that a key goes, where nothing uses it.
-    async fn settle_removal(&self, row: &WrappingKeyRow, now_ms: u64, from_ms: u64) -> Result<(), WrappingKeyError> {
-        let id = row.id.clone();
-        if now_ms < from_ms {
+        let from_ms = retired_ms.saturating_add(self.settled_ms);
+        if known.now_ms < from_ms {
             return Err(WrappingKeyError::TooSoon { id, from_ms });
         }
-        if row.rewrapped_ms.is_none_or(|at_ms| at_ms < from_ms) {
-            return Err(WrappingKeyError::Looking { id });
-        }
-        // What was counted may be long ago.
-        let count = match row.uses {
-            Some(0) => self.uses(&id).await?,
-            counted => counted.unwrap_or_default(),
-        };
         let mut tx = self.store.system().await?;
-        if count > 0 {
-            tx.look_through_again(&id).await?;
-            tx.commit().await?;
-            return Err(WrappingKeyError::InUse { id, count });
+        match row.uses.filter(|count| *count > 0 && is_looked_through(row, from_ms)) {
+            Some(count) => {
+                tx.look_through_again(&id, count).await?;
+                tx.commit().await?;
+                Err(WrappingKeyError::InUse { id, count })
+            }
+            None => {
+                tx.want_wrapping_key_gone(&id, known.now_ms).await?;
+                tx.commit().await?;
+                Ok(false)
+            }
         }
-        if !tx.removing_wrapping_key(&id, now_ms).await? {
-            return Err(WrappingKeyError::Looking { id });
+    }
+
+    /// Settles which of the keys that are to go do: those that nothing is under. What was counted before may be long ago.
+    async fn settle_removals(&self, known: &Known) -> Result<(), EngineFault> {
+        let leaving = known.leaving(self.settled_ms).map(|row| (row.id.as_str(), 0)).collect();
+        for (id, count) in self.uses(known, leaving).await? {
+            let mut tx = self.store.system().await?;
+            if count > 0 {
+                tx.look_through_again(id, count).await?;
+                tx.commit().await?;
+                tracing::warn!(key.id = %id, values = count, "a key stays: something is sealed under it");
+            } else if tx.removing_wrapping_key(id, self.clock.now_ms()).await? {
+                tx.commit().await?;
+                self.destroy(id).await?;
+            }
         }
-        Ok(tx.commit().await?)
+        Ok(())
     }
 
     /// First the key itself, and then what is known of it: whoever stops in between begins here again.
@@ -259,7 +281,7 @@ pub async fn take_up_keys(store: &Store, vault: &Vault, clock: &SharedClock) -> 
 /// # Errors
 /// The service's and the store's.
 pub async fn guarded_vault(store: &Store, transit: Transit, clock: &SharedClock) -> Result<Vault, EngineFault> {
-    let asked = Instant::now().into_std();
+    let asked = Asked::now(clock);
     let mut tx = store.system().await?;
     if tx.wrapping_keys().await?.is_empty() {
         drop(tx);
@@ -339,11 +361,15 @@ impl Engine {
         self.wrapping_keys().await
     }
 
-    /// Destroys a key that nothing is sealed under any more.
-    pub async fn remove_wrapping_key(&self, id: &str) -> Result<(), WrappingKeyError> {
+    /// Wants a key to go that nothing is sealed under any more. The key, while all is looked through for that in the
+    /// background; `None` where it is destroyed already.
+    pub async fn remove_wrapping_key(&self, id: &str) -> Result<Option<WrappingKeyView>, WrappingKeyError> {
         let removed = self.keys().remove(id).await;
         self.inner.keys_changed.notify_one();
-        removed
+        match removed? {
+            true => Ok(None),
+            false => self.wrapping_key(id).await.map(Some),
+        }
     }
 }
 

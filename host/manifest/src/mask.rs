@@ -222,10 +222,17 @@ pub fn json(document: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(json),
         Value::Object(fields) => {
-            for (name, value) in fields {
+            // What a stranger writes may stand in a name, too.
+            for (name, mut value) in std::mem::take(fields) {
+                let name = text(&name).into_owned();
                 let is_there = !matches!(value, Value::Null | Value::Bool(_)) && value.as_str() != Some("");
-                let says_secret = is_there && is_secret_name(name);
-                if says_secret { *value = Value::String(SECRET.to_owned()) } else { json(value) }
+                let says_secret = is_there && is_secret_name(&name);
+                if says_secret {
+                    value = Value::String(SECRET.to_owned())
+                } else {
+                    json(&mut value)
+                }
+                fields.insert(name, value);
             }
         }
         Value::Null | Value::Bool(_) => {}
@@ -477,19 +484,21 @@ mod tests {
         }
     }
 
-    /// Mutations: `json`, without `is_secret_name`; texts alone; what is named by itself alone.
+    /// Mutations: `json`, without `is_secret_name`; texts alone; what is named by itself alone; names as they are.
     #[test]
     fn a_document_stays_one() {
         let mut document = json!({
             "card": 4_242_424_242_424_242_u64, "note": "4242 4242 4242 4242", "password": "no", "n": [1, null, 2.5],
             "inner": { "clientSecret": { "a": ["b"] }, "text": "Bearer abcdefgh1" }, "token": null, "secret": false,
-            "items": [{ "api_key": 12 }], "pageToken": "p", "passphrase": ""
+            "items": [{ "api_key": 12 }], "pageToken": "p", "passphrase": "",
+            "4242424242424242": { "by Bearer abcdefgh1": 1, "token=abcdefgh": 2 }
         });
         json(&mut document);
         let masked = json!({
             "card": "[card number 4242]", "note": "[card number 4242]", "password": "[secret]", "n": [1, null, 2.5],
             "inner": { "clientSecret": "[secret]", "text": "Bearer [secret]" }, "token": null, "secret": false,
-            "items": [{ "api_key": "[secret]" }], "pageToken": "p", "passphrase": ""
+            "items": [{ "api_key": "[secret]" }], "pageToken": "p", "passphrase": "",
+            "[card number 4242]": { "by Bearer [secret]": "[secret]", "token=[secret]": "[secret]" }
         });
         assert_eq!(document, masked);
         json(&mut document);

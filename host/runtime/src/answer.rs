@@ -174,8 +174,9 @@ fn reply(found: webhooks::Reply) -> Checked<Reply> {
     if found.headers.iter().any(|(name, value)| name.is_empty() || line_break(name) || line_break(value)) {
         return Err(bad("reply.headers", "a header with control characters or without a name".into(), "HTTP headers"));
     }
-    if found.headers.len() > MAX_REPLY_HEADERS || found.body.len() > MAX_REPLY_BYTES {
-        let found = format!("{} headers and {} bytes", found.headers.len(), found.body.len());
+    let bytes = found.body.len() + found.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    if found.headers.len() > MAX_REPLY_HEADERS || bytes > MAX_REPLY_BYTES {
+        let found = format!("{} headers and {bytes} bytes", found.headers.len());
         let expected = format!("at most {MAX_REPLY_HEADERS} headers and {MAX_REPLY_BYTES} bytes");
         return Err(bad("reply", found, &expected));
     }
@@ -277,15 +278,16 @@ mod tests {
         assert!(id("event.id", "evt_1".into()).is_ok());
     }
 
-    /// Mutations: `reply`, without either bound.
+    /// Mutations: `reply`, without either bound, or without what a header takes.
     #[test]
     fn a_reply_is_so_large_and_has_so_many_headers() {
-        let taken = |headers: usize, body: usize| {
-            let headers = vec![("a".to_owned(), "b".to_owned()); headers];
+        let taken = |headers: usize, value: usize, body: usize| {
+            let headers = vec![("a".to_owned(), "b".repeat(value)); headers];
             reply(webhooks::Reply { status: 200, headers, body: "x".repeat(body) }).is_ok()
         };
-        assert!(taken(MAX_REPLY_HEADERS, MAX_REPLY_BYTES));
-        assert!(!taken(MAX_REPLY_HEADERS + 1, 0) && !taken(0, MAX_REPLY_BYTES + 1));
+        assert!(taken(MAX_REPLY_HEADERS, 1, MAX_REPLY_BYTES - 2 * MAX_REPLY_HEADERS));
+        assert!(!taken(MAX_REPLY_HEADERS + 1, 1, 0) && !taken(0, 0, MAX_REPLY_BYTES + 1));
+        assert!(taken(1, 9, MAX_REPLY_BYTES - 10) && !taken(1, 10, MAX_REPLY_BYTES - 10));
     }
 
     #[test]

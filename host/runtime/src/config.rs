@@ -12,7 +12,8 @@ const MIB: u64 = 1024 * 1024;
 pub struct RuntimeConfig {
     /// Guests in the sandbox at once. Each reserves about 16 GiB of address space, not memory.
     pub slots: u32,
-    /// OS threads that run guests.
+    /// OS threads that run guests which compute. Fewer than cores, so that one is left for whoever serves: what has to wait
+    /// for a thread that computes waits for milliseconds, however nice that is.
     pub threads: usize,
     /// How long an invocation waits for a slot before it is told to come back. Milliseconds.
     pub admission_wait_ms: u64,
@@ -50,7 +51,7 @@ impl RuntimeConfig {
     pub fn new(artifact_dir: impl Into<PathBuf>, artifact_key: [u8; 32], compiler: CompilerCommand) -> Self {
         Self {
             slots: 64,
-            threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            threads: std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
             admission_wait_ms: 10_000,
             artifact_dir: artifact_dir.into(),
             artifact_key,

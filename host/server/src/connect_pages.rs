@@ -324,8 +324,11 @@ fn trouble(error: &ConnectError, ways: WaysOn, id: &RequestId) -> Response {
             ConnectError::AlreadyConnected { first } => (None, again.map(|token| (token, first.name.as_str()))),
             _ => (again, None),
         };
-        let title =
-            if matches!(error, ConnectError::AlreadyConnected { .. }) { "Already connected" } else { "Not connected" };
+        let title = match error {
+            ConnectError::AlreadyConnected { .. } => "Already connected",
+            ConnectError::Used => "Link used",
+            _ => "Not connected",
+        };
         html(status, &OutcomePage { title, text, again, first, back: back.as_ref() })
     };
     let status = match error {

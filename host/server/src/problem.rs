@@ -232,7 +232,6 @@ impl From<WrappingKeyError> for Problem {
             WrappingKeyError::Coming { .. } => Self::new(StatusCode::CONFLICT, "key-coming", detail),
             WrappingKeyError::Active { .. } => Self::new(StatusCode::CONFLICT, "key-active", detail),
             WrappingKeyError::TooSoon { .. } => Self::new(StatusCode::CONFLICT, "key-too-young", detail),
-            WrappingKeyError::Looking { .. } => Self::new(StatusCode::CONFLICT, "key-looked-through", detail),
             WrappingKeyError::InUse { .. } => Self::new(StatusCode::CONFLICT, "key-in-use", detail),
             WrappingKeyError::Fault(fault) => fault.into(),
         }
@@ -247,6 +246,7 @@ impl From<RouteError> for Problem {
             RouteError::NotFound { what } => Self::not_found(what),
             RouteError::NoSteps => unprocessable("no-steps"),
             RouteError::TooManySteps { .. } => unprocessable("too-many-steps"),
+            RouteError::LargeMappings { .. } => unprocessable("mappings-too-large"),
             RouteError::TooManyRoutes { .. } => Self::new(StatusCode::CONFLICT, "too-many-routes", detail),
             RouteError::UnknownEvent { .. } => unprocessable("unknown-event"),
             RouteError::UnknownAction { .. } => unprocessable("unknown-action"),

@@ -77,6 +77,9 @@ catalogue! { "journal";
             AND superseded_by IS NULL";
 }
 
+/// Answers that one unit writes, unless a single one is larger. Bytes.
+pub(crate) const MOST_AT_ONCE: usize = 1 << 20;
+
 /// From here on, a `sub` is what was read after the call, by the attempt that is the rest.
 pub const READS: u32 = 1 << 16;
 
@@ -108,8 +111,8 @@ pub struct NewIntent {
 pub struct NewEntry {
     /// The request.
     pub intent: NewIntent,
-    /// Its sealed answer.
-    pub answer: Vec<u8>,
+    /// Its sealed answer; none where it is asked for again should it be wanted.
+    pub answer: Option<Vec<u8>>,
     /// When that came.
     pub answer_ms: u64,
     /// The answer, for people.
@@ -231,6 +234,16 @@ pub(crate) async fn send_anew(
     Ok(())
 }
 
+/// How many entries one unit writes.
+fn fit(entries: &[NewEntry]) -> usize {
+    let mut bytes = 0_usize;
+    let fit = entries.iter().take_while(|entry| {
+        bytes = bytes.saturating_add(entry.answer.as_ref().map_or(0, Vec::len));
+        bytes <= MOST_AT_ONCE
+    });
+    fit.count().max(1).min(entries.len())
+}
+
 /// Drops the answers of a leg that the run has left.
 pub(crate) async fn forget(unit: &mut Unit, lease: &Lease) -> Result<()> {
     unit.run(&FORGET, bind![lease.tenant, lease.run, lease.leg]).await.map(drop)
@@ -289,7 +302,7 @@ impl TenantTx {
                 intent.keyed,
                 intent.version,
                 intent.now_ms,
-                answer,
+                answer.as_deref(),
                 *answer_ms,
                 shown,
                 *retryable,
@@ -415,13 +428,33 @@ impl TenantRead {
 }
 
 impl Store {
-    /// Makes an intent durable, and what was answered before it. One unit.
+    /// Writes down requests that are answered already, in units of bounded size, and says what is left for the unit that
+    /// follows: others wait for the longest unit.
     ///
     /// # Errors
-    /// `LeaseLost`: nothing was written, nothing may leave.
+    /// As [`TenantTx::record_answers`].
+    pub async fn flush<'e>(&self, lease: &Lease, mut entries: &'e [NewEntry]) -> Result<&'e [NewEntry]> {
+        loop {
+            let fit = fit(entries);
+            let (first, rest) = entries.split_at(fit);
+            if rest.is_empty() {
+                return Ok(entries);
+            }
+            let mut tx = self.tenant(lease.tenant).await?;
+            tx.record_answers(lease, first).await?;
+            tx.commit().await?;
+            entries = rest;
+        }
+    }
+
+    /// Makes an intent durable, and before it what was answered already.
+    ///
+    /// # Errors
+    /// `LeaseLost`: the intent was not written, nothing may leave.
     pub async fn intend(&self, lease: &Lease, flush: &[NewEntry], intent: &NewIntent) -> Result<()> {
+        let rest = self.flush(lease, flush).await?;
         let mut tx = self.tenant(lease.tenant).await?;
-        tx.record_answers(lease, flush).await?;
+        tx.record_answers(lease, rest).await?;
         tx.intend(lease, intent).await?;
         tx.commit().await
     }

@@ -10,15 +10,18 @@ use crate::value::bind;
 catalogue! { "wrapping_keys";
     INSERT = "INSERT INTO wrapping_keys (id, guarded, created_ms, active_ms, at_work_until_ms) VALUES ($1, $2, $3, $4, 0)
             ON CONFLICT (id) DO NOTHING";
-    ALL = "SELECT id, guarded, created_ms, active_ms, rewrapped_ms, uses, removing_ms FROM wrapping_keys
-            ORDER BY active_ms, id";
+    ALL = "SELECT id, guarded, created_ms, active_ms, rewrapped_ms, uses, tried_ms, wanted_ms, removing_ms
+            FROM wrapping_keys ORDER BY active_ms, id";
     GUARD = "UPDATE wrapping_keys SET guarded = $2 WHERE id = $1";
     WORK = "UPDATE wrapping_keys SET at_work = $2, at_work_until_ms = $4
             WHERE id = $1 AND (at_work_until_ms <= $3 OR at_work = $2)";
-    REWRAPPED = "UPDATE wrapping_keys SET rewrapped_ms = $2, uses = $3 WHERE id = $1";
-    LOOK_AGAIN = "UPDATE wrapping_keys SET rewrapped_ms = NULL WHERE id = $1";
-    REMOVING = "UPDATE wrapping_keys SET removing_ms = $2
-            WHERE id = $1 AND removing_ms IS NULL AND uses = 0 AND rewrapped_ms IS NOT NULL";
+    REWRAPPED = "UPDATE wrapping_keys SET rewrapped_ms = $2, uses = CAST($3 AS BIGINT), tried_ms = NULL,
+            wanted_ms = CASE WHEN CAST($3 AS BIGINT) = 0 THEN wanted_ms END WHERE id = $1";
+    TRIED = "UPDATE wrapping_keys SET tried_ms = $2, uses = $3, wanted_ms = NULL WHERE id = $1";
+    LOOK_AGAIN = "UPDATE wrapping_keys SET rewrapped_ms = NULL, uses = $2, wanted_ms = NULL WHERE id = $1";
+    WANTED = "UPDATE wrapping_keys SET wanted_ms = coalesce(wanted_ms, $2) WHERE id = $1";
+    REMOVING = "UPDATE wrapping_keys SET removing_ms = $2 WHERE id = $1
+            AND removing_ms IS NULL AND wanted_ms IS NOT NULL AND uses = 0 AND rewrapped_ms IS NOT NULL";
     DELETE = "DELETE FROM wrapping_keys WHERE id = $1";
 }
 
@@ -37,6 +40,10 @@ row! {
         pub rewrapped_ms: Option<u64>;
         /// How many sealed values were still under it then.
         pub uses: Option<u64>;
+        /// When values under it were last left for later, because nothing was said about it.
+        pub tried_ms: Option<u64>;
+        /// Since when somebody wants it to go.
+        pub wanted_ms: Option<u64>;
         /// Since when it is to be destroyed: it opens nothing any more.
         pub removing_ms: Option<u64>;
     }
@@ -77,7 +84,7 @@ impl SystemTx {
         Ok(self.unit.run(&WORK, bind![id, holder, now_ms, until_ms]).await? > 0)
     }
 
-    /// Notes how much of what was sealed before this moment is still under this key.
+    /// Notes how much of what was sealed before this moment is still under this key: where it is something, it stays.
     ///
     /// # Errors
     /// The database's.
@@ -85,15 +92,32 @@ impl SystemTx {
         self.unit.run(&REWRAPPED, bind![id, at_ms, uses]).await.map(drop)
     }
 
-    /// Asks that all that was sealed under this key is looked through again.
+    /// Notes that so much is under this key which may be had later: it stays.
     ///
     /// # Errors
     /// The database's.
-    pub async fn look_through_again(&mut self, id: &str) -> Result<()> {
-        self.unit.run(&LOOK_AGAIN, bind![id]).await.map(drop)
+    pub async fn note_tried(&mut self, id: &str, at_ms: u64, uses: u64) -> Result<()> {
+        self.unit.run(&TRIED, bind![id, at_ms, uses]).await.map(drop)
     }
 
-    /// Settles that a key which nothing uses is destroyed. Answers false where something does, or it is settled already.
+    /// Asks that all that was sealed under this key is looked through again, because so much still is: it stays.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn look_through_again(&mut self, id: &str, uses: u64) -> Result<()> {
+        self.unit.run(&LOOK_AGAIN, bind![id, uses]).await.map(drop)
+    }
+
+    /// Asks that a key goes as soon as it is certain that nothing uses it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn want_wrapping_key_gone(&mut self, id: &str, now_ms: u64) -> Result<()> {
+        self.unit.run(&WANTED, bind![id, now_ms]).await.map(drop)
+    }
+
+    /// Settles that a key which is to go and nothing uses is destroyed. Answers false where something does, nobody wants it to
+    /// go, or it is settled already.
     ///
     /// # Errors
     /// The database's.

@@ -210,12 +210,16 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
     use super::*;
     use crate::provider::WrappingKey;
-    use crate::ring::now;
+    use crate::ring::{Asked, now};
 
     fn vault() -> (tempfile::TempDir, Vault) {
         let folder = tempfile::tempdir().unwrap();
         let vault = Vault::local(LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap());
         (folder, vault)
+    }
+
+    fn asked() -> Asked {
+        Asked { at: now(), wall: None }
     }
 
     fn tenant(byte: u8) -> Option<TenantId> {
@@ -331,7 +335,7 @@ mod tests {
         }
         let mine = vault.keys().active();
         done(vault.keys().destroy(&first.id)).unwrap();
-        done(vault.keys().hold(&[WrappingKey { id: mine.clone(), guarded: None }], &mine, now())).unwrap();
+        done(vault.keys().hold(&[WrappingKey { id: mine.clone(), guarded: None }], &mine, asked())).unwrap();
         assert_eq!(vault.open(&own, &anew).unwrap().len(), 7_000);
         assert!(matches!(vault.open(&own, &sealed), Err(VaultError::UnknownKey { .. })));
     }
@@ -351,7 +355,7 @@ mod tests {
     fn rotate(vault: &Vault) -> WrappingKey {
         let first = WrappingKey { id: vault.keys().active(), guarded: None };
         let second = done(vault.keys().make(std::slice::from_ref(&first))).unwrap();
-        done(vault.keys().hold(&[first.clone(), second.clone()], &second.id, now())).unwrap();
+        done(vault.keys().hold(&[first.clone(), second.clone()], &second.id, asked())).unwrap();
         first
     }
 

@@ -30,5 +30,6 @@ pub use fields::CredentialFields;
 pub use local_keys::LocalKeys;
 pub use provider::{KeyProvider, Later, SEALS_FOR, Wrapped, WrappingKey};
 pub use random::{random, random_key, random_token};
+pub use ring::Asked;
 pub use secret::{NotText, Secret};
 pub use transit::{Answered, PATIENCE_MS, Transit, TransitKeys, Transport};

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use self::file::{change, read, write_new};
 use crate::error::VaultError;
 use crate::provider::{KeyProvider, Later, Wrapped, WrappingKey};
-use crate::ring::{Ring, now};
+use crate::ring::{Asked, Ring, now};
 use crate::secret::Secret;
 
 /// How often the file is read again for the sake of a key that is not at hand.
@@ -104,7 +104,7 @@ impl LocalKeys {
         Ok(WrappingKey { id, guarded: None })
     }
 
-    fn hold_all(&self, keys: &[WrappingKey], active: &str, asked: Instant) -> Result<(), VaultError> {
+    fn hold_all(&self, keys: &[WrappingKey], active: &str, asked: Asked) -> Result<(), VaultError> {
         // The active one before any other: without it nothing can be sealed.
         let mut ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
         ids.sort_by_key(|id| *id != active);
@@ -150,7 +150,7 @@ impl KeyProvider for LocalKeys {
         aside(move || keys.make_beside(&known))
     }
 
-    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Instant) -> Later<'a, ()> {
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Asked) -> Later<'a, ()> {
         let (held, keys, active) = (self.clone(), keys.to_vec(), active.to_owned());
         aside(move || held.hold_all(&keys, &active, asked))
     }

@@ -9,9 +9,10 @@
 //! [`Vault::new`](crate::Vault::new) together with a root secret that it keeps.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::VaultError;
+use crate::ring::Asked;
 use crate::secret::Secret;
 
 /// How long a key wraps after it was asked whether it is the one that does: whoever does not hear of another that took over
@@ -46,7 +47,7 @@ pub trait KeyProvider: Send + Sync {
     /// Gets hold of these keys and lets go of all others; `active` is the one that wraps from now on, at hand or not, for
     /// [`SEALS_FOR`] from when that was `asked`. What was asked before the last changes nothing.
     /// [`VaultError::UnknownKey`] names one that is not to be had; the others are there all the same.
-    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Instant) -> Later<'a, ()>;
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Asked) -> Later<'a, ()>;
 
     /// A key as it is to be kept from now on, where whatever guards it has a newer key of its own.
     fn guard_anew<'a>(&'a self, key: &'a WrappingKey) -> Later<'a, Option<String>>;

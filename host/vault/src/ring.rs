@@ -3,11 +3,14 @@
 //! A key's id is computed from the key, so a damaged or exchanged one is noticed when it is read and not when the first
 //! secret fails to open.
 //!
-//! Invariant: a key wraps only for [`SEALS_FOR`] after it was asked whether it is the active one.
+//! Invariant: a key wraps only for [`SEALS_FOR`] after it was asked whether it is the active one, also on a machine that
+//! slept meanwhile.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::fmt;
+use std::time::{Duration, Instant};
 
+use bulkhead_manifest::SharedClock;
 use sha2::{Digest as _, Sha256};
 
 use crate::aead;
@@ -26,12 +29,39 @@ pub(crate) struct Ring {
     pub(crate) keys: BTreeMap<String, Secret>,
     pub(crate) root: Secret,
     /// When it was asked which key is active.
-    pub(crate) asked: Instant,
+    pub(crate) asked: Asked,
+}
+
+/// When it was asked which key seals: by a clock that nobody sets, and by one that goes on while the machine sleeps.
+#[derive(Clone)]
+pub struct Asked {
+    pub(crate) at: Instant,
+    /// None where nobody was asked yet: a key file was only just read.
+    pub(crate) wall: Option<(SharedClock, u64)>,
+}
+
+impl Asked {
+    /// For whoever is about to ask.
+    pub fn now(clock: &SharedClock) -> Self {
+        Self { at: now(), wall: Some((clock.clone(), clock.now_ms())) }
+    }
+
+    /// The longer one, and of a clock that was set back as much as of one that was set ahead.
+    fn age(&self) -> Duration {
+        let wall_ms = self.wall.as_ref().map_or(0, |(clock, at_ms)| clock.now_ms().abs_diff(*at_ms));
+        self.at.elapsed().max(Duration::from_millis(wall_ms))
+    }
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ago", self.age())
+    }
 }
 
 impl Ring {
     pub(crate) fn new(active: String, keys: BTreeMap<String, Secret>, root: Secret) -> Self {
-        Self { active, keys, root, asked: now() }
+        Self { active, keys, root, asked: Asked { at: now(), wall: None } }
     }
 
     pub(crate) fn generate() -> Self {
@@ -47,9 +77,9 @@ impl Ring {
     }
 
     /// Lets go of all but these keys, and lets this one wrap from now on, at hand or not.
-    pub(crate) fn hold(&mut self, keys: &[WrappingKey], active: &str, asked: Instant) {
+    pub(crate) fn hold(&mut self, keys: &[WrappingKey], active: &str, asked: Asked) {
         // Of two who asked, who asked first may hear last.
-        if asked < self.asked {
+        if asked.at < self.asked.at {
             return;
         }
         self.asked = asked;
@@ -59,10 +89,10 @@ impl Ring {
 
     /// Under the active key.
     pub(crate) fn wrap(&self, dek: &Secret, aad: &[u8]) -> Result<Wrapped, VaultError> {
-        let asked = self.asked.elapsed();
-        if asked >= SEALS_FOR {
+        let age = self.asked.age();
+        if age >= SEALS_FOR {
             let reason =
-                format!("which key seals was last heard {} s ago, and another may have taken over", asked.as_secs());
+                format!("which key seals was last heard {} s ago, and another may have taken over", age.as_secs());
             return Err(VaultError::ProviderUnavailable { reason });
         }
         let key = self.key(&self.active)?;
@@ -106,7 +136,7 @@ fn wrap_data(aad: &[u8], key_id: &str) -> Vec<u8> {
     data
 }
 
-/// How long ago something was is nothing that a clock decides which somebody may set.
+/// How long ago something was is nothing that a clock alone decides which somebody may set.
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn now() -> Instant {
     Instant::now()

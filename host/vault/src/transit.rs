@@ -10,14 +10,14 @@
 //! exchanged it, is refused by its id (a hash of the key); one that is refused, or not answered about, by itself takes no
 //! other with it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bulkhead_manifest::SharedClock;
+use futures::{StreamExt as _, stream};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -25,11 +25,13 @@ use crate::aead::KEY_LENGTH;
 use crate::error::VaultError;
 use crate::provider::{KeyProvider, Later, Wrapped, WrappingKey};
 use crate::random::random_key;
-use crate::ring::{Ring, id_of};
+use crate::ring::{Asked, Ring, id_of};
 use crate::secret::Secret;
 
 /// How long keys are used while the service cannot be reached.
 pub const PATIENCE_MS: u64 = 15 * 60_000;
+/// Keys that the service is asked about at once.
+const AT_ONCE: usize = 8;
 
 /// The way to the service: POSTs JSON to a path and gives the status and the body of the answer. It adds the token. An
 /// error is for people: why there is no answer.
@@ -120,6 +122,10 @@ impl Transit {
         if id_of(&opened) == key.id { Ok(opened) } else { Err(VaultError::Tampered) }
     }
 
+    async fn answered<'k>(&self, key: &'k WrappingKey) -> (&'k str, Result<Secret, VaultError>) {
+        (&key.id, self.key(key).await)
+    }
+
     /// A root and a first key, for a database that holds nothing yet.
     ///
     /// # Errors
@@ -171,8 +177,8 @@ struct Held {
     let_ms: u64,
     /// Why the keys are gone from memory.
     gone: Option<String>,
-    /// Keys that the service has not answered about.
-    away: BTreeSet<String>,
+    /// Keys that are not at hand, and whether that is because the service refused them: else it has not answered about them.
+    missing: BTreeMap<String, bool>,
 }
 
 impl TransitKeys {
@@ -185,12 +191,12 @@ impl TransitKeys {
         root: &WrappingKey,
         keys: &[WrappingKey],
         active: &str,
-        asked: Instant,
+        asked: Asked,
         clock: SharedClock,
     ) -> Result<Self, VaultError> {
         let root = transit.key(root).await?;
-        let ring = Ring { active: String::new(), keys: Default::default(), root, asked };
-        let held = Held { ring, let_ms: clock.now_ms(), gone: None, away: BTreeSet::new() };
+        let ring = Ring { active: String::new(), keys: Default::default(), root, asked: asked.clone() };
+        let held = Held { ring, let_ms: clock.now_ms(), gone: None, missing: BTreeMap::new() };
         let opened = Self { transit, clock, held: RwLock::new(held) };
         opened.hold_all(keys, active, asked).await?;
         Ok(opened)
@@ -209,26 +215,31 @@ impl TransitKeys {
         self.held.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn hold_all(&self, keys: &[WrappingKey], active: &str, asked: Instant) -> Result<(), VaultError> {
+    async fn hold_all(&self, keys: &[WrappingKey], active: &str, asked: Asked) -> Result<(), VaultError> {
         // Before any other, and at hand or not: to hear whether we may still have it.
         if let Some(key) = keys.iter().find(|key| key.id == active) {
             let answered = self.transit.key(key).await;
             self.held_mut().take_over(answered, keys, active, asked, self.clock.now_ms())?;
         }
+        // Side by side: each that nothing is said about takes as long as the service may.
+        let others = keys.iter().filter(|key| !self.held().ring.keys.contains_key(&key.id));
+        let asked: Vec<_> = others.map(|key| self.transit.answered(key)).collect();
+        let mut answers = stream::iter(asked).buffer_unordered(AT_ONCE);
         let mut missing = Ok(());
-        for key in keys {
-            if self.held().ring.keys.contains_key(&key.id) {
-                continue;
-            }
-            match self.transit.key(key).await {
-                Ok(new) => drop(self.held_mut().ring.keys.insert(key.id.clone(), new)),
+        while let Some((id, answered)) = answers.next().await {
+            match answered {
+                Ok(new) => {
+                    let mut held = self.held_mut();
+                    held.missing.remove(id);
+                    held.ring.keys.insert(id.to_owned(), new);
+                }
                 Err(VaultError::ProviderUnavailable { reason }) => {
-                    let reason = format!("about the key {}: {reason}", key.id);
+                    let reason = format!("about the key {id}: {reason}");
                     missing = Err(VaultError::ProviderUnavailable { reason });
                 }
                 Err(_) => {
-                    self.held_mut().away.remove(&key.id);
-                    missing = Err(VaultError::UnknownKey { key_id: key.id.clone() });
+                    self.held_mut().missing.insert(id.to_owned(), true);
+                    missing = Err(VaultError::UnknownKey { key_id: id.to_owned() });
                 }
             }
         }
@@ -243,7 +254,7 @@ impl Held {
         answered: Result<Secret, VaultError>,
         keys: &[WrappingKey],
         active: &str,
-        asked: Instant,
+        asked: Asked,
         now_ms: u64,
     ) -> Result<(), VaultError> {
         // Whatever that was: where another key took over, the one before seals no more.
@@ -263,8 +274,10 @@ impl Held {
                 Err(error)
             }
         };
-        let ids = keys.iter().map(|key| &key.id).filter(|id| !self.ring.keys.contains_key(*id));
-        self.away = ids.cloned().collect();
+        // What was refused is taken for refused until there is another answer.
+        let mut before = std::mem::take(&mut self.missing);
+        let missing = keys.iter().map(|key| key.id.clone()).filter(|id| !self.ring.keys.contains_key(id));
+        self.missing = missing.map(|id| before.remove_entry(&id).unwrap_or((id, false))).collect();
         answered
     }
 
@@ -278,7 +291,7 @@ impl Held {
     /// What is not at hand because nothing was said about it may be had yet.
     fn told(&self, error: VaultError) -> VaultError {
         match error {
-            VaultError::UnknownKey { key_id } if self.away.contains(&key_id) => {
+            VaultError::UnknownKey { key_id } if self.missing.get(&key_id) == Some(&false) => {
                 VaultError::ProviderUnavailable { reason: format!("it has not answered about the key {key_id}") }
             }
             error => error,
@@ -305,7 +318,7 @@ impl KeyProvider for TransitKeys {
         Box::pin(self.transit.new_key())
     }
 
-    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Instant) -> Later<'a, ()> {
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Asked) -> Later<'a, ()> {
         Box::pin(self.hold_all(keys, active, asked))
     }
 

@@ -28,7 +28,11 @@ impl<'h> Router<'h> {
 
     /// A route from this connection's noise to itself.
     async fn route(&self, steps: usize) -> bulkhead_tests::Answer {
-        let step = json!({ "connection": self.connection, "action": "behave", "mapping": "{said: .name}" });
+        self.route_by("{said: .name}", steps).await
+    }
+
+    async fn route_by(&self, mapping: &str, steps: usize) -> bulkhead_tests::Answer {
+        let step = json!({ "connection": self.connection, "action": "behave", "mapping": mapping });
         let steps: Vec<Value> = std::iter::repeat_n(step, steps).collect();
         let route = json!({ "name": "r", "from": self.connection, "event": "noise", "steps": steps });
         self.tenant.post("/v1/routes", route).await
@@ -92,6 +96,36 @@ async fn a_run_whose_events_set_too_much_going_fails_and_sets_nothing_going() {
     assert_failed(&run, "fan-out-limit");
     let runs = router.tenant.get("/v1/runs?limit=200").await.ok();
     assert_eq!(runs["items"].as_array().unwrap().len(), 1, "{runs:#}");
+}
+
+/// A mapping of so many bytes.
+fn mapping(bytes: usize) -> String {
+    let filter = "{said: .name} #";
+    format!("{filter}{}", "x".repeat(bytes - filter.len()))
+}
+
+/// Mutation: host/engine/src/routes.rs, `create_route`, leave out `LargeMappings`.
+#[tokio::test]
+async fn the_mappings_of_a_route_have_an_end() {
+    let host = Host::spawn().await;
+    let router = Router::at(&host).await;
+    router.route_by(&mapping(32 << 10), 2).await.ok();
+    let refused = router.route_by(&mapping((32 << 10) + 1), 2).await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (422, Some("mappings-too-large")), "{refused:?}");
+}
+
+/// Each of the runs keeps its mapping: here they are four megabytes in one transaction, and one more event is too much.
+///
+/// Mutation: host/engine/src/commit/veto.rs, `sets_too_much_going`, leave out `MOST_MAPPINGS`.
+#[tokio::test]
+async fn a_run_that_sets_too_long_mappings_going_fails() {
+    let host = Host::spawn().await;
+    let router = Router::at(&host).await;
+    router.route_by(&mapping(64 << 10), 1).await.ok();
+    let run = router.tenant.act(&router.connection, "flood_events", json!({ "events": 65 })).await;
+    assert_failed(&run, "fan-out-limit");
+    let run = router.tenant.act(&router.connection, "flood_events", json!({ "events": 64 })).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
 }
 
 /// Mutation: host/engine/src/commit/events.rs, `fan_out`, without `DEEPEST`: it never ends.

@@ -1,4 +1,7 @@
 //! One run, told: what was asked, each attempt with its log, each request with its answer. Times count from the asking.
+//!
+//! Invariant: a person reads it, with all the documents of the run in it, so it is masked: each text by itself, so that nothing
+//! which one of them begins swallows what is told after it. For programs there is `--json`.
 
 use std::fmt::Write as _;
 
@@ -8,12 +11,12 @@ use serde_json::Value;
 
 use crate::moment;
 
-pub(super) fn of(run: &Value) -> String {
+pub(super) fn of(mut run: Value) -> String {
+    mask::json(&mut run);
     let mut story = String::new();
     // Writing to a text cannot fail.
-    let _ = tell(run, &mut story);
-    // A person reads it, with all the documents of the run in it; for programs there is `--json`.
-    shown(&mask::text(&story))
+    let _ = tell(&run, &mut story);
+    shown(&story)
 }
 
 /// What connectors and providers wrote may hold what commands a terminal, or turns a line around: shown as what it is.
@@ -159,7 +162,7 @@ mod tests {
                 "more_attempts": true, "more_journal": true, "events": ["evt_1"],
             },
         });
-        let story = of(&run);
+        let story = of(run);
         for words in [
             "run_1  act pay: failed",
             "1970-01-01 00:00:01.000 UTC",
@@ -177,12 +180,54 @@ mod tests {
         }
     }
 
+    /// A run that says this wherever somebody else's words stand.
+    fn saying(said: &str) -> Value {
+        let words = json!({ "note": said, said: 1 });
+        json!({
+            "id": "run_1", "state": "failed", "cause": words, "input": words, "output": words,
+            "failure": { "kind": "rejected", "message": said, "details": words },
+            "detail": {
+                "attempts": [{
+                    "number": 1, "outcome": "failed", "failure": { "kind": "rejected", "message": said, "details": words },
+                    "log": [{ "level": "info", "message": said, "fields": words }],
+                }],
+                "journal": [{
+                    "request": { "method": "GET", "url": format!("https://a.example/?q={said}") }, "answer": words,
+                }],
+                "events": [words],
+            },
+        })
+    }
+
+    /// Mutation: `of`, the run as it is.
+    #[test]
+    fn whatever_people_must_not_read_is_masked_wherever_it_stands() {
+        let story = of(saying("4242 4242 4242 4242, Bearer abcdefgh1"));
+        assert!(!story.contains("4242 4242") && !story.contains("abcdefgh1"), "{story}");
+        // In each of eight documents twice, and in four texts.
+        assert_eq!(story.matches("[card number 4242], Bearer [secret]").count(), 8 * 2 + 4, "{story}");
+    }
+
+    /// Mutation: `of`, mask the story as one text.
+    #[test]
+    fn nothing_that_one_of_its_texts_begins_swallows_what_comes_after() {
+        for said in ["password: \"", "the token={[", "apiKey => '", "secret: \\\"", "passwd: x"] {
+            let story = of(saying(said));
+            let lines = |begin: &str| story.lines().filter(|line| line.trim_start().starts_with(begin)).count();
+            let told = ["input", "output", "failure", "attempt 1:", "info", "requests", "+0 ms  GET", "event"];
+            assert_eq!(told.map(lines), [1, 1, 2, 1, 1, 1, 1, 1], "{said}: {story}");
+            for document in ["input       {", "output      {", "→ {", "event {"] {
+                assert!(story.lines().any(|line| line.contains(document) && line.contains('}')), "{document}: {story}");
+            }
+        }
+    }
+
     /// Mutation: `of`, without `shown`.
     #[test]
     fn nothing_in_it_commands_a_terminal_or_turns_a_line_around() {
         let said = "\u{9b}2J a\u{202e}b \u{7f}";
         let run = json!({ "id": "run_1", "output": { "said": said }, "detail": { "events": [said] } });
-        let story = of(&run);
+        let story = of(run);
         assert!(story.lines().count() > 3 && !story.contains(['\u{9b}', '\u{202e}', '\u{7f}']), "{story:?}");
         assert!(story.contains("\\u{9b}2J a\\u{202e}b"), "{story}");
     }

@@ -67,7 +67,14 @@ async fn a_tenant_that_asks_for_ever_leaves_another_its_turn() {
         let rule: RateRule = serde_json::from_str(&format!("{{\"scope\": \"app\", {terms}}}")).unwrap();
         let spend = async |node: &Arc<Budget>, tenant, own| {
             let budgets = vec![Budgeted { key: key(255), terms: Some(Terms::of(&rule)) }];
-            let scopes = Scopes { own: key(own), tenant, shared: vec![RateScope::App], budgets, rules: vec![&rule] };
+            let scopes = Scopes {
+                own: key(own),
+                tenant,
+                by_host: false,
+                shared: vec![RateScope::App],
+                budgets,
+                rules: vec![&rule],
+            };
             node.spend(&scopes, &books, &DoorConfig::default()).await.is_ok()
         };
         let went = std::cell::Cell::new(0_usize);
@@ -100,7 +107,8 @@ async fn who_waits_alone_may_wait_to_the_end() {
     let (budget, books) = (Arc::new(Budget::default()), Books::default());
     let rule: RateRule = serde_json::from_str(r#"{"scope": "host", "requests": 1, "per_seconds": 4}"#).unwrap();
     let budgets = vec![Budgeted { key: key(1), terms: Some(Terms::of(&rule)) }];
-    let mut scopes = Scopes { own: key(0), tenant: "t", shared: vec![RateScope::Host], budgets, rules: vec![&rule] };
+    let mut scopes =
+        Scopes { own: key(0), tenant: "t", by_host: false, shared: vec![RateScope::Host], budgets, rules: vec![&rule] };
     let config = DoorConfig::default();
     let spend = async |scopes: &Scopes<'_>| budget.spend(scopes, &books, &config).await.is_ok();
     assert!(spend(&scopes).await && spend(&scopes).await);
@@ -113,6 +121,36 @@ async fn who_waits_alone_may_wait_to_the_end() {
     let config = DoorConfig { budget_wait_ms: 8_000, ..DoorConfig::default() };
     let both = tokio::join!(budget.spend(&scopes, &books, &config), budget.spend(&scopes, &books, &config));
     assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+}
+
+/// Mutations: `Scopes::of`, places that both share; `turns_of`, one pace for both; `Pass::of_host`, like a guest's.
+#[tokio::test(start_paused = true)]
+async fn what_the_host_asks_waits_for_no_place_or_turn_of_the_connections_guests() {
+    let (effect_key, books) = (bulkhead_vault::Secret::from_string("key".into()), Books::default());
+    let effect = crate::request::EffectPlan { key: &effect_key, root: "", name: None, ordinal: 0 };
+    let (fields, clock) = (Default::default(), crate::request::At(0));
+    let budgets = [serde_json::from_str(r#"{"scope": "connection", "requests": 100, "per_seconds": 1}"#).unwrap()];
+    let by_host = Pass { budgets: &budgets, ..Pass::of_host("c", &[], &fields, effect, &books, &clock) };
+    let rule = serde_json::from_value(json!({ "host": "a.example", "methods": ["GET"], "paths": ["/*"] })).unwrap();
+    let url = "https://a.example/".parse().unwrap();
+    let [host, guest] = [by_host, Pass { by_host: false, ..by_host }].map(|pass| Scopes::of(&pass, &rule, &url));
+    assert_eq!(host.budgets, guest.budgets, "what a provider gives belongs to both");
+    let config = DoorConfig {
+        per_connection_concurrency: 1,
+        per_tenant_requests_per_second: 1,
+        budget_wait_ms: 500,
+        ..DoorConfig::default()
+    };
+    let (budget, began) = (Arc::new(Budget::default()), Instant::now());
+    let spend = async |scopes: &Scopes<'_>| budget.spend(scopes, &books, &config).await;
+    let _held = (spend(&guest).await.unwrap(), spend(&host).await.unwrap());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // Both are as bounded: by their pace, and when that has come round by their places.
+    assert!(spend(&guest).await.is_err() && spend(&host).await.is_err());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(spend(&guest).await.is_err() && spend(&host).await.is_err());
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
 }
 
 fn shared_by_whom(app_is_shared: bool, publisher: &str) -> Vec<RateScope> {
@@ -145,7 +183,14 @@ async fn who_waited_long_in_a_line_of_its_own_is_not_turned_away_from_a_free_one
     let budgets: Vec<_> =
         rules.iter().zip(1..).map(|(rule, nth)| Budgeted { key: key(nth), terms: Some(Terms::of(rule)) }).collect();
     let shared = vec![RateScope::App];
-    let scopes = Scopes { own: key(0), tenant: "t", shared, budgets: budgets.clone(), rules: rules.iter().collect() };
+    let scopes = Scopes {
+        own: key(0),
+        tenant: "t",
+        by_host: false,
+        shared,
+        budgets: budgets.clone(),
+        rules: rules.iter().collect(),
+    };
     let config = DoorConfig::default();
     budget.spend(&scopes, &books, &config).await.unwrap();
     let _another = budget.rates.stand(&budgets[1], "t");
@@ -199,7 +244,8 @@ async fn what_is_free_is_spent_when_what_has_to_be_waited_for_has_come() {
         .map(|terms| serde_json::from_str::<RateRule>(&format!("{{\"scope\": \"app\", {terms}}}")).unwrap());
     let budgeted = |nth: u8, rule| Budgeted { key: key(nth), terms: Some(Terms::of(rule)) };
     let budgets = rules.iter().zip(1..).map(|(rule, nth)| budgeted(nth, rule)).collect();
-    let scopes = Scopes { own: key(0), tenant: "t", shared: Vec::new(), budgets, rules: rules.iter().collect() };
+    let scopes =
+        Scopes { own: key(0), tenant: "t", by_host: false, shared: Vec::new(), budgets, rules: rules.iter().collect() };
     let config = DoorConfig::default();
     let spend = async || budget.spend(&scopes, &books, &config).await.map(drop);
     spend().await.unwrap();
@@ -222,7 +268,7 @@ async fn a_tenants_requests_go_at_its_pace_whatever_the_connection() {
     let config = DoorConfig { per_tenant_requests_per_second: 10, ..DoorConfig::default() };
     let spend = async |tenant, own| {
         let budgets = vec![Budgeted { key: key(own), terms: None }];
-        let scopes = Scopes { own: key(own), tenant, shared: Vec::new(), budgets, rules: Vec::new() };
+        let scopes = Scopes { own: key(own), tenant, by_host: false, shared: Vec::new(), budgets, rules: Vec::new() };
         budget.spend(&scopes, &books, &config).await.is_ok()
     };
     let began = Instant::now();

@@ -122,6 +122,7 @@ impl Scene {
             settings: &Value::Null,
             owner,
             tenant: self.tenant,
+            by_host: false,
             app: self.app,
             app_is_shared: true,
             publisher: self.publisher,

@@ -41,6 +41,7 @@ fn inject(rule: &EgressRule, pins: &AppPins, fields: &[(&str, &str)]) -> Result<
         settings: &settings,
         owner: "c",
         tenant: "t",
+        by_host: false,
         app: None,
         app_is_shared: false,
         publisher: "p",

@@ -1,15 +1,17 @@
-//! What a run failed with, put together and masked before its transaction: a guest says as much about it as it likes, and in
-//! a transaction only statements are run.
+//! What a run failed with, put together, masked and encoded before its transaction: a guest says as much about it as it likes,
+//! and in a transaction only statements are run.
 //!
-//! Invariant: what comes out of here says in detail only what people may read. Its few words are masked when it is written.
+//! Invariant: what comes out of here says in detail only what people may read, and says it as JSON that is written as it is.
+//! Its few words are masked when it is written.
 
 use bulkhead_manifest::{Failure, FailureKind, mask};
 use bulkhead_runtime::{ActOutcome, Produced, Pushed};
+use serde_json::Value;
 
 use super::parsed;
 use crate::aside::{aside, weight};
 use crate::attempt::{End, Request};
-use crate::fault::EngineFault;
+use crate::fault::{EngineFault, json};
 use crate::settle::Ended;
 
 /// The end as it is written: a record that was not stored is the run's failure, and several failures are one.
@@ -21,10 +23,19 @@ pub(super) async fn put_together(end: End, request: Option<&Request>) -> Result<
     aside(bytes(&end), move || readable(end, &record)).await?
 }
 
-/// A failure in words that people may read; what it says in detail is so already.
-pub(super) fn worded(mut failure: Failure) -> Failure {
-    let details = failure.details.take();
-    Failure { details, ..failure.masked() }
+/// A failure as it is kept: its words are masked here, what it says in detail is JSON already.
+pub(super) fn written(mut failure: Failure) -> String {
+    let details = failure.details.take().map(|details| match *details {
+        Value::String(json) => json,
+        // A few words of the host's own.
+        own => own.to_string(),
+    });
+    let mut kept = json(&failure.masked());
+    if let Some(details) = details {
+        kept.pop();
+        kept.extend([",\"details\":", &details, "}"]);
+    }
+    kept
 }
 
 /// About what there is to go through.
@@ -67,10 +78,11 @@ fn readable(end: End, record: &str) -> Result<End, EngineFault> {
     })
 }
 
-/// The failure with details that people may read.
+/// The failure with details that people may read, encoded: a text in the document's place.
 fn detailed(mut failure: Failure) -> Failure {
     if let Some(details) = &mut failure.details {
         mask::json(details);
+        **details = Value::String(details.to_string());
     }
     failure
 }
@@ -107,13 +119,11 @@ fn together(failures: Vec<Failure>) -> Option<Failure> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::mpsc;
-
     use bulkhead_runtime::Output;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-    use crate::aside::far_aside;
+    use crate::aside::tests::is_done_aside;
 
     fn failure(message: &str, details: Option<Value>) -> Failure {
         Failure { details: details.map(Box::new), ..Failure::new(FailureKind::Rejected, message) }
@@ -136,51 +146,46 @@ mod tests {
         ]
     }
 
-    /// What the end says in detail.
-    fn details(end: &End) -> Option<&Value> {
+    /// What the end says in detail, as it is written.
+    fn details(end: &End) -> Option<&str> {
         let failure = match end {
             End::Not(Ended::Failed(failure) | Ended::Broke(failure) | Ended::Unknown(failure)) => failure,
             End::Not(Ended::Interrupted { failure, .. }) => failure,
             End::Produced(Produced::Acted(ActOutcome::Partial { failures, .. })) => failures.first()?,
             _ => return None,
         };
-        failure.details.as_deref()
+        failure.details.as_deref()?.as_str()
     }
 
-    /// Mutations: `readable`, leave any of them as it is; `worded`, leave it as it is.
+    /// Mutations: `readable`, leave any of them as it is; `detailed`, without `mask`, or leave a document.
     #[tokio::test]
-    async fn whatever_a_run_ends_with_is_masked_in_detail_and_then_in_words() {
+    async fn whatever_a_run_ends_with_is_masked_in_detail_and_encoded_before_its_transaction() {
         for end in ends(failure("paid", Some(json!({ "password": "hunter2" })))) {
             let end = put_together(end, None).await.unwrap();
-            assert_eq!(details(&end), Some(&json!({ "password": "[secret]" })));
+            assert_eq!(details(&end), Some(r#"{"password":"[secret]"}"#));
         }
-        let said = worded(failure("paid with 4242424242424242", Some(json!(1))));
-        assert_eq!(said, failure("paid with [card number 4242]", Some(json!(1))));
+    }
+
+    /// Mutation: `written`, without `masked`, or encode the details once more.
+    #[test]
+    fn a_failure_is_kept_with_its_words_masked_and_its_details_as_they_were_encoded() {
+        let kept = |details: Option<Value>| -> Failure {
+            let said = Failure { retry_after_ms: Some(1), ..failure("paid with 4242424242424242", details) };
+            serde_json::from_str(&written(said)).unwrap()
+        };
+        let said = |details| Failure { retry_after_ms: Some(1), ..failure("paid with [card number 4242]", details) };
+        assert_eq!(kept(None), said(None));
+        assert_eq!(kept(Some(json!(r#"[{"a":1}]"#))), said(Some(json!([{ "a": 1 }]))));
+        assert_eq!(kept(Some(json!({ "followed_by": 1 }))), said(Some(json!({ "followed_by": 1 }))));
     }
 
     /// Mutations: `put_together`, without `aside`; `bytes`, leave out any of them.
-    #[test]
-    fn much_that_is_said_of_a_failure_keeps_no_thread_that_serves() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            // Those that serve nobody are busy until they are told.
-            let busy: Vec<_> = std::iter::repeat_with(|| {
-                let (go, told) = mpsc::channel::<()>();
-                (go, tokio::spawn(far_aside(move || told.recv().is_ok())))
-            })
-            .take(4)
-            .collect();
-            tokio::task::yield_now().await;
-            for end in ends(failure("much", Some(json!("x".repeat(100_000))))) {
-                assert!(futures::poll!(Box::pin(put_together(end, None))).is_pending());
-            }
-            let many = partial(vec![failure("", None); 10_000]);
-            assert!(futures::poll!(Box::pin(put_together(many, None))).is_pending());
-            for (go, busy) in busy {
-                go.send(()).unwrap();
-                assert!(busy.await.unwrap().unwrap());
-            }
-        });
+    #[tokio::test]
+    async fn much_that_is_said_of_a_failure_keeps_no_thread_that_serves() {
+        for end in ends(failure("much", Some(json!("x".repeat(100_000))))) {
+            assert!(is_done_aside(put_together(end, None)).await);
+        }
+        assert!(is_done_aside(put_together(partial(vec![failure("", None); 10_000]), None)).await);
     }
 
     /// Mutation: `together`, leave out `details`.

@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 
 use bulkhead_manifest::{ConnectionId, Failure, RunId};
-use bulkhead_runtime::{ActOutcome, ChangeOp, External, Identity, Output, Page, Produced, PullMode, Pushed, Receipt};
+use bulkhead_runtime::{ActOutcome, ChangeOp, External, Output, Page, Produced, PullMode, Pushed, Receipt};
 use bulkhead_store::{DeliveryStatus, EndState, Link, NewRecord, TenantTx};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::failing::nothing_pushed;
+use super::made::Made;
 use super::veto::coded;
 use super::{Verdict, parsed};
 use crate::Engine;
 use crate::attempt::{Opened, Request, begins_at};
-use crate::fault::{EngineFault, stored};
+use crate::fault::EngineFault;
 
 /// A run that asks to come back is not asked more often, nor left alone for longer.
 const SOONEST_LATER_MS: u64 = 1_000;
@@ -28,8 +29,9 @@ impl Engine {
         tx: &mut TenantTx,
         opened: &Opened,
         produced: Produced,
-        refs: Vec<String>,
+        made: Made,
     ) -> Result<Verdict, EngineFault> {
+        let Made { refs, hashes, identity } = made;
         let succeeded =
             |output: String| Verdict::Ended { state: EndState::Succeeded, output: Some(output), failure: None };
         Ok(match produced {
@@ -52,33 +54,31 @@ impl Engine {
                 let after_ms = later_ms(after_ms, age_ms);
                 Verdict::Parked { at_ms: self.now_ms().saturating_add(after_ms), resume: state }
             }
-            Produced::Identity(identity) => {
-                self.write_account(tx, opened, &identity).await?;
-                succeeded(
-                    json!({ "id": identity.id, "label": identity.label, "details": parsed(&identity.details) })
-                        .to_string(),
-                )
+            Produced::Identity(_) => {
+                self.write_account(tx, opened, identity.account.as_deref()).await?;
+                succeeded(identity.output)
             }
             Produced::Receipt(receipt) => succeeded(self.write_receipt(tx, opened, receipt, refs).await?),
-            Produced::Page(page) => self.write_page(tx, opened, page).await?,
+            Produced::Page(page) => self.write_page(tx, opened, page, hashes).await?,
             Produced::Pushed(pushed) => self.write_pushed(tx, opened, pushed).await?,
             Produced::Described(_) | Produced::Registered(_) | Produced::Unregistered => succeeded("null".to_owned()),
         })
     }
 
-    async fn write_account(&self, tx: &mut TenantTx, opened: &Opened, identity: &Identity) -> Result<(), EngineFault> {
-        let Some(account) = &opened.connection.account else { return Ok(()) };
+    /// `account` is what the connection's is with what the guest said of it.
+    async fn write_account(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        account: Option<&str>,
+    ) -> Result<(), EngineFault> {
+        let (connection, before) = (opened.run.connection, &opened.connection.account);
         // Somebody authorized it anew meanwhile, and was asked then: this is about the account before.
-        if tx.hold_connection(opened.run.connection).await?.account.as_ref() != Some(account) {
+        if account.is_none() || tx.hold_connection(connection).await?.account != *before {
             return Ok(());
         }
-        let mut account: Value = stored("a connection's account", account)?;
-        if let Some(fields) = account.as_object_mut() {
-            fields.insert("label".to_owned(), Value::String(identity.label.clone()));
-            fields.insert("details".to_owned(), parsed(&identity.details));
-        }
         let key = opened.connection.account_key.as_deref();
-        Ok(tx.set_connection_account(opened.run.connection, Some(&account.to_string()), key, self.now_ms()).await?)
+        Ok(tx.set_connection_account(connection, account, key, self.now_ms()).await?)
     }
 
     async fn write_receipt(
@@ -107,7 +107,13 @@ impl Engine {
         Ok(summary.to_string())
     }
 
-    async fn write_page(&self, tx: &mut TenantTx, opened: &Opened, page: Page) -> Result<Verdict, EngineFault> {
+    async fn write_page(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        page: Page,
+        hashes: Vec<[u8; 32]>,
+    ) -> Result<Verdict, EngineFault> {
         let Request::Pull { stream, mode, limit } = &opened.request else {
             return Err(EngineFault::damaged("a run", "a page for something else than a pull"));
         };
@@ -120,8 +126,8 @@ impl Engine {
             }
         };
         let pulled = page.changes.len();
-        for (external, change) in page.changes {
-            self.write_change(tx, opened, stream, external, change).await?;
+        for ((external, change), hash) in page.changes.into_iter().zip(hashes) {
+            self.write_change(tx, opened, stream, external, change, hash).await?;
         }
         if let Some(next) = &page.next {
             tx.put_cursor(run.connection, stream, Some(next), now_ms).await?;
@@ -142,6 +148,7 @@ impl Engine {
         stream: &str,
         external: External,
         change: ChangeOp,
+        hash: [u8; 32],
     ) -> Result<(), EngineFault> {
         let (connection, now_ms) = (opened.run.connection, self.now_ms());
         let link = tx.link_of_external(connection, stream, &external.id).await?;
@@ -156,7 +163,6 @@ impl Engine {
             // Should it be pushed once more, it is sent.
             return Ok(tx.forget_hash(connection, stream, &id).await?);
         };
-        let hash: [u8; 32] = Sha256::digest(data.as_bytes()).into();
         let origin = "pull".to_owned();
         tx.put_record(&NewRecord {
             connection,
@@ -225,6 +231,8 @@ fn later_ms(after_ms: u64, age_ms: u64) -> u64 {
 const MOST_EMPTY_PAGES: u64 = 1_000;
 /// Pages of one pull: ten million records fit, ten to a page.
 const MOST_PAGES: u64 = 1_000_000;
+/// Full pulls that are begun beside one bring the stream's cursor back, each of them once. More often it comes by itself.
+const MOST_RETURNS: u64 = 100;
 
 /// How far a pull is. Each page's run hands it to the next in its cause, so it is bounded however long the pull is.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,12 +247,19 @@ struct Progress {
     /// Digest of the cursor that the page gave whose number was the last power of two. Cursors that come round in a loop, of
     /// whatever length, come back to it before the next power of two that is longer than the loop (Brent's method).
     mark: String,
+    /// Whether another pull has moved the stream's cursor since.
+    beside: bool,
+    /// How often the cursor came back to the mark where another pull may have brought it back.
+    returns: u64,
 }
 
 impl Progress {
     fn cause(&self, page: RunId) -> Value {
-        let Self { pages, empty_pages, at, mark } = self;
-        json!({ "page": page, "pages": pages, "empty_pages": empty_pages, "at": at, "mark": mark })
+        let Self { pages, empty_pages, at, mark, beside, returns } = self;
+        json!({
+            "page": page, "pages": pages, "empty_pages": empty_pages,
+            "at": at, "mark": mark, "beside": beside, "returns": returns,
+        })
     }
 }
 
@@ -257,16 +272,22 @@ fn going_on(page: &Page, stream: &str, begun_at: Option<&str>, cause: &str) -> R
     let (pages, next) = (before.pages + 1, page.next.as_deref().map(digest));
     let empty_pages = if page.changes.is_empty() { before.empty_pages + 1 } else { 0 };
     let begun_at = begun_at.map(digest).unwrap_or_default();
-    // A stream has one cursor. Where another pull of it has moved that, this one comes by its own cursors again.
-    let mark = if begun_at == before.at { before.mark } else { String::new() };
-    let Some(next) = next.filter(|next| *next != mark && *next != begun_at) else {
+    let Some(next) = next.filter(|next| *next != begun_at) else { return Err(stands_still(stream)) };
+    // A stream has one cursor. Where another pull of it has moved that, this one may come by its own cursors again: once for
+    // each pull that was begun meanwhile. In a loop it does so for ever.
+    let moved = begun_at != before.at;
+    let returned = next == before.mark;
+    let returns = before.returns + u64::from(returned);
+    if returned && (!(moved || before.beside) || returns > MOST_RETURNS) {
         return Err(stands_still(stream));
-    };
+    }
     if empty_pages > MOST_EMPTY_PAGES || pages > MOST_PAGES {
         return Err(has_no_end(stream));
     }
-    let mark = if pages.is_power_of_two() || mark.is_empty() { next.clone() } else { mark };
-    Ok(Progress { pages, empty_pages, at: next, mark })
+    let anew = returned || pages.is_power_of_two();
+    let mark = if anew || (moved && !before.beside) { next.clone() } else { before.mark };
+    let beside = !anew && (moved || before.beside);
+    Ok(Progress { pages, empty_pages, at: next, mark, beside, returns })
 }
 
 /// The same for cursors that are the same document. No guest finds two others that have it in common.
@@ -277,7 +298,8 @@ fn digest(cursor: &str) -> String {
 fn stands_still(stream: &str) -> Failure {
     let message = format!(
         "The connector says that there is more of {stream}, and its cursor does not get there: it is missing, or one that \
-         this pull had before. Its author makes the cursor of each page one that goes on after it."
+         this pull had before. Its author makes the cursor of each page one that goes on after it. Where full pulls of the \
+         stream were begun one after the other, let one come to its end."
     );
     coded("cursor-stands-still", message)
 }
@@ -361,37 +383,64 @@ mod tests {
         }
     }
 
-    /// Its pages and those of another pull of the same stream take turns, once it has had this many: how they end.
-    fn pulled_beside_another(alone: u32) -> Result<(), String> {
-        let (mut causes, mut stored) = ([r#"{"api":"run_1"}"#; 2].map(str::to_owned), None);
-        for turn in 0..300 {
+    /// Two full pulls of one stream take turns, a page each; the second is begun when the first has had this many. `after` is the
+    /// cursor after another. How those end that do.
+    fn pulled_in_turns(alone: u32, turns: u32, after: impl Fn(u32) -> u32) -> Vec<String> {
+        let (mut causes, mut stored) = ([(); 2].map(|()| Some(r#"{"api":"run_1"}"#.to_owned())), None);
+        let mut ends = Vec::new();
+        for turn in 0..turns {
             let second = turn > alone && (turn - alone) % 2 == 1;
+            let Some(cause) = &mut causes[usize::from(second)] else { continue };
             let begun = stored.filter(|_| turn != alone + 1);
-            let next = begun.map_or(0, |at: u32| at + 1);
-            let cause = &mut causes[usize::from(second)];
-            let begun = begun.map(|at| at.to_string());
-            *cause =
-                goes_on(&page(1, Some(&next.to_string())), begun.as_deref(), cause)?.cause(RunId::new(0)).to_string();
-            stored = Some(next);
+            let next = begun.map_or(0, &after);
+            match goes_on(&page(1, Some(&next.to_string())), begun.map(|at| at.to_string()).as_deref(), cause) {
+                Ok(progress) => (*cause, stored) = (progress.cause(RunId::new(0)).to_string(), Some(next)),
+                Err(code) => {
+                    causes[usize::from(second)] = None;
+                    ends.push(code);
+                }
+            }
         }
-        Ok(())
+        ends
     }
 
-    /// Mutation: `going_on`, keep the mark wherever the page began.
+    /// Mutation: `going_on`, forgive no return.
     #[test]
     fn of_two_pulls_of_one_stream_side_by_side_neither_is_said_to_stand_still() {
         for alone in 1..40 {
-            assert_eq!(pulled_beside_another(alone), Ok(()), "after {alone} pages");
+            assert!(pulled_in_turns(alone, 300, |at| at + 1).is_empty(), "after {alone} pages");
         }
     }
 
-    /// The other one moved the cursor once, and went away.
+    /// Mutations: `going_on`, without `MOST_RETURNS`; make another mark wherever the cursor was moved.
+    #[test]
+    fn two_pulls_side_by_side_whose_cursors_come_round_both_end() {
+        for length in [2, 3, 4, 7, 100] {
+            let ends = pulled_in_turns(1, 500 * (length + 2), |at| (at + 1) % length);
+            assert_eq!(ends, ["cursor-stands-still"; 2], "a loop of {length}");
+        }
+    }
+
+    /// Each of the others brings the cursor back and goes away.
+    ///
+    /// Mutation: `MOST_RETURNS`, fewer.
+    #[test]
+    fn a_pull_goes_on_beside_a_hundred_that_begin_anew() {
+        let mut cause = r#"{"page":"run_1","pages":5,"at":"a","mark":"b"}"#.to_owned();
+        for nth in 0..=MOST_RETURNS {
+            let progress = goes_on(&page(1, Some("2")), Some("1"), &cause);
+            cause = progress.unwrap_or_else(|code| panic!("{code} after {nth}")).cause(RunId::new(0)).to_string();
+        }
+        assert_eq!(goes_on(&page(1, Some("2")), Some("1"), &cause), Err("cursor-stands-still".to_owned()));
+    }
+
+    /// The other one moved the cursor once, and went away: it may have brought it back, once.
     ///
     /// Mutation: `going_on`, make no mark but at powers of two.
     #[test]
     fn a_loop_is_seen_soon_after_another_pull_has_moved_the_cursor() {
         let (mut cause, mut begun) = (r#"{"page":"run_1","pages":500000,"at":"a","mark":"b"}"#.to_owned(), 2);
-        for at in [0, 1, 2] {
+        for at in [0, 1, 2, 0, 1, 2] {
             let progress = goes_on(&page(1, Some(&at.to_string())), Some(&begun.to_string()), &cause);
             (cause, begun) = (progress.map(|way| way.cause(RunId::new(0)).to_string()).unwrap_or_default(), at);
         }

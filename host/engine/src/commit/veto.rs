@@ -1,4 +1,6 @@
 //! What may not be committed, whatever the guest did to get there, and the state it may.
+//!
+//! How many changes a page has and how many keys of state a run writes is bounded in the sandbox.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +17,8 @@ use crate::routes::{MOST_ROUTES, MOST_STEPS};
 pub(super) const MOST_EVENTS: usize = 1_000;
 /// Runs that one run sets going by its events: one event may have every route and step that there may be.
 const MOST_FAN_OUTS: usize = MOST_ROUTES * MOST_STEPS;
-/// Changes of one page and keys of state of one run: each is a few statements in the one transaction.
-const MOST_CHANGES: usize = 1_000;
-const MOST_KEYS: usize = 1_000;
+/// Mappings of all these runs together: each run keeps its own. Bytes.
+const MOST_MAPPINGS: usize = 4 << 20;
 /// A cursor says where to go on. It is looked at in its page's transaction and in the next one's. Bytes.
 const LONGEST_CURSOR: usize = 64 << 10;
 
@@ -40,19 +41,13 @@ impl Engine {
             let message = format!("It reported the event {:?}, which its descriptor does not list.", event.name);
             return refused("bad-output", message);
         }
-        if self.fan_outs(tx, opened, events).await? > MOST_FAN_OUTS {
+        if self.sets_too_much_going(tx, opened, events).await? {
             let message = format!(
-                "Its events would set more than {MOST_FAN_OUTS} runs going by their routes. Report fewer events at once, \
-                 or have fewer routes for them."
+                "Its events would set more than {MOST_FAN_OUTS} runs going by their routes, or runs with mappings of more \
+                 than {} MiB. Report fewer events at once, or have fewer routes for them, or shorter mappings.",
+                MOST_MAPPINGS >> 20
             );
             return refused("fan-out-limit", message);
-        }
-        if let Produced::Page(page) = produced
-            && page.changes.len() > MOST_CHANGES
-        {
-            let message =
-                format!("Its page has {} changes; at most {MOST_CHANGES} are taken at once.", page.changes.len());
-            return refused("page-limit", message);
         }
         if let Produced::Page(page) = produced
             && let Some(bytes) = page.next.as_ref().map(String::len).filter(|bytes| *bytes > LONGEST_CURSOR)
@@ -63,11 +58,6 @@ impl Engine {
             );
             return refused("cursor-limit", message);
         }
-        let keys = finished.map_or(0, |finished| finished.state_writes.len());
-        if keys > MOST_KEYS {
-            let message = format!("It wrote {keys} keys of its state; at most {MOST_KEYS} are taken from one run.");
-            return refused("state-keys-limit", message);
-        }
         let most = self.limits().state_bytes;
         if self.state_after(tx, opened, finished).await? > most {
             let message =
@@ -77,16 +67,28 @@ impl Engine {
         Ok(None)
     }
 
-    /// How many runs the events may set going.
-    async fn fan_outs(&self, tx: &mut TenantTx, opened: &Opened, events: &[Event]) -> Result<usize, EngineFault> {
-        let mut steps: BTreeMap<&str, usize> = BTreeMap::new();
+    /// Whether the events set more going than is written in one transaction.
+    async fn sets_too_much_going(
+        &self,
+        tx: &mut TenantTx,
+        opened: &Opened,
+        events: &[Event],
+    ) -> Result<bool, EngineFault> {
+        let (mut each, mut runs, mut bytes) = (BTreeMap::new(), 0, 0);
         for event in events {
-            if !steps.contains_key(event.name.as_str()) {
+            if !each.contains_key(&event.name) {
                 let routes = self.routes_of(tx, opened.run.connection, &event.name).await?;
-                steps.insert(&event.name, routes.iter().map(|(_, steps)| steps.len()).sum());
+                let steps: Vec<_> = routes.iter().flat_map(|(_, steps)| steps).collect();
+                let mappings: usize = steps.iter().map(|step| step.mapping.len()).sum();
+                each.insert(&event.name, (steps.len(), mappings));
+            }
+            let (steps, mappings) = each.get(&event.name).copied().unwrap_or_default();
+            (runs, bytes) = (runs + steps, bytes + mappings);
+            if runs > MOST_FAN_OUTS || bytes > MOST_MAPPINGS {
+                return Ok(true);
             }
         }
-        Ok(events.iter().filter_map(|event| steps.get(event.name.as_str())).sum())
+        Ok(false)
     }
 
     /// What the connection's state will take, in bytes; 0 where the run writes none.

@@ -3,7 +3,7 @@
 //! Invariant: once the end of the attempt has begun, no intent is let out. The flag here says so at once; the run's row,
 //! which the end locks and the intent has to find running, says so for certain.
 
-use bulkhead_egress::{Answer, Captured, DoorError, Intent, Intents, Large, Refused, Sent as Passed};
+use bulkhead_egress::{Answer, Captured, DoorError, Intent, Intents, Refused, Sent as Passed};
 use bulkhead_runtime::{Call, Halt, HaltReason, HttpRequest, HttpResponse};
 use bulkhead_store::{NewAnswer, NewEntry, NewIntent, StoreError};
 use futures::FutureExt;
@@ -12,6 +12,12 @@ use futures::future::BoxFuture;
 use super::Bound;
 use crate::fault::EngineFault;
 use crate::journal::{Answered, Entry, Place, leaves_open, shown};
+
+/// Of what was only read, a leg's journal keeps so much, and nothing of it that is larger: the next attempt asks for it
+/// again. What was asked for besides is looked at before it is answered, so an effect that was made of something else stops
+/// the run. Bytes.
+const MOST_KEPT: usize = 4 << 20;
+pub(super) const LARGEST_KEPT: usize = 1 << 20;
 
 impl Bound {
     /// Keeps an answer: durably for an effect, with the next durable write for anything else. `None`: the lease is gone.
@@ -40,11 +46,12 @@ impl Bound {
             });
             return Ok(Some(kept));
         }
-        let intent = self.intent(call, false, None, false, kept.at_ms);
-        let NewAnswer { answer, answer_ms, shown, retryable, refused, .. } = self.answer(place, &kept).await?;
-        let entry = NewEntry { intent, answer, answer_ms, shown, retryable, refused };
         // Outside a run there is nothing to keep it with; what only reads can be asked again.
         let at_once = !captured.is_empty() && self.to.candidate.is_none();
+        let intent = self.intent(call, false, None, false, kept.at_ms);
+        let answer = if at_once || self.keeps(kept.bytes()) { Some(self.sealed(place, &kept).await?) } else { None };
+        let (answer_ms, shown) = (kept.at_ms, kept.shown());
+        let entry = NewEntry { intent, answer, answer_ms, shown, retryable: kept.retryable(), refused: kept.refused() };
         if at_once && !self.keep_entry(&entry, &captured).await? {
             return Ok(None);
         }
@@ -57,8 +64,24 @@ impl Bound {
         Ok(Some(kept))
     }
 
+    /// Whether the journal keeps so much more of what was only read.
+    pub(super) fn keeps(&self, bytes: usize) -> bool {
+        self.progress(|progress| {
+            let kept = progress.kept_bytes.saturating_add(bytes);
+            let keeps = bytes <= LARGEST_KEPT && kept <= MOST_KEPT;
+            if keeps {
+                progress.kept_bytes = kept;
+            }
+            keeps
+        })
+    }
+
+    async fn sealed(&self, place: Place, answered: &Answered) -> Result<Vec<u8>, EngineFault> {
+        self.engine.seal(self.to.lease, place, answered.bytes(), answered.clone()).await
+    }
+
     async fn answer(&self, (seq, sub): Place, answered: &Answered) -> Result<NewAnswer, EngineFault> {
-        let answer = self.engine.seal(self.to.lease, (seq, sub), answered.bytes(), answered.clone()).await?;
+        let answer = self.sealed((seq, sub), answered).await?;
         let (answer_ms, retryable, refused) = (answered.at_ms, answered.retryable(), answered.refused());
         Ok(NewAnswer { seq, sub, answer, answer_ms, shown: answered.shown(), retryable, refused })
     }
@@ -67,8 +90,7 @@ impl Bound {
     /// time. Where that cannot be written, its outcome stays unknown.
     pub(super) async fn withdraw(&self, call: &Call, refused: Passed) {
         let place = (call.seq, call.sub);
-        let is_effect = |entry: &Entry| entry.unsafe_request && entry.answer.is_none();
-        if !self.progress(|progress| progress.journal.entries.get(&place).is_some_and(is_effect)) {
+        if !self.progress(|progress| progress.journal.entries.get(&place).is_some_and(Entry::is_open)) {
             return;
         }
         let answered = Answered { result: Ok(response(refused.answer)), at_ms: self.engine.now_ms() };
@@ -184,12 +206,10 @@ pub(super) fn response(answer: Answer) -> HttpResponse {
 /// Whether it is known what became of an effect whose answer the guest does not get; with `sent_before` also of the first
 /// of two sends.
 pub(super) fn settles(error: &DoorError, sent_before: bool) -> bool {
-    match error {
-        // The provider did answer, and its status says as much as that of an answer that was small enough.
-        DoorError::TooLarge { what: Large::Answer { status }, .. }
-        | DoorError::Withheld { status, .. }
-        | DoorError::Packed { status, .. } => !leaves_open(*status, sent_before),
-        error => !sent_before && !error.ambiguous(),
+    match error.answered() {
+        // Its status says as much as that of an answer that was small enough.
+        Some(status) => !leaves_open(status, sent_before),
+        None => !sent_before && !error.ambiguous(),
     }
 }
 

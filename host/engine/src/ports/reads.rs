@@ -1,8 +1,8 @@
 //! What a guest reads of its own connection, its state and its links: the same for every attempt of a leg that comes by
 //! there again, whatever others commit meanwhile.
 //!
-//! Invariant: what was read before a request stands in the journal before that request does. It goes out of force with
-//! the call that it follows.
+//! Invariants: what was read before a request stands in the journal before that request does, as far as the journal keeps
+//! what was only read ([`Bound::keeps`]). It goes out of force with the call that it follows.
 
 use bulkhead_runtime::{Halt, HaltReason};
 use bulkhead_store::{NewEntry, NewIntent, READS, StoreError};
@@ -53,7 +53,10 @@ impl Bound {
         let (sub, now_ms) = (READS.saturating_add(self.to.lease.attempt), self.engine.now_ms());
         let request = json!({ "reads": fresh.len() }).to_string();
         let bytes = fresh.iter().map(|(what, answer)| what.len() + answer.len()).sum();
-        let answer = self.engine.seal(self.to.lease, (seq, sub), bytes, fresh).await?;
+        if !self.keeps(bytes) {
+            return Ok(());
+        }
+        let answer = Some(self.engine.seal(self.to.lease, (seq, sub), bytes, fresh).await?);
         let intent = NewIntent {
             seq,
             sub,

@@ -6,10 +6,11 @@ use bulkhead_store::{ClaimOrder, Owner, Priority};
 use bulkhead_vault::WrappingKey;
 
 use super::captures::CAPTURED;
+use super::effects::LARGEST_KEPT;
 use super::*;
 use crate::attempt::{Opened, Request};
-use crate::credentials::tests::provider::{Asked, Provider};
-use crate::credentials::tests::world::World;
+use crate::credentials::tests::provider::{Asked, Provider, gives};
+use crate::credentials::tests::world::{CODE, World};
 
 const LEASE_MS: u64 = 1_000;
 const AUTH: &str = r#"kind = "api_key"
@@ -22,9 +23,22 @@ idempotency = { kind = "header", name = "Idempotency-Key", max_length = 64, wind
 capture = [{ path = "/v1/sessions", pointer = "/session", name = "session" }]
 "#;
 
+const READABLE: &str = r#"
+[[egress]]
+host = "login.example.com"
+methods = ["GET"]
+paths = ["/v1/*"]
+credential = { place = "bearer", field = "access_token" }
+"#;
+
 /// A connection with a run in line.
 async fn in_line(provider: &Provider) -> World {
-    let world = World::new(provider, AUTH).await;
+    in_line_as(provider, AUTH).await
+}
+
+/// Where a connection is authorized in this way.
+async fn in_line_as(provider: &Provider, auth: &str) -> World {
+    let world = World::new(provider, auth).await;
     let mut tx = world.engine.store().tenant(world.tenant).await.unwrap();
     tx.enqueue(&world.engine.new_run(world.connection, Request::Check, None, None, false)).await.unwrap();
     tx.commit().await.unwrap();
@@ -111,12 +125,11 @@ async fn nothing_is_sent_whose_answer_could_not_be_kept() {
     let own = WrappingKey { id: keys.active(), guarded: None };
     // Another node's has taken over that is not to be had here.
     let away = WrappingKey { id: "0123456789abcdef".to_owned(), guarded: None };
-    let asked = tokio::time::Instant::now().into_std();
-    assert!(keys.hold(&[own.clone(), away.clone()], &away.id, asked).await.is_err());
+    let asked = || bulkhead_vault::Asked::now(world.engine.clock());
+    assert!(keys.hold(&[own.clone(), away.clone()], &away.id, asked()).await.is_err());
     assert!(matches!(stopped(ports.send(&call("POST", "/v1/a")).await), HaltReason::Host { .. }));
     assert_eq!(provider.asked().len(), 0);
-    let asked = tokio::time::Instant::now().into_std();
-    keys.hold(std::slice::from_ref(&own), &own.id, asked).await.unwrap();
+    keys.hold(std::slice::from_ref(&own), &own.id, asked()).await.unwrap();
     assert_eq!(body(ports.send(&call("POST", "/v1/a")).await), "fine");
 }
 
@@ -151,6 +164,50 @@ async fn nothing_is_let_out_once_the_end_of_the_attempt_has_begun() {
     assert_eq!(provider.asked().len(), 0);
 }
 
+/// Answers of so many bytes, one after the other, and then to an effect; each call has a place of its own.
+async fn reading(lengths: &'static [usize]) -> (Provider, World, Vec<Call>) {
+    let provider = Provider::new(|asked| asked.ok(&"x".repeat(*lengths.get(asked.number).unwrap_or(&2)))).await;
+    let world = in_line(&provider).await;
+    let call = |seq, method| Call { seq, largest_answer: 16 << 20, ..call(method, "/v1/a") };
+    let calls = (1..).zip(lengths).map(|(seq, _)| call(seq, "GET"));
+    let calls = calls.chain([call(lengths.len() as u32 + 1, "POST")]).collect();
+    (provider, world, calls)
+}
+
+/// Mutations: `keeps`, whatever it is; `decide`, take what only reads and is not kept for an effect without an answer.
+#[tokio::test]
+async fn of_what_was_only_read_the_journal_keeps_so_much_and_the_rest_is_asked_for_again() {
+    let (provider, world, calls) =
+        reading(&[10, LARGEST_KEPT + 1, LARGEST_KEPT, 1_000_000, 1_000_000, 1_000_000, 1_000_000, 5]).await;
+    let kept = [true, false, true, true, true, true, false, true, true];
+    for again in [false, true] {
+        let (ports, before) = (claimed(&world).await, provider.asked().len());
+        for (call, kept) in calls.iter().zip(kept) {
+            let decided = ports.before_send(call).await;
+            assert_eq!(matches!(decided, Decision::Answered { result: Ok(_), .. }), again && kept, "{}", call.seq);
+            if matches!(decided, Decision::Proceed) {
+                assert!(matches!(ports.send(call).await, Sent::Answer { result: Ok(_), .. }), "{}", call.seq);
+            }
+        }
+        assert_eq!(provider.asked().len() - before, if again { 2 } else { calls.len() });
+    }
+}
+
+/// Mutations: `close`, with all answers; with none, done or not.
+#[tokio::test]
+async fn what_is_done_keeps_no_answers_to_what_it_only_read() {
+    let (_provider, world, calls) = reading(&[10, 10]).await;
+    for done in [false, true] {
+        let ports = claimed(&world).await;
+        for call in calls.iter().take(2) {
+            assert!(matches!(ports.send(call).await, Sent::Answer { result: Ok(_), .. }));
+        }
+        let entries = ports.close(done).await.unwrap();
+        let answered: Vec<_> = entries.iter().map(|entry| (entry.answer.is_some(), entry.shown.as_str())).collect();
+        assert_eq!(answered, [(!done, "200"); 2]);
+    }
+}
+
 /// "In conflict" may mean that the first is still being carried out, but no provider is at it for that long.
 ///
 /// Mutation: `carry`, without `stays_open`: it is asked again and again.
@@ -177,6 +234,24 @@ async fn an_answer_is_no_larger_than_what_its_run_has_left() {
         let sent = ports.send(&Call { largest_answer, ..call("GET", "/v1/a") }).await;
         let Sent::Answer { result, .. } = sent else { panic!("{sent:?}") };
         assert_eq!(result.map_err(|error| error.kind).err(), (!fits).then_some(HttpErrorKind::TooLarge));
+    }
+}
+
+/// Mutation: host/egress/src/door.rs, `refusal`, an answer that is too large is nothing but an error.
+#[tokio::test]
+async fn a_token_that_is_refused_at_length_is_renewed_once() {
+    for (accepted, status) in [(true, 200), (false, 401)] {
+        let provider = Provider::new(move |asked| match asked.number {
+            1 => gives(1),
+            2 if accepted => fine(asked),
+            _ => Some(format!("HTTP/1.1 401 No\r\ncontent-length: 2000\r\n\r\n{}", "no".repeat(1_000))),
+        })
+        .await;
+        let world = in_line_as(&provider, &format!("{CODE}{READABLE}")).await;
+        let sent = claimed(&world).await.send(&call("GET", "/v1/a")).await;
+        let Sent::Answer { result: Ok(answer), .. } = sent else { panic!("{sent:?}") };
+        let renewals = provider.asked().iter().filter(|asked| asked.body.contains("refresh_token")).count();
+        assert_eq!((answer.status, renewals, provider.asked().len()), (status, 1, 3));
     }
 }
 

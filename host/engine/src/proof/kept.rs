@@ -2,7 +2,8 @@
 //!
 //! Invariants: what is known outlives a try that failed, for a day; who names what is not there spends his own address's
 //! minute, and what was there before is asked for anew whatever was spent. Each owner knows for himself: what another's
-//! request came to is nothing to him, and nobody else's proofs drive his out.
+//! request came to is nothing to him, and nobody else's proofs drive his out. What has proved a request is kept apart: nothing
+//! that strangers name drives it out. All of it is bounded: of each kind, of one owner, and in owners.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bulkhead_manifest::Scheme;
 use bytes::Bytes;
 use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 use url::Url;
 
 use super::NotNow;
@@ -27,9 +29,11 @@ const STALE_MS: u64 = 24 * 60 * 60_000;
 const ABSENT_MS: u64 = 60_000;
 /// How long nobody tries again who did not get there.
 const UNREACHABLE_MS: u64 = 5_000;
-/// What is remembered for one owner, bytes; and what one counts beside what was found.
-const MOST_KEPT: u64 = 1 << 20;
+/// What is remembered for one owner, bytes: so much of what has proved a request, and as much of the rest, which is two of the
+/// largest; what each counts beside what was found; and for how many owners.
+const MOST_KEPT: u64 = 132 << 10;
 const EACH: usize = 512;
+const MOST_OWNERS: u64 = 1_000;
 /// For one address a minute: certificates and lists of keys; questions, of which every delivery takes one.
 const FETCHES: u32 = 20;
 pub(super) const QUESTIONS: u32 = 300;
@@ -41,8 +45,18 @@ pub(crate) struct Proofs {
     pub(super) questions: Spent,
 }
 
-/// What one owner knows: by what it is for, too, because what proves nothing to one scheme may prove something to another.
-type Share = Cache<(Discriminant<Scheme>, Url), Arc<Kept>>;
+/// What one owner knows.
+#[derive(Clone)]
+struct Share {
+    /// What has proved a request, and what stands there since.
+    proved: Part,
+    /// What was only named.
+    named: Part,
+}
+
+type Part = Cache<Key, Arc<Kept>>;
+/// By what it is for, too: what proves nothing to one scheme may prove something to another.
+type Key = (Discriminant<Scheme>, Url);
 
 /// What is wanted, and who wants it.
 #[derive(Clone, Copy)]
@@ -58,13 +72,13 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Spent(Mutex<(u64, HashMap<Target, u32>)>);
 
 /// What became of the newest try, and what is believed.
-#[derive(Clone)]
-struct Kept {
+#[derive(Debug)]
+pub(super) struct Kept {
     tried_ms: u64,
     found: Found,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) enum Found {
     /// And when; `missed`: it could not be had anew.
     Bytes {
@@ -87,7 +101,8 @@ pub(super) struct Material {
 
 impl Default for Proofs {
     fn default() -> Self {
-        let kept = Cache::builder().time_to_idle(Duration::from_millis(STALE_MS)).build();
+        let kept = Cache::builder().max_capacity(MOST_OWNERS).eviction_policy(EvictionPolicy::lru());
+        let kept = kept.time_to_idle(Duration::from_millis(STALE_MS)).build();
         Self { kept, fetches: Spent::default(), questions: Spent::default() }
     }
 }
@@ -100,9 +115,10 @@ impl Proofs {
         now_ms: u64,
         found_ms: u64,
         fetching: impl Future<Output = Found>,
-    ) -> Result<Material, NotNow> {
-        let (share, key) = (self.share(wanted.owner).await, (discriminant(wanted.scheme), wanted.url.clone()));
-        let old = share.get(&key).await;
+    ) -> Result<Arc<Kept>, NotNow> {
+        let (share, key) = (self.share(wanted.owner).await, wanted.key());
+        let part = if share.proved.contains_key(&key) { &share.proved } else { &share.named };
+        let old = part.get(&key).await;
         // What is asked for anew the provider has had: it does not count among what strangers name.
         let known = old.as_ref().and_then(|old| old.known(now_ms));
         let kept = match old.filter(|kept| kept.is_good(now_ms, found_ms)) {
@@ -116,20 +132,40 @@ impl Proofs {
                     let missed = matches!(found, Found::Unreachable);
                     Arc::new(Kept { tried_ms: now_ms, found: known.filter(|_| missed).unwrap_or(found) })
                 };
-                share.entry(key).or_insert_with_if(fetching, |kept| !kept.is_good(now_ms, found_ms)).await.into_value()
+                let entry = part.entry(key).or_insert_with_if(fetching, |kept| !kept.is_good(now_ms, found_ms)).await;
+                // At once: what is too much would stay for as long as nothing more comes.
+                part.run_pending_tasks().await;
+                entry.into_value()
             }
         };
-        match &kept.found {
-            Found::Bytes { bytes, missed, .. } => Ok(Material { bytes: Some(bytes.clone()), missed: *missed }),
-            Found::Absent => Ok(Material::default()),
-            Found::Unreachable => Err(NotNow::Later),
+        if matches!(kept.found, Found::Unreachable) { Err(NotNow::Later) } else { Ok(kept) }
+    }
+
+    /// What was found there has proved a request: it is kept where nothing drives it out that strangers name.
+    pub(super) async fn proved(&self, by: Wanted<'_>, kept: Arc<Kept>) {
+        let (share, key) = (self.share(by.owner).await, by.key());
+        if !share.proved.contains_key(&key) {
+            share.proved.insert(key.clone(), kept).await;
+            share.proved.run_pending_tasks().await;
+            share.named.invalidate(&key).await;
         }
     }
 
     async fn share(&self, owner: &str) -> Share {
-        let share = Cache::builder().max_capacity(MOST_KEPT).weigher(|_, kept: &Arc<Kept>| kept.weight());
-        self.kept.get_with_by_ref(owner, async { share.build() }).await
+        self.kept.get_with_by_ref(owner, async { Share { proved: part(), named: part() } }).await
     }
+}
+
+impl Wanted<'_> {
+    fn key(&self) -> Key {
+        (discriminant(self.scheme), self.url.clone())
+    }
+}
+
+fn part() -> Part {
+    // What was used longest ago goes first: a key that its provider has no use for any more.
+    let part = Cache::builder().max_capacity(MOST_KEPT).eviction_policy(EvictionPolicy::lru());
+    part.weigher(|_, kept: &Arc<Kept>| kept.weight()).build()
 }
 
 impl Spent {
@@ -147,6 +183,13 @@ impl Spent {
 }
 
 impl Kept {
+    pub(super) fn material(&self) -> Material {
+        match &self.found {
+            Found::Bytes { bytes, missed, .. } => Material { bytes: Some(bytes.clone()), missed: *missed },
+            Found::Absent | Found::Unreachable => Material::default(),
+        }
+    }
+
     fn is_good(&self, now_ms: u64, found_ms: u64) -> bool {
         let (since_ms, for_ms) = match self.found {
             Found::Bytes { at_ms, missed: false, .. } => (at_ms, found_ms),
@@ -259,7 +302,7 @@ mod tests {
         let find = async |name: &str, now_ms: u64, found| {
             let url = Url::parse(&format!("https://keys.example/{name}")).unwrap();
             let wanted = Wanted { scheme: &scheme, url: &url, at: &at, owner: "o" };
-            proofs.find(wanted, now_ms, RENEWED_MS, async { found }).await.ok()
+            proofs.find(wanted, now_ms, RENEWED_MS, async { found }).await.ok().map(|kept| kept.material())
         };
         let is = |text: &'static [u8], missed| Some(Material { bytes: Some(Bytes::from_static(text)), missed });
         assert_eq!(find("keys", 0, found(b"old", 0)).await, is(b"old", false));
@@ -290,7 +333,7 @@ mod tests {
         let (url, at) = (Url::parse("https://keys.example/certs").unwrap(), Target::Endpoint("e".to_owned()));
         let find = async |owner: &str, scheme: &Scheme, found| {
             let wanted = Wanted { scheme, url: &url, at: &at, owner };
-            proofs.find(wanted, 0, FOUND_MS, async { found }).await.ok().and_then(|material| material.bytes)
+            proofs.find(wanted, 0, FOUND_MS, async { found }).await.ok().and_then(|kept| kept.material().bytes)
         };
         // No certificate stands there, or there was no place left to ask from.
         assert_eq!(find("one", &certificate, Found::Unreachable).await, None);
@@ -301,26 +344,87 @@ mod tests {
         assert_eq!(find("one", &certificate, found(b"certificate", 0)).await, None, "it is not tried again at once");
     }
 
-    /// Mutations: `share`, one for all; without `weigher`.
+    /// The largest that is fetched.
+    static LARGE: [u8; 64 << 10] = [0; 64 << 10];
+
+    /// Asks for what stands there by that name, each time at another address, and with `proves` keeps it as a proof.
+    async fn large(proofs: &Proofs, owner: &str, names: impl Iterator<Item = u64>, proves: bool) {
+        for name in names {
+            let (url, at) =
+                (Url::parse(&format!("https://keys.example/{name}")).unwrap(), Target::Endpoint(name.to_string()));
+            let wanted = Wanted { scheme: &certificate(), url: &url, at: &at, owner };
+            let kept = proofs.find(wanted, 0, FOUND_MS, async { found(&LARGE, 0) }).await.ok().unwrap();
+            if proves {
+                proofs.proved(wanted, kept).await;
+            }
+        }
+    }
+
+    /// Mutations: `share`, one for all; `part`, without `weigher`; `find`, without `run_pending_tasks`.
     #[tokio::test]
     async fn nobody_drives_out_what_another_owner_knows() {
-        static LARGE: [u8; 64 << 10] = [0; 64 << 10];
         let (proofs, scheme) = (Proofs::default(), certificate());
-        let find = async |owner: &str, number: u64, found| {
-            let (url, at) =
-                (Url::parse(&format!("https://keys.example/{number}")), Target::Endpoint(number.to_string()));
-            let wanted = Wanted { scheme: &scheme, url: &url.unwrap(), at: &at, owner };
-            proofs.find(wanted, 0, FOUND_MS, async { found }).await.ok().and_then(|material| material.bytes)
-        };
-        assert!(find("one", 0, found(b"known", 0)).await.is_some());
-        // Each asked for often enough to be worth keeping.
-        for number in (0..100).flat_map(|number| [number; 10]) {
-            assert!(find("other", number, found(&LARGE, 0)).await.is_some());
-        }
-        let share = proofs.share("other").await;
-        share.run_pending_tasks().await;
-        let kept = share.iter().count() as u64;
+        let (url, at) = (Url::parse("https://keys.example/known").unwrap(), Target::Endpoint("e".to_owned()));
+        let wanted = Wanted { scheme: &scheme, url: &url, at: &at, owner: "one" };
+        let find = async |found| proofs.find(wanted, 0, FOUND_MS, async { found }).await.ok();
+        assert!(find(found(b"known", 0)).await.is_some());
+        large(&proofs, "other", 0..100, false).await;
+        let kept = proofs.share("other").await.named.iter().count() as u64;
         assert!((1..=MOST_KEPT / LARGE.len() as u64).contains(&kept), "{kept}");
-        assert_eq!(find("one", 0, Found::Unreachable).await.as_deref(), Some(&b"known"[..]));
+        assert_eq!(find(Found::Unreachable).await.unwrap().material().bytes.as_deref(), Some(&b"known"[..]));
+    }
+
+    /// Mutations: `proved`, nothing; `find`, look among what was only named alone.
+    #[tokio::test]
+    async fn what_strangers_name_drives_out_nothing_that_has_proved_a_request() {
+        let (proofs, scheme) = (Proofs::default(), certificate());
+        let at = Target::Endpoint("e".to_owned());
+        let find = async |name: &str, now_ms: u64, found, proves: bool| {
+            let url = Url::parse(&format!("https://keys.example/{name}")).unwrap();
+            let wanted = Wanted { scheme: &scheme, url: &url, at: &at, owner: "o" };
+            let kept = proofs.find(wanted, now_ms, FOUND_MS, async { found }).await.ok()?;
+            if proves {
+                proofs.proved(wanted, Arc::clone(&kept)).await;
+            }
+            kept.material().bytes
+        };
+        for (name, proves) in [("proved", true), ("named", false)] {
+            assert!(find(name, 0, found(b"keys", 0), proves).await.is_some());
+        }
+        large(&proofs, "o", 0..100, false).await;
+        assert!(proofs.fetches.spend(&at, FETCHES - 2, FETCHES, 0));
+        assert_eq!(find("named", 0, found(b"keys", 0), false).await, None, "it is driven out, and the minute is spent");
+        assert_eq!(find("proved", FOUND_MS - 1, Found::Absent, false).await.as_deref(), Some(&b"keys"[..]));
+        // It ages like what has proved nothing, and what stands there then stays with it.
+        assert_eq!(find("proved", FOUND_MS, found(b"newer", FOUND_MS), false).await.as_deref(), Some(&b"newer"[..]));
+        large(&proofs, "o", 100..200, false).await;
+        assert_eq!(find("proved", FOUND_MS, Found::Absent, false).await.as_deref(), Some(&b"newer"[..]));
+        assert_eq!(find("proved", 2 * FOUND_MS, Found::Absent, false).await, None, "its signer took it away");
+    }
+
+    /// Mutations: `part`, without `weigher`; without `eviction_policy`; `proved`, without `run_pending_tasks`.
+    #[tokio::test]
+    async fn of_what_has_proved_requests_what_was_used_longest_ago_goes_first() {
+        let proofs = Proofs::default();
+        // The first proves another request before each of the others.
+        large(&proofs, "o", (1..100).flat_map(|number| [0, number]), true).await;
+        let proved = proofs.share("o").await.proved;
+        let mut names: Vec<String> = proved.iter().map(|(key, _)| key.1.path().to_owned()).collect();
+        names.sort();
+        assert_eq!(names, ["/0", "/99"]);
+    }
+
+    /// Mutations: `Proofs::default`, without `max_capacity`; without `eviction_policy`.
+    #[tokio::test]
+    async fn of_so_many_owners_who_asked_longest_ago_is_forgotten_first() {
+        let proofs = Proofs::default();
+        for number in 0..MOST_OWNERS + 100 {
+            proofs.share("often").await;
+            proofs.share(&number.to_string()).await;
+        }
+        proofs.kept.run_pending_tasks().await;
+        assert!(proofs.kept.iter().count() as u64 <= MOST_OWNERS);
+        let last = (MOST_OWNERS + 99).to_string();
+        assert!(proofs.kept.contains_key("often") && proofs.kept.contains_key(&last) && !proofs.kept.contains_key("0"));
     }
 }

@@ -1,12 +1,16 @@
 //! The keys as the store knows them, at one moment: which seals, which were taken over from, what is to be done.
 
 use std::cmp::Ordering;
+use std::ops::RangeInclusive;
 
 use bulkhead_store::WrappingKeyRow;
 use bulkhead_vault::WrappingKey;
 use serde::Serialize;
 
 use crate::warnings::{Warning, old_secret};
+
+/// How long values that nothing could be said about are left alone at least, and at most.
+pub(super) const TRY_AGAIN_MS: RangeInclusive<u64> = 60_000..=3_600_000;
 
 /// A key as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,7 +26,7 @@ pub struct WrappingKeyView {
     pub removable_ms: Option<u64>,
     /// When all that had been sealed under it was last looked through and wrapped anew.
     pub rewrapped_ms: Option<u64>,
-    /// How many sealed values were still under it then: they could not be opened.
+    /// How many sealed values were still under it when it was last looked: they could not be opened.
     pub uses: Option<u64>,
     pub warnings: Vec<Warning>,
 }
@@ -39,6 +43,8 @@ pub enum WrappingKeyState {
     Retiring,
     /// Nothing that was sealed in time and opens is under it any more.
     Retired,
+    /// It is to go, and all is looked through once more to be certain that nothing needs it.
+    Leaving,
     /// It opens nothing any more, and is being destroyed.
     Removing,
 }
@@ -71,12 +77,27 @@ impl Known {
     }
 
     /// Whether everything is to be looked through: when another took over, and again `settled_ms` later, when all that
-    /// began before is written.
+    /// began before is written. What nothing could be said about is left alone for as long again as it has taken so far,
+    /// unless somebody wants its key to go.
     pub(super) fn is_work_due(&self, settled_ms: u64) -> bool {
         self.retired().filter(|(row, _)| row.removing_ms.is_none()).any(|(row, retired_ms)| {
             let settled_ms = retired_ms.saturating_add(settled_ms);
+            let rests_until_ms = row.tried_ms.filter(|_| row.wanted_ms.is_none()).map(|at_ms| {
+                let so_far_ms = at_ms.saturating_sub(retired_ms);
+                at_ms.saturating_add(so_far_ms.clamp(*TRY_AGAIN_MS.start(), *TRY_AGAIN_MS.end()))
+            });
             row.rewrapped_ms.is_none_or(|at_ms| at_ms < settled_ms && self.now_ms >= settled_ms)
+                && rests_until_ms.is_none_or(|until_ms| self.now_ms >= until_ms)
         })
+    }
+
+    /// Those that are to go, and that nothing was under when all that they sealed was written and looked through.
+    pub(super) fn leaving(&self, settled_ms: u64) -> impl Iterator<Item = &WrappingKeyRow> {
+        let leaving = self.retired().filter(move |(row, retired_ms)| {
+            let looked = is_looked_through(row, retired_ms.saturating_add(settled_ms));
+            looked && row.wanted_ms.is_some() && row.removing_ms.is_none() && row.uses == Some(0)
+        });
+        leaving.map(|(row, _)| row)
     }
 
     /// Those that have to be there.
@@ -91,6 +112,7 @@ impl Known {
                 (Ordering::Greater, _) => WrappingKeyState::Coming,
                 (Ordering::Equal, _) => WrappingKeyState::Active,
                 (Ordering::Less, _) if row.removing_ms.is_some() => WrappingKeyState::Removing,
+                (Ordering::Less, _) if row.wanted_ms.is_some() => WrappingKeyState::Leaving,
                 (Ordering::Less, None) => WrappingKeyState::Retiring,
                 (Ordering::Less, Some(_)) => WrappingKeyState::Retired,
             };
@@ -113,6 +135,11 @@ impl Known {
         };
         self.rows.iter().enumerate().map(view).collect()
     }
+}
+
+/// Whether all that a key sealed was looked through since this moment.
+pub(super) fn is_looked_through(row: &WrappingKeyRow, from_ms: u64) -> bool {
+    row.rewrapped_ms.is_some_and(|at_ms| at_ms >= from_ms)
 }
 
 pub(super) fn key(row: &WrappingKeyRow) -> WrappingKey {

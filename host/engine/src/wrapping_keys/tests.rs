@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use bulkhead_manifest::{AppId, Clock};
 use bulkhead_store::{NewCredential, Owner, SealedPlace, StoreConfig, WrappingKeyRow};
 use bulkhead_vault::{Context, KeyProvider, Later, LocalKeys, Sealed, Secret, Wrapped};
 use sqlx::Connection as _;
 
+use super::known::TRY_AGAIN_MS;
 use super::walk::{AT_WORK_MS, BATCH};
 use super::*;
 use crate::credentials::tests::provider::Provider;
@@ -97,7 +97,20 @@ impl World {
 
     /// How many sealed values are under a key.
     async fn uses(&self, id: &str) -> u32 {
-        u32::try_from(self.keys().uses(id).await.unwrap()).unwrap()
+        let mut uses = 0;
+        for mut after in SealedPlace::STARTS {
+            while let Some(heads) = self.keys().heads(&after).await.unwrap() {
+                uses += heads.found.iter().filter(|(_, head)| Sealed::key_id(head).is_ok_and(|key| key == id)).count();
+                after = heads.last;
+            }
+        }
+        u32::try_from(uses).unwrap()
+    }
+
+    /// As a node does that hears which key seals.
+    async fn look_after(&self) {
+        self.keys().look().await.unwrap();
+        self.keys().look_after().await.unwrap();
     }
 
     async fn put(&self, new: &NewCredential) {
@@ -118,9 +131,10 @@ impl World {
         self.views().await.into_iter().map(|view| view.state).collect()
     }
 
-    fn away(&self, refused: &str) -> Vault {
-        let keys = Away(LocalKeys::open(self.path()).unwrap(), refused.to_owned());
-        Vault::new(Arc::new(keys), Secret::new(Vec::new()))
+    /// The keys as a node has them with which something is wrong about this one.
+    fn away(&self, id: &str, says: fn() -> VaultError) -> Away {
+        let keys = LocalKeys::open(self.path()).unwrap();
+        Away { keys, id: id.to_owned(), says, seals: AtomicU64::new(u64::MAX), asked: Asking::default() }
     }
 
     fn restarted(&self) -> Vault {
@@ -153,10 +167,9 @@ async fn another_key_takes_over_and_the_old_one_can_go() {
     assert_eq!(world.states().await, [WrappingKeyState::Retired, WrappingKeyState::Active]);
     assert_eq!((world.uses(&first).await, world.views().await[0].uses), (0, Some(0)));
     world.wait(settled_ms());
-    let error = world.keys().remove(&first).await.unwrap_err();
-    assert!(matches!(error, WrappingKeyError::Looking { .. }), "{error}");
-    world.keys().look_after().await.unwrap();
-    world.keys().remove(&first).await.unwrap();
+    assert!(!world.keys().remove(&first).await.unwrap());
+    assert_eq!(world.states().await, [WrappingKeyState::Leaving, WrappingKeyState::Active]);
+    world.look_after().await;
     assert!(matches!(world.keys().remove(&first).await, Err(WrappingKeyError::NotFound)));
     let file = std::fs::read_to_string(world.path()).unwrap();
     assert!(!file.contains(&first), "{first} is still in the file");
@@ -181,73 +194,181 @@ fn where_there_may_be_other_nodes_a_key_is_known_before_it_seals() {
     );
 }
 
-/// Keys that are away where somebody wants to open something, and of which this one is guarded by nobody any more.
-struct Away(LocalKeys, String);
+/// How many ask at once: now, and at most.
+#[derive(Default)]
+struct Asking(AtomicU64, AtomicU64);
+
+/// Keys of which whatever guards them says this about one; and they seal only so often.
+struct Away {
+    keys: LocalKeys,
+    id: String,
+    says: fn() -> VaultError,
+    seals: AtomicU64,
+    asked: Asking,
+}
+
+impl Away {
+    fn says(&self, id: &str) -> Result<(), VaultError> {
+        if id == self.id { Err((self.says)()) } else { Ok(()) }
+    }
+}
+
+fn silent() -> VaultError {
+    VaultError::ProviderUnavailable { reason: "away".to_owned() }
+}
+
+fn refused() -> VaultError {
+    VaultError::ProviderRefused { reason: "damaged".to_owned() }
+}
+
+fn vault(keys: Arc<Away>) -> Vault {
+    Vault::new(keys, Secret::new(Vec::new()))
+}
 
 impl KeyProvider for Away {
     fn wrap(&self, dek: &Secret, aad: &[u8]) -> Result<Wrapped, VaultError> {
-        self.0.wrap(dek, aad)
+        let left = self.seals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.map_err(|_| silent())?;
+        self.keys.wrap(dek, aad)
     }
 
-    fn unwrap(&self, _: &Wrapped, _: &[u8]) -> Result<Secret, VaultError> {
-        Err(VaultError::ProviderUnavailable { reason: "away".to_owned() })
+    fn unwrap(&self, wrapped: &Wrapped, aad: &[u8]) -> Result<Secret, VaultError> {
+        self.says(&wrapped.key_id)?;
+        self.keys.unwrap(wrapped, aad)
     }
 
     fn active(&self) -> String {
-        self.0.active()
+        self.keys.active()
     }
 
     fn make<'a>(&'a self, known: &'a [WrappingKey]) -> Later<'a, WrappingKey> {
-        self.0.make(known)
+        self.keys.make(known)
     }
 
-    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Instant) -> Later<'a, ()> {
-        self.0.hold(keys, active, asked)
+    fn hold<'a>(&'a self, keys: &'a [WrappingKey], active: &'a str, asked: Asked) -> Later<'a, ()> {
+        Box::pin(async move {
+            self.keys.hold(keys, active, asked).await?;
+            keys.iter().try_for_each(|key| self.says(&key.id))
+        })
     }
 
     fn guard_anew<'a>(&'a self, key: &'a WrappingKey) -> Later<'a, Option<String>> {
-        match key.id == self.1 {
-            true => Box::pin(async { Err(VaultError::ProviderRefused { reason: "damaged".to_owned() }) }),
-            false => self.0.guard_anew(key),
-        }
+        Box::pin(async {
+            let Asking(now, most) = &self.asked;
+            most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            now.fetch_sub(1, Ordering::Relaxed);
+            self.says(&key.id).map(|()| None)
+        })
     }
 
     fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()> {
-        self.0.destroy(id)
+        self.keys.destroy(id)
     }
 }
 
-/// Mutation: `rewrap_all`, take what cannot be opened for damaged although the keys are away.
+/// Mutations: `rewrap_all`, end at whichever key nothing is said about; note it as done for that one, too; `is_work_due`,
+/// without `tried_ms`, without `clamp`, also where somebody wants it to go.
 #[tokio::test]
-async fn what_cannot_be_opened_because_the_keys_are_away_is_not_taken_for_done() {
+async fn one_key_that_nothing_is_said_about_keeps_no_other_from_being_wrapped_anew_and_is_tried_now_and_then() {
     let world = World::new(2).await;
     world.keys().rotate().await.unwrap();
-    let away = world.away("");
-    let keys = WrappingKeys { vault: &away, ..world.keys() };
-    keys.look().await.unwrap();
-    let error = keys.look_after().await.unwrap_err();
-    assert!(matches!(error, EngineFault::Vault(VaultError::ProviderUnavailable { .. })), "{error}");
-    assert_eq!(world.states().await[0], WrappingKeyState::Retiring);
+    world.put(&world.sealed(&world.vault, 1, 1)).await;
+    world.wait(1);
+    world.keys().rotate().await.unwrap();
+    let ids: Vec<_> = world.views().await.into_iter().map(|view| view.id).collect();
+    let vault = vault(Arc::new(world.away(&ids[0], silent)));
+    let keys = WrappingKeys { vault: &vault, ..world.keys() };
+    keys.look().await.unwrap_err();
+    keys.look_after().await.unwrap();
+    let state = [WrappingKeyState::Retiring, WrappingKeyState::Retired, WrappingKeyState::Active];
+    assert_eq!((world.states().await, world.uses(&ids[2]).await), (state.to_vec(), 1));
+    assert_eq!((world.views().await[0].uses, world.views().await[1].uses), (Some(1), Some(0)));
+    let is_due = async || world.keys().known().await.unwrap().is_work_due(u64::MAX);
+    let ((least, most), retired_ms) = (TRY_AGAIN_MS.into_inner(), world.views().await[0].retired_ms.unwrap());
+    for (so_far, waits) in [(0, least), (5 * least, 5 * least), (100 * most, most)] {
+        world.hand.0.store(retired_ms + so_far, Ordering::Relaxed);
+        let mut tx = world.store.system().await.unwrap();
+        tx.note_tried(&ids[0], world.clock.now_ms(), 1).await.unwrap();
+        tx.commit().await.unwrap();
+        world.wait(waits - 1);
+        assert!(!is_due().await, "{waits}");
+        world.wait(1);
+        assert!(is_due().await, "{waits}");
+    }
+    let mut tx = world.store.system().await.unwrap();
+    tx.note_tried(&ids[0], world.clock.now_ms(), 1).await.unwrap();
+    tx.want_wrapping_key_gone(&ids[0], world.clock.now_ms()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(is_due().await, "somebody wants it to go");
+    keys.look().await.unwrap_err();
+    keys.look_after().await.unwrap();
+    assert_eq!((world.states().await[0], world.views().await[0].uses), (WrappingKeyState::Retiring, Some(1)));
+    world.wait(most);
+    world.look_after().await;
+    assert_eq!((world.views().await[0].uses, world.opens(&world.vault, 1).await), (Some(0), 1));
 }
 
-/// Mutation: `rotate`, end at whichever key is refused; go on also without the one that seals.
+/// Mutation: `rewrap_all`, without `can_seal` where one value is not wrapped anew: it is taken for what its key came to.
 #[tokio::test]
-async fn an_old_key_that_is_refused_keeps_nobody_from_rotating() {
+async fn who_can_seal_no_more_in_the_middle_says_nothing_about_what_is_left() {
+    let world = World::new(2).await;
+    world.keys().rotate().await.unwrap();
+    let ids: Vec<_> = world.views().await.into_iter().map(|view| view.id).collect();
+    let away = Away { seals: AtomicU64::new(1), ..world.away(&ids[0], silent) };
+    let vault = vault(Arc::new(away));
+    let keys = WrappingKeys { vault: &vault, ..world.keys() };
+    keys.look().await.unwrap_err();
+    let error = keys.look_after().await.unwrap_err();
+    assert!(matches!(error, EngineFault::Vault(VaultError::ProviderUnavailable { .. })), "{error}");
+    assert_eq!((world.states().await[0], world.views().await[0].uses), (WrappingKeyState::Retiring, None));
+}
+
+/// Mutation: `rewrap_all`, begin although nothing can be sealed.
+#[tokio::test]
+async fn who_cannot_seal_does_not_begin_to_look_through_all() {
     let world = World::new(0).await;
     world.keys().rotate().await.unwrap();
-    world.wait(1);
-    let ids: Vec<_> = world.views().await.into_iter().map(|view| view.id).collect();
-    let rotates = async |refused: &str| {
-        let vault = world.away(refused);
-        WrappingKeys { vault: &vault, ..world.keys() }.rotate().await
-    };
-    let error = rotates(&ids[1]).await.unwrap_err();
-    assert!(
-        matches!(error, WrappingKeyError::Fault(EngineFault::Vault(VaultError::ProviderRefused { .. }))),
-        "{error}"
-    );
-    rotates(&ids[0]).await.unwrap();
-    assert_eq!(world.views().await.len(), 3);
+    world.wait(u64::try_from(SEALS_FOR.as_millis()).unwrap());
+    world.keys().look_after().await.unwrap_err();
+    assert_eq!(world.states().await[0], WrappingKeyState::Retiring);
+    world.look_after().await;
+    assert_eq!(world.states().await[0], WrappingKeyState::Retired);
+}
+
+/// Mutations: `guard_anew`, end at whichever key is refused, or not answered about; go on also without the one that seals;
+/// `rotate`, end where `look` does: the key is there.
+#[tokio::test]
+async fn an_old_key_that_is_not_to_be_had_keeps_nobody_from_rotating() {
+    let world = World::new(0).await;
+    world.keys().rotate().await.unwrap();
+    let first = world.views().await[0].id.clone();
+    for (made, says) in [(3, silent as fn() -> VaultError), (4, refused)] {
+        world.wait(1);
+        let rotates = async |id: &str| {
+            let vault = vault(Arc::new(world.away(id, says)));
+            WrappingKeys { vault: &vault, ..world.keys() }.rotate().await
+        };
+        let active = world.views().await.pop().unwrap().id;
+        let error = rotates(&active).await.unwrap_err();
+        assert!(matches!(error, WrappingKeyError::Fault(EngineFault::Vault(_))), "{error}");
+        rotates(&first).await.unwrap();
+        assert_eq!(world.views().await.len(), made);
+    }
+}
+
+/// Mutations: `rotate`, one after the other; all at once.
+#[tokio::test]
+async fn keys_are_guarded_anew_side_by_side() {
+    let world = World::new(0).await;
+    for _ in 0..GUARDED_AT_ONCE + 2 {
+        world.keys().rotate().await.unwrap();
+        world.wait(1);
+    }
+    let away = Arc::new(world.away("", silent));
+    let vault = vault(away.clone());
+    WrappingKeys { vault: &vault, ..world.keys() }.rotate().await.unwrap();
+    assert_eq!(away.asked.1.load(Ordering::Relaxed), GUARDED_AT_ONCE as u64);
 }
 
 /// Mutation: `seals_from`, without `last_ms`: of two in one millisecond it is chance which seals.
@@ -261,8 +382,8 @@ async fn keys_of_one_moment_take_over_one_after_the_other() {
     assert!(ids.is_sorted_by(|one, other| one < other), "{ids:?}");
 }
 
-/// Mutations: `settle_removal`, without `uses`; without `from_ms`; without `Looking`; `remove`, also the active one;
-/// `settled_ms`, less than the longest run takes; `rewrap_all`, without counting what cannot be opened.
+/// Mutations: `remove`, without `TooSoon`; also the active one; without `look_through_again`; `leaving`, without
+/// `is_looked_through`; `settled_ms`, less than the longest run takes; `rewrap_all`, without counting what cannot be opened.
 #[tokio::test]
 async fn a_key_in_use_is_not_removed() {
     let world = World::new(3).await;
@@ -279,25 +400,29 @@ async fn a_key_in_use_is_not_removed() {
     assert!(matches!(removed(&first).await, Err(WrappingKeyError::TooSoon { .. })));
     world.put(&world.sealed(&late, 1, 1)).await;
     world.wait(settled_ms());
-    assert!(matches!(removed(&first).await, Err(WrappingKeyError::Looking { .. })));
+    assert!(!removed(&first).await.unwrap());
+    // What was counted in between is not all there was to count.
+    let known = world.keys().known().await.unwrap();
+    world.keys().settle_removals(&known).await.unwrap();
+    assert_eq!((world.states().await[0], world.views().await[0].uses), (WrappingKeyState::Leaving, Some(0)));
     let whole = world.sealed(&late, 2, 1);
     let mut damaged = whole.clone();
     // Behind the name of its key, in the data key.
     damaged.sealed[40] ^= 1;
     world.put(&damaged).await;
-    world.keys().look_after().await.unwrap();
+    world.look_after().await;
+    assert_eq!((world.states().await[0], world.views().await[0].uses), (WrappingKeyState::Retired, Some(1)));
     let error = removed(&first).await.unwrap_err();
     assert!(matches!(error, WrappingKeyError::InUse { count: 1, .. }), "{error}");
     assert_eq!(world.uses(&first).await, 1, "a damaged value keeps its key");
     // Somebody mends it.
     world.put(&NewCredential { expected: 2, ..whole }).await;
-    assert!(matches!(removed(&first).await, Err(WrappingKeyError::Looking { .. })), "it is looked for anew");
-    world.keys().look_after().await.unwrap();
-    removed(&first).await.unwrap();
-    assert_eq!(world.uses(&first).await, 0);
+    assert!(!removed(&first).await.unwrap(), "it is looked for anew");
+    world.look_after().await;
+    assert_eq!((world.uses(&first).await, world.views().await.len()), (0, 1));
 }
 
-/// Mutation: `settle_removal`, without `uses`: what was counted once.
+/// Mutation: `settle_removals`, without `uses`: what was counted once.
 #[tokio::test]
 async fn what_was_sealed_after_all_was_looked_through_keeps_its_key() {
     let world = World::new(3).await;
@@ -305,15 +430,37 @@ async fn what_was_sealed_after_all_was_looked_through_keeps_its_key() {
     let late = world.restarted();
     world.keys().rotate().await.unwrap();
     world.wait(settled_ms());
-    world.keys().look_after().await.unwrap();
+    world.look_after().await;
     assert_eq!(world.views().await[0].uses, Some(0));
     world.put(&world.sealed(&late, 1, 1)).await;
-    let error = world.keys().remove(&first).await.unwrap_err();
-    assert!(matches!(error, WrappingKeyError::InUse { count: 1, .. }), "{error}");
+    assert!(!world.keys().remove(&first).await.unwrap());
+    world.look_after().await;
+    assert_eq!((world.states().await[0], world.views().await[0].uses), (WrappingKeyState::Retiring, Some(1)));
     assert_eq!(world.opens(&world.vault, 3).await, 3);
-    world.keys().look_after().await.unwrap();
-    world.keys().remove(&first).await.unwrap();
+    assert!(!world.keys().remove(&first).await.unwrap());
+    world.look_after().await;
+    assert_eq!(world.states().await, [WrappingKeyState::Active]);
     assert_eq!(world.opens(&world.restarted(), 3).await, 3);
+}
+
+/// Mutation: `uses`, whoever else is at it.
+#[tokio::test]
+async fn one_node_at_a_time_looks_through_all_for_a_key_to_go() {
+    let world = World::new(1).await;
+    let first = world.views().await[0].id.clone();
+    world.keys().rotate().await.unwrap();
+    world.wait(settled_ms());
+    world.look_after().await;
+    world.wait(AT_WORK_MS);
+    let active = world.keys().known().await.unwrap().active().unwrap().id.clone();
+    let other = WrappingKeys { holder: "another node", ..world.keys() };
+    assert_eq!(other.replace(&active, &[]).await.unwrap(), Some(0));
+    assert!(!world.keys().remove(&first).await.unwrap());
+    world.look_after().await;
+    assert_eq!(world.states().await[0], WrappingKeyState::Leaving);
+    world.wait(AT_WORK_MS);
+    world.look_after().await;
+    assert_eq!(world.states().await, [WrappingKeyState::Active]);
 }
 
 /// Mutations: `rewrap_all`, count what is whole for what cannot be opened; host/vault/src/local_keys.rs, `hold_all`, end
@@ -346,7 +493,7 @@ async fn who_was_told_to_stop_hears_which_key_seals_as_long_as_anything_is_under
     engine.stop();
     let keys = engine.vault().keys();
     let own = WrappingKey { id: keys.active(), guarded: None };
-    keys.hold(std::slice::from_ref(&own), "another", tokio::time::Instant::now().into_std()).await.unwrap();
+    keys.hold(std::slice::from_ref(&own), "another", Asked::now(engine.clock())).await.unwrap();
     until(async || keys.active() == own.id).await;
     drop(workers);
 }
@@ -358,9 +505,12 @@ async fn a_removal_that_was_broken_off_is_carried_out() {
     let first = world.views().await[0].id.clone();
     world.keys().rotate().await.unwrap();
     world.wait(settled_ms());
-    world.keys().look_after().await.unwrap();
+    world.look_after().await;
     let before = std::fs::read(world.path()).unwrap();
     std::fs::write(world.path(), "{}").unwrap();
+    assert!(!world.keys().remove(&first).await.unwrap());
+    world.keys().look_after().await.unwrap_err();
+    // Who asks again hears why.
     world.keys().remove(&first).await.unwrap_err();
     assert_eq!(world.states().await, [WrappingKeyState::Removing, WrappingKeyState::Active]);
     assert!(!world.keys().known().await.unwrap().is_work_due(settled_ms()));
@@ -386,6 +536,7 @@ async fn who_only_looks_writes_once_however_much_there_is_to_look_at() {
         world.keys().look_after().await.unwrap();
         world.wait(settled_ms());
         // Who writes again writes another time.
+        world.keys().look().await.unwrap();
         world.hand.1.store(1, Ordering::Relaxed);
         let begun_ms = world.clock.now_ms();
         world.keys().look_after().await.unwrap();
@@ -455,7 +606,7 @@ async fn what_was_written_late_is_wrapped_anew_too_and_then_no_more_is_looked_fo
     assert!(!world.keys().known().await.unwrap().is_work_due(settled_ms()));
     world.wait(1);
     assert!(world.keys().known().await.unwrap().is_work_due(settled_ms()));
-    world.keys().look_after().await.unwrap();
+    world.look_after().await;
     world.wait(10 * settled_ms());
     assert!(!world.keys().known().await.unwrap().is_work_due(settled_ms()));
 }
@@ -557,6 +708,8 @@ async fn the_key_that_seals_shows_its_age_and_one_to_come_is_not_yet_used() {
         active_ms,
         rewrapped_ms: None,
         uses: None,
+        tried_ms: None,
+        wanted_ms: None,
         removing_ms: None,
     };
     let rows = vec![row("root", None), row("next", Some(20)), row("now", Some(10)), row("old", Some(5))];

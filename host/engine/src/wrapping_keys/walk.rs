@@ -22,6 +22,9 @@ pub(super) struct Walked {
     pub(super) last: SealedPlace,
 }
 
+/// A head to be put in the place of another, where there is one.
+type Anew = Result<Option<(SealedPlace, Rewrapped)>, VaultError>;
+
 impl WrappingKeys<'_> {
     /// Looks through everything that is sealed, wraps anew what is not under the active key, and notes what could not be.
     pub(super) async fn rewrap_all(&self, known: &Known) -> Result<(), EngineFault> {
@@ -29,57 +32,86 @@ impl WrappingKeys<'_> {
         let Some(active) = known.active().filter(|active| active.id == self.vault.keys().active()) else {
             return Ok(());
         };
-        let mut uses: BTreeMap<&str, u64> = known.retired().map(|(row, _)| (row.id.as_str(), 0)).collect();
-        let (mut changed, mut said_ms) = (0_u64, 0_u64);
-        for start in SealedPlace::STARTS {
-            let mut after = start;
-            while let Some(heads) = self.heads(&after).await? {
-                let mut anew = Vec::new();
-                for (place, head) in heads.found {
-                    match self.vault.rewrap(&head) {
-                        Ok(rewrapped) => anew.extend(rewrapped.map(|rewrapped| (place, rewrapped))),
-                        Err(error) if is_away(&error, &active.id) => return Err(error.into()),
-                        // Nobody can open it as it is. Should it be mended, its key is needed.
-                        Err(error) => {
-                            let count = Sealed::key_id(&head).ok().and_then(|key| uses.get_mut(key));
-                            count.into_iter().for_each(|count| *count += 1);
-                            tracing::error!(?place, %error, "a sealed value is not wrapped anew");
-                        }
-                    }
-                }
-                // Who only looks writes now and then, to say that somebody is at it.
-                let now_ms = self.clock.now_ms();
-                if !anew.is_empty() || now_ms >= said_ms.saturating_add(AT_WORK_MS / 2) {
-                    match self.replace(&active.id, &anew).await? {
-                        Some(replaced) => changed += replaced,
-                        None => return Ok(()),
-                    }
-                    said_ms = now_ms;
-                }
-                after = heads.last;
+        // Who cannot seal would begin again and again.
+        self.vault.can_seal()?;
+        let mut left: BTreeMap<&str, (u64, bool)> =
+            known.retired().map(|(row, _)| (row.id.as_str(), (0, false))).collect();
+        let rewrap = |place: SealedPlace, head: &[u8]| {
+            let error = match self.vault.rewrap(head) {
+                Ok(rewrapped) => return Ok(rewrapped.map(|rewrapped| (place, rewrapped))),
+                Err(error) => error,
+            };
+            // Without the key that seals nothing is said about what another one sealed.
+            self.vault.can_seal()?;
+            let may_be_had = matches!(error, VaultError::ProviderUnavailable { .. });
+            if let Some((count, is_away)) = under(&mut left, head) {
+                *count += 1;
+                *is_away |= may_be_had;
             }
-        }
+            // Nobody can open it as it is. Should it be mended, its key is needed.
+            if !may_be_had {
+                tracing::error!(?place, %error, "a sealed value is not wrapped anew");
+            }
+            Ok(None)
+        };
+        let Some(changed) = self.walk(&active.id, rewrap).await? else { return Ok(()) };
         let mut tx = self.store.system().await?;
-        for (key, count) in uses {
-            tx.note_rewrapped(key, known.now_ms, count).await?;
+        for (id, (count, is_away)) in left {
+            if is_away {
+                tx.note_tried(id, self.clock.now_ms(), count).await?;
+                tracing::warn!(key.id = %id, values = count, "not all is wrapped anew: a key is not to be had for now");
+            } else {
+                tx.note_rewrapped(id, known.now_ms, count).await?;
+            }
         }
         tx.commit().await?;
         tracing::info!(key.id = %active.id, values = changed, "what other keys had sealed is wrapped by this one");
         Ok(())
     }
 
-    /// How many sealed values are under a key now.
-    pub(super) async fn uses(&self, id: &str) -> Result<u64, EngineFault> {
-        let mut uses = 0;
+    /// How many sealed values are under each of these keys now. Nothing where there are none, or another node is at it.
+    pub(super) async fn uses<'k>(
+        &self,
+        known: &Known,
+        mut uses: BTreeMap<&'k str, u64>,
+    ) -> Result<BTreeMap<&'k str, u64>, EngineFault> {
+        let Some(active) = known.active().filter(|_| !uses.is_empty()) else { return Ok(uses) };
+        let count = |_, head: &[u8]| {
+            under(&mut uses, head).into_iter().for_each(|count| *count += 1);
+            Ok(None)
+        };
+        let walked = self.walk(&active.id, count).await?;
+        Ok(walked.map(|_| uses).unwrap_or_default())
+    }
+
+    /// Goes through everything that is sealed, as the one node that does, and replaces what there is something new for. How
+    /// many values that were. `None`: another node is at it.
+    async fn walk(
+        &self,
+        active: &str,
+        mut each: impl FnMut(SealedPlace, &[u8]) -> Anew,
+    ) -> Result<Option<u64>, EngineFault> {
+        let (mut changed, mut said_ms) = (0_u64, 0_u64);
         for start in SealedPlace::STARTS {
             let mut after = start;
             while let Some(heads) = self.heads(&after).await? {
-                let under = heads.found.iter().filter(|(_, head)| Sealed::key_id(head).is_ok_and(|key| key == id));
-                uses += under.count() as u64;
+                let mut anew = Vec::new();
+                for (place, head) in heads.found {
+                    anew.extend(each(place, &head)?);
+                }
+                // Who only looks writes now and then, to say that somebody is at it.
+                let now_ms = self.clock.now_ms();
+                if !anew.is_empty() || now_ms >= said_ms.saturating_add(AT_WORK_MS / 2) {
+                    match self.replace(active, &anew).await? {
+                        Some(replaced) => changed += replaced,
+                        None => return Ok(None),
+                    }
+                    said_ms = now_ms;
+                }
                 after = heads.last;
             }
         }
-        Ok(uses)
+        Ok(Some(changed))
     }
 
     pub(super) async fn heads(&self, after: &SealedPlace) -> Result<Option<Walked>, EngineFault> {
@@ -116,11 +148,7 @@ impl WrappingKeys<'_> {
     }
 }
 
-/// Whether it is not for what is sealed that it is not wrapped anew: no key is at hand, or not the one to wrap by.
-fn is_away(error: &VaultError, active: &str) -> bool {
-    match error {
-        VaultError::ProviderUnavailable { .. } => true,
-        VaultError::UnknownKey { key_id } => key_id == active,
-        _ => false,
-    }
+/// What is kept for the key that something is under.
+fn under<'u, T>(keys: &'u mut BTreeMap<&str, T>, head: &[u8]) -> Option<&'u mut T> {
+    keys.get_mut(Sealed::key_id(head).ok()?)
 }

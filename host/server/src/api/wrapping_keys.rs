@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bulkhead_engine::WrappingKeyView;
 use http::StatusCode;
@@ -45,10 +46,13 @@ async fn read(
     Ok(axum::Json(desk.engine.wrapping_key(known(&key)?).await?))
 }
 
-async fn remove(caller: Caller, State(desk): State<Desk>, Path(key): Path<String>) -> Answer<StatusCode> {
+/// 202 with the key, while it is made certain that nothing needs it.
+async fn remove(caller: Caller, State(desk): State<Desk>, Path(key): Path<String>) -> Answer<Response> {
     caller.operator(Access::Write)?;
-    desk.engine.remove_wrapping_key(known(&key)?).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(match desk.engine.remove_wrapping_key(known(&key)?).await? {
+        Some(leaving) => (StatusCode::ACCEPTED, axum::Json(leaving)).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
 }
 
 fn known(key: &str) -> Answer<&str> {

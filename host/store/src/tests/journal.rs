@@ -2,6 +2,7 @@ use bulkhead_manifest::VersionId;
 
 use super::{NOW, World, attempt_end, new_run, on_both, ordered, success};
 use crate::catalogue::Sql;
+use crate::journal::MOST_AT_ONCE;
 use crate::*;
 
 fn intent(seq: u32, sub: u32) -> NewIntent {
@@ -32,7 +33,7 @@ fn answer(seq: u32, sub: u32, byte: u8) -> NewAnswer {
 
 fn safe(seq: u32) -> NewEntry {
     let intent = NewIntent { unsafe_request: false, keyed: false, effect_key: None, ..intent(seq, 0) };
-    NewEntry { intent, answer: vec![7], answer_ms: NOW + 1, shown: "503".into(), retryable: true, refused: true }
+    NewEntry { intent, answer: Some(vec![7]), answer_ms: NOW + 1, shown: "503".into(), retryable: true, refused: true }
 }
 
 async fn claimed(world: &World) -> Run {
@@ -245,6 +246,23 @@ on_both! {
         }
         let told = world.store.tenant_read(run.tenant).await.unwrap().attempts(run.id).await.unwrap();
         assert_eq!((told.rows.iter().map(|one| one.number).collect::<Vec<_>>(), told.more), (vec![3], true));
+    }
+
+    /// Mutations: journal.rs, `flush`, all in one unit; `fit`, without `max`: it never ends.
+    async fn much_that_was_answered_is_written_in_units_of_bounded_size(world) {
+        let run = claimed(world).await;
+        let of = |seq, bytes| NewEntry { answer: Some(vec![7; bytes]), ..safe(seq) };
+        let half = MOST_AT_ONCE / 2;
+        let entries = [of(1, half), of(2, half), of(3, 2 * MOST_AT_ONCE), of(4, 1), NewEntry { answer: None, ..safe(5) }];
+        let rest = world.store.flush(&run.lease(), &entries).await.unwrap();
+        assert_eq!(rest, &entries[3..]);
+        let written = |entries: Vec<Entry>| entries.into_iter().map(|entry| (entry.seq, entry.answer.map(|it| it.len())));
+        let before: Vec<_> = written(journal(world, &run).await).collect();
+        assert_eq!(before, [(1, Some(half)), (2, Some(half)), (3, Some(2 * MOST_AT_ONCE))]);
+        world.store.intend(&run.lease(), &entries, &intent(6, 0)).await.unwrap();
+        let all: Vec<_> = written(journal(world, &run).await).skip(3).collect();
+        assert_eq!(all, [(4, Some(1)), (5, None), (6, None)]);
+        assert!(world.store.flush(&run.lease(), &[]).await.unwrap().is_empty());
     }
 
     /// Mutation: answer an intent that was turned away as any other, or leave it open.

@@ -167,7 +167,8 @@ on_both! {
         tx.commit().await.unwrap();
     }
 
-    /// Mutations: `WORK`, whoever is at it; whenever; `REMOVING`, without any of its conditions.
+    /// Mutations: `WORK`, whoever is at it; whenever; `REMOVING`, without any of its conditions; `WANTED`, always anew;
+    /// `REWRAPPED`, `TRIED` and `LOOK_AGAIN`, without `wanted_ms`; `REWRAPPED`, whatever was found.
     async fn keys_are_known_once_and_one_node_at_a_time_works_for_one(world) {
         let mut tx = world.store.system().await.unwrap();
         assert!(tx.add_wrapping_key("root", Some("vault:v1:r"), NOW, None).await.unwrap());
@@ -176,14 +177,33 @@ on_both! {
         assert!(!tx.add_wrapping_key("a", Some("other"), NOW + 7, Some(NOW + 7)).await.unwrap());
         tx.guard_wrapping_key("root", "vault:v2:r").await.unwrap();
         assert!(tx.guard_wrapping_key("none", "x").await.unwrap_err().is_not_found());
+        tx.want_wrapping_key_gone("a", NOW + 1).await.unwrap();
         assert!(!tx.removing_wrapping_key("a", NOW).await.unwrap(), "nobody has looked");
         tx.note_rewrapped("a", NOW + 3, 2).await.unwrap();
+        tx.want_wrapping_key_gone("a", NOW + 1).await.unwrap();
         assert!(!tx.removing_wrapping_key("a", NOW).await.unwrap(), "something uses it");
-        tx.look_through_again("a").await.unwrap();
         tx.note_rewrapped("b", NOW + 3, 0).await.unwrap();
-        tx.look_through_again("b").await.unwrap();
+        tx.look_through_again("b", 0).await.unwrap();
+        tx.want_wrapping_key_gone("b", NOW + 1).await.unwrap();
         assert!(!tx.removing_wrapping_key("b", NOW).await.unwrap(), "it is looked through again");
+        let stays = async |tx: &mut SystemTx| {
+            let row = tx.wrapping_keys().await.unwrap().into_iter().find(|row| row.id == "a").unwrap();
+            (row.wanted_ms, row.rewrapped_ms, row.tried_ms, row.uses)
+        };
+        tx.note_rewrapped("a", NOW + 4, 3).await.unwrap();
+        assert_eq!(stays(&mut tx).await, (None, Some(NOW + 4), None, Some(3)));
+        tx.want_wrapping_key_gone("a", NOW + 5).await.unwrap();
+        tx.note_tried("a", NOW + 6, 4).await.unwrap();
+        assert_eq!(stays(&mut tx).await, (None, Some(NOW + 4), Some(NOW + 6), Some(4)));
+        tx.want_wrapping_key_gone("a", NOW + 7).await.unwrap();
+        tx.look_through_again("a", 5).await.unwrap();
+        assert_eq!(stays(&mut tx).await, (None, None, Some(NOW + 6), Some(5)));
         tx.note_rewrapped("a", NOW + 4, 0).await.unwrap();
+        assert!(!tx.removing_wrapping_key("a", NOW + 5).await.unwrap(), "nobody wants it to go");
+        tx.want_wrapping_key_gone("a", NOW + 8).await.unwrap();
+        tx.want_wrapping_key_gone("a", NOW + 9).await.unwrap();
+        tx.note_rewrapped("a", NOW + 4, 0).await.unwrap();
+        assert_eq!(stays(&mut tx).await, (Some(NOW + 8), Some(NOW + 4), None, Some(0)));
         assert!(tx.removing_wrapping_key("a", NOW + 5).await.unwrap());
         assert!(!tx.removing_wrapping_key("a", NOW + 6).await.unwrap(), "once");
         assert!(tx.work_for_wrapping_key("b", "me", NOW, NOW + 10).await.unwrap());

@@ -2,9 +2,12 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bulkhead_manifest::SharedClock;
+use bulkhead_manifest::clock::Clock;
 
 use super::file::{FORMAT, lock, render};
 use super::*;
@@ -22,6 +25,10 @@ fn names(folder: &tempfile::TempDir) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+fn at(at: Instant) -> Asked {
+    Asked { at, wall: None }
 }
 
 fn put(path: &Path, text: &str) {
@@ -166,7 +173,7 @@ fn a_key_is_made_beside_those_there_and_wraps_when_it_is_told_to() {
     assert_ne!(first, second);
     assert_eq!(keys.make_beside(&known(&[&first])).unwrap().id, second, "nobody has used it yet");
     assert_eq!(keys.active(), first);
-    keys.hold_all(&known(&[&first, &second]), &second, now()).unwrap();
+    keys.hold_all(&known(&[&first, &second]), &second, at(now())).unwrap();
     let wrapped = keys.wrap(&random_key(), b"").unwrap();
     assert_eq!(wrapped.key_id, second);
     let again = LocalKeys::open(&path).unwrap();
@@ -185,7 +192,7 @@ fn a_destroyed_key_is_gone_and_the_active_one_is_not_destroyed() {
     let first = keys.active();
     let wrapped = keys.wrap(&random_key(), b"").unwrap();
     let second = keys.make_beside(&known(&[&first])).unwrap().id;
-    keys.hold_all(&known(&[&first, &second]), &second, now()).unwrap();
+    keys.hold_all(&known(&[&first, &second]), &second, at(now())).unwrap();
     keys.destroy_one(&first).unwrap();
     keys.destroy_one(&first).unwrap();
     for keys in [&keys, &LocalKeys::open(&path).unwrap()] {
@@ -202,7 +209,7 @@ fn a_node_lets_go_of_keys_that_are_known_no_more() {
     let keys = LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap();
     let first = keys.active();
     let second = keys.make_beside(&known(&[&first])).unwrap().id;
-    keys.hold_all(&known(&[&second]), &second, now()).unwrap();
+    keys.hold_all(&known(&[&second]), &second, at(now())).unwrap();
     assert_eq!(keys.ring().keys.keys().collect::<Vec<_>>(), [&second]);
 }
 
@@ -246,14 +253,14 @@ fn what_another_process_put_into_the_file_is_found_there() {
     let (one, other) = (LocalKeys::open_or_create(&path).unwrap(), LocalKeys::open(&path).unwrap());
     let first = one.active();
     let second = one.make_beside(&known(&[&first])).unwrap().id;
-    one.hold_all(&known(&[&first, &second]), &second, now()).unwrap();
+    one.hold_all(&known(&[&first, &second]), &second, at(now())).unwrap();
     let wrapped = one.wrap(&random_key(), b"").unwrap();
     assert!(other.unwrap(&wrapped, b"").is_err(), "it has just read the file");
     *other.read.lock().unwrap() -= READ_AGAIN;
     other.unwrap(&wrapped, b"").unwrap();
     let third = LocalKeys::open(&path).unwrap();
     let fourth = one.make_beside(&known(&[&first, &second])).unwrap().id;
-    third.hold_all(&known(&[&first, &second, &fourth]), &fourth, now()).unwrap();
+    third.hold_all(&known(&[&first, &second, &fourth]), &fourth, at(now())).unwrap();
     assert_eq!(third.wrap(&random_key(), b"").unwrap().key_id, fourth);
 }
 
@@ -264,7 +271,7 @@ fn a_node_without_the_active_key_seals_nothing_and_says_which_it_lacks() {
     let keys = LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap();
     let (first, lost) = (keys.active(), "0123456789abcdef".to_owned());
     let wrapped = keys.wrap(&random_key(), b"").unwrap();
-    let error = keys.hold_all(&known(&[&first, &lost]), &lost, now()).unwrap_err();
+    let error = keys.hold_all(&known(&[&first, &lost]), &lost, at(now())).unwrap_err();
     assert!(error.to_string().contains(&lost) && error.to_string().contains("restore the key file"), "{error}");
     assert!(matches!(keys.wrap(&random_key(), b""), Err(VaultError::UnknownKey { key_id }) if key_id == lost));
     keys.unwrap(&wrapped, b"").unwrap();
@@ -280,9 +287,9 @@ fn a_node_that_cannot_read_the_file_seals_no_more_once_another_key_took_over() {
     let second = one.make_beside(&known(&[&first])).unwrap().id;
     put(&path, "{}");
     let keys = known(&[&first, &second]);
-    other.hold_all(&keys, &first, now()).unwrap_err();
+    other.hold_all(&keys, &first, at(now())).unwrap_err();
     let wrapped = other.wrap(&random_key(), b"").unwrap();
-    let error = other.hold_all(&keys, &second, now()).unwrap_err();
+    let error = other.hold_all(&keys, &second, at(now())).unwrap_err();
     assert!(matches!(error, VaultError::KeyFileCorrupt { .. }), "{error}");
     assert!(matches!(other.wrap(&random_key(), b""), Err(VaultError::UnknownKey { key_id }) if key_id == second));
     other.unwrap(&wrapped, b"").unwrap();
@@ -295,17 +302,47 @@ fn a_key_seals_only_for_a_while_after_it_was_asked_whether_it_does() {
     let keys = LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap();
     let (first, asked) = (keys.active(), now());
     let wrap = || keys.wrap(&random_key(), b"");
-    keys.ring_mut().asked = asked - SEALS_FOR / 2;
+    keys.ring_mut().asked.at = asked - SEALS_FOR / 2;
     let wrapped = wrap().unwrap();
-    keys.ring_mut().asked = asked - SEALS_FOR;
+    keys.ring_mut().asked.at = asked - SEALS_FOR;
     let error = wrap().unwrap_err();
     assert!(matches!(&error, VaultError::ProviderUnavailable { reason } if reason.contains("120 s ago")), "{error}");
     keys.unwrap(&wrapped, b"").unwrap();
     // Another took over; and who had asked before hears of it after that.
     let second = keys.make_beside(&known(&[&first])).unwrap().id;
-    keys.hold_all(&known(&[&first, &second]), &second, asked).unwrap();
-    keys.hold_all(&known(&[&first]), &first, asked - SEALS_FOR / 2).unwrap();
+    keys.hold_all(&known(&[&first, &second]), &second, at(asked)).unwrap();
+    keys.hold_all(&known(&[&first]), &first, at(asked - SEALS_FOR / 2)).unwrap();
     assert_eq!(wrap().unwrap().key_id, second);
+}
+
+/// What the machine's clock says, set by hand.
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Mutations: host/vault/src/ring.rs, `age`, by the one clock alone; only where the other was set ahead.
+#[test]
+fn a_machine_that_slept_seals_nothing_before_it_asked_again() {
+    let folder = folder();
+    let keys = LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap();
+    let (first, hand, seals_for) =
+        (keys.active(), Arc::<Hand>::default(), u64::try_from(SEALS_FOR.as_millis()).unwrap());
+    let clock: SharedClock = hand.clone();
+    hand.0.store(2 * seals_for, Ordering::Relaxed);
+    keys.hold_all(&known(&[&first]), &first, Asked::now(&clock)).unwrap();
+    for (now_ms, seals) in
+        [(seals_for, false), (seals_for + 1, true), (3 * seals_for - 1, true), (3 * seals_for, false)]
+    {
+        hand.0.store(now_ms, Ordering::Relaxed);
+        assert_eq!(keys.wrap(&random_key(), b"").is_ok(), seals, "{now_ms}");
+    }
+    keys.hold_all(&known(&[&first]), &first, Asked::now(&clock)).unwrap();
+    keys.wrap(&random_key(), b"").unwrap();
 }
 
 /// Mutations: `change`, without `lock`; `lock`, without `is_still`.

@@ -1,13 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bulkhead_manifest::clock::Clock;
 
 use super::*;
-use crate::ring::now as asked;
+use crate::ring;
 use crate::{Context, Vault};
 
 /// A service in memory. What it encrypted it remembers, by its ciphertext.
@@ -20,6 +20,9 @@ struct Service {
     fails: Mutex<Option<Result<u16, String>>>,
     /// About this ciphertext it says nothing.
     silent: Mutex<Option<String>>,
+    /// Whether it takes its time, and then how many it is asked for at once: now, and at most.
+    slow: AtomicBool,
+    at_once: [AtomicU64; 2],
 }
 
 impl Service {
@@ -62,7 +65,15 @@ impl Transport for Wire {
     fn post<'a>(&'a self, path: String, body: Secret) -> Answered<'a> {
         let body = serde_json::from_slice(body.expose()).unwrap();
         let answer = self.0.answer(&path, &body).map(|(status, text)| (status, Secret::from_string(text)));
-        Box::pin(async { answer })
+        Box::pin(async {
+            if self.0.slow.load(Ordering::Relaxed) {
+                let [now, most] = &self.0.at_once;
+                most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                now.fetch_sub(1, Ordering::Relaxed);
+            }
+            answer
+        })
     }
 }
 
@@ -73,6 +84,10 @@ impl Clock for Hand {
     fn now_ms(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+fn asked() -> Asked {
+    Asked { at: ring::now(), wall: None }
 }
 
 fn now<T>(later: impl Future<Output = T>) -> T {
@@ -221,6 +236,43 @@ fn one_key_that_nothing_is_said_about_takes_no_other_with_it() {
     *world.service.silent.lock().unwrap() = None;
     hold().unwrap();
     held.unwrap(&of_old, b"").unwrap();
+}
+
+/// Mutations: `hold_all`, one after the other; all at once.
+#[tokio::test]
+async fn the_service_is_asked_about_old_keys_side_by_side() {
+    let world = World::new();
+    let held = world.open(std::slice::from_ref(&world.first)).unwrap();
+    let mut keys = vec![world.first.clone()];
+    keys.extend((0..AT_ONCE + 2).map(|_| now(held.make(&[])).unwrap()));
+    world.service.slow.store(true, Ordering::Relaxed);
+    held.hold(&keys, &world.first.id, asked()).await.unwrap();
+    assert_eq!(world.service.at_once[1].load(Ordering::Relaxed), AT_ONCE as u64);
+    assert!(keys.iter().all(|key| held.held().ring.keys.contains_key(&key.id)));
+}
+
+/// Mutation: `take_over`, as what nothing was said about yet.
+#[tokio::test]
+async fn a_key_that_was_refused_is_lost_also_while_the_service_is_asked_again() {
+    let world = World::new();
+    let held = world.open(std::slice::from_ref(&world.first)).unwrap();
+    let damaged = WrappingKey { id: "damaged".into(), guarded: Some("vault:v1:none".into()) };
+    let keys = [world.first.clone(), damaged.clone()];
+    let lost = || {
+        let error = held.unwrap(&Wrapped { key_id: damaged.id.clone(), bytes: Vec::new() }, b"").unwrap_err();
+        matches!(error, VaultError::UnknownKey { .. })
+    };
+    held.hold(&keys, &world.first.id, asked()).await.unwrap_err();
+    assert!(lost());
+    world.service.slow.store(true, Ordering::Relaxed);
+    let mut asks = std::pin::pin!(held.hold(&keys, &world.first.id, asked()));
+    let mut lasted = 0;
+    while futures::poll!(asks.as_mut()).is_pending() {
+        assert!(lost());
+        lasted += 1;
+        tokio::task::yield_now().await;
+    }
+    assert!(lasted > 1, "it was asked about one alone");
 }
 
 /// Mutation: `take_over`, only where the service answers.

@@ -69,7 +69,8 @@ impl Page {
     #[track_caller]
     fn says(&self, status: u16, words: &str) {
         assert_eq!(self.status, status, "{}", self.text);
-        assert!(self.text.contains("Not connected") && self.text.contains(words), "{}", self.text);
+        let title = if words == "has been used" { "Link used" } else { "Not connected" };
+        assert!(self.text.contains(title) && self.text.contains(words), "{}", self.text);
     }
 }
 

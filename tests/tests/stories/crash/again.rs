@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use bulkhead_tests::{Host, PATIENCE, Tenant};
+use bulkhead_tests::{Host, HostBuilder, PATIENCE, Tenant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Script, Stop, Trouble};
-use crate::wait::has_ended;
+use crate::wait::{has_ended, until};
 
 /// A bookkeeper with a ledger that behaves as it is told.
 struct Desk {
@@ -24,11 +24,15 @@ const LOST: Script = Script { trouble: Some(Trouble::HangUp), ..UNDONE };
 
 impl Desk {
     async fn open(entries: &[(&str, Script)]) -> Self {
+        Self::at(Host::builder(), entries).await
+    }
+
+    async fn at(builder: HostBuilder, entries: &[(&str, Script)]) -> Self {
         let ledger = Ledger::open().await;
         for (entry, script) in entries {
             ledger.script(entry, *script);
         }
-        let host = Host::builder().upstream("ledger.example", ledger.url()).spawn().await;
+        let host = builder.upstream("ledger.example", ledger.url()).spawn().await;
         host.publish("ledger").await;
         let tenant = host.tenant("bookkeeper").await;
         let connection = tenant.connection("ledger", json!({})).await;
@@ -292,6 +296,33 @@ async fn who_cancels_between_a_request_and_its_answer_is_told_that_nobody_knows(
     assert!(left["failure"]["message"].as_str().unwrap().contains("not known"), "{left:#}");
     // Its answer is kept although nobody waits for it any more. Then all is known, and nothing is sent again.
     desk.ledger.answer("leaving").await;
+    desk.is_answered(&leaving).await;
+    let left = desk.resolve(&left, json!({ "verdict": "send-again" })).await;
+    assert_eq!(left["state"], "succeeded", "{left:#}");
+    desk.stands(&[("leaving", 1, 1)]);
+}
+
+/// Its run is over, so that no worker waits for it either, and the ledger takes its time.
+///
+/// Mutations: host/server/src/boot.rs, `serve`, without `carried_out`; host/engine/src/ports.rs, `send`, carry the request in
+/// the guest's own future: it is booked, and nobody ever knows.
+#[tokio::test]
+async fn a_booking_of_a_cancelled_run_is_carried_through_though_its_host_is_told_to_stop() {
+    let logs = tempfile::tempdir().unwrap();
+    let log = logs.path().join("log");
+    let builder = Host::builder().set("BULKHEAD_SHUTDOWN_SECONDS", "3600").log_to(&log);
+    let stands = Script { stop: Some(Stop::Booked), ..UNDONE };
+    let mut desk = Desk::at(builder, &[("leaving", stands)]).await;
+    let leaving = desk.begin("book", booking("leaving", false)).await;
+    desk.ledger.stands("leaving").await;
+    desk.cancel(&leaving).await;
+    let left = desk.comes_to(&leaving, has_ended).await;
+    assert_eq!(left["state"], "uncertain", "{left:#}");
+    desk.host.tell_to_stop().await;
+    until(|| std::fs::read_to_string(&log).unwrap().contains("nobody waits for it any more")).await;
+    desk.ledger.answer("leaving").await;
+    assert!(desk.host.ended().await.success());
+    desk.host.restart().await;
     desk.is_answered(&leaving).await;
     let left = desk.resolve(&left, json!({ "verdict": "send-again" })).await;
     assert_eq!(left["state"], "succeeded", "{left:#}");

@@ -53,7 +53,7 @@ use Ends::{Answers, Fails, Refused, Traps};
 pub(super) fn all() -> Vec<Misbehaviour> {
     let groups =
         [time(), memory(), code(), floods(), upstreams(), documents(), texts(), exports(), strangers(), secrets()];
-    groups.into_iter().flatten().collect()
+    groups.into_iter().chain([bursts()]).flatten().collect()
 }
 
 fn is(name: &'static str, attack: Attack, ends: Ends) -> Misbehaviour {
@@ -379,6 +379,27 @@ fn secrets() -> Vec<Misbehaviour> {
             Answers(steals_nothing),
         ),
         is("a secret into a failure", source("keyed", "fail_with_spoils", "echo"), Fails("spoils")),
+    ]
+}
+
+/// What one call makes the host itself do at most.
+fn bursts() -> Vec<Misbehaviour> {
+    let items: Vec<_> = (0..1_000).map(|id| json!({ "id": id, "padding": "x".repeat(1_000) })).collect();
+    let mut numbers = vec![json!(0); 2_000];
+    numbers.push(json!("none"));
+    let checked = Attack::Act { connector: "checking", action: "pay", inputs: vec![json!(numbers)] };
+    vec![
+        is(
+            "a webhook of a thousand items",
+            receive("itemised", json!(items)),
+            Answers(|run| run["state"] == "succeeded"),
+        ),
+        is("two thousand runs by their routes", Attack::Plot(plots::fan_out), Answers(|runs| runs == &json!(2_001))),
+        is(
+            "a check that costs as much as it may",
+            checked,
+            Answers(|told| told["errors"][0]["message"].as_str().is_some_and(|said| said.contains("does not fit"))),
+        ),
     ]
 }
 

@@ -82,7 +82,7 @@ async fn with_the_operators_app(scene: &Scene, attacker: &Attacker, name: &str) 
     scene.tell(attacker, "/v1/connections", new).await
 }
 
-/// As much state as a run may write, run after run, on a connection of its own.
+/// As much state as a run may write, run after run at the scene's pace, on a connection of its own.
 pub(super) fn hoard_on_and_on<'a>(scene: &'a Scene, attacker: &'a Attacker) -> BoxFuture<'a, Answer> {
     async {
         let connection = scene.host.tenant_by_id(&attacker.tenant).connection("hostile", json!({})).await;
@@ -90,10 +90,34 @@ pub(super) fn hoard_on_and_on<'a>(scene: &'a Scene, attacker: &'a Attacker) -> B
         let (mut nth, mut last) = (0, Answer { status: 200, body: json!({ "state": "succeeded" }) });
         while last.body["state"] == "succeeded" && nth < 20 {
             let hoard = json!({ "values": 4, "bytes": 1_000_000, "prefix": format!("{nth}-") });
+            let again = tokio::time::sleep(scene.beat);
             last = scene.tell(attacker, &path, hoard).await;
+            again.await;
             nth += 1;
         }
         last
+    }
+    .boxed()
+}
+
+/// A thousand events with two steps each, and everything that they set going is stopped; how many runs there were.
+pub(super) fn fan_out<'a>(scene: &'a Scene, attacker: &'a Attacker) -> BoxFuture<'a, Answer> {
+    async {
+        let tenant = scene.host.tenant_by_id(&attacker.tenant);
+        let connection = tenant.connection("hostile", json!({})).await;
+        let step = json!({ "connection": connection, "action": "behave", "mapping": "{said: .name}" });
+        let route = json!({ "name": "r", "from": connection, "event": "noise", "steps": [step, step] });
+        scene.tell(attacker, "/v1/routes", route).await.ok();
+        let path = format!("/v1/connections/{connection}/actions/flood_events?wait_ms=60000");
+        scene.tell(attacker, &path, json!({ "events": 1_000 })).await.ok();
+        tenant.request(Method::DELETE, &format!("/v1/connections/{connection}"), None).await.ok();
+        let (mut runs, mut next) = (0, Some(String::new()));
+        while let Some(before) = next {
+            let page = tenant.get(&format!("/v1/runs?limit=200&connection={connection}{before}")).await.ok();
+            runs += page["items"].as_array().map_or(0, Vec::len);
+            next = page["next"].as_str().map(|before| format!("&before={before}"));
+        }
+        Answer { status: 200, body: json!(runs) }
     }
     .boxed()
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bulkhead_tests::{Answer, Host, HostBuilder, Tenant, component};
 use memchr::memmem;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use super::inventory::Attack;
 use super::plots;
 use super::raw::{self, Raw};
+use super::uploads;
 use super::upstream::Upstream;
 use crate::leaks;
 use crate::tiny;
@@ -51,6 +53,8 @@ pub(super) struct Scene {
     uploads: AtomicU32,
     /// Made before they are sent.
     prepared: Mutex<Vec<Vec<u8>>>,
+    /// A plot's runs begin no sooner one after the other.
+    pub(super) beat: Duration,
     _upstream: Upstream,
     _folder: TempDir,
 }
@@ -78,7 +82,8 @@ impl Scene {
         let open = format!("{}{}", super::WEBHOOK, RULES.replace("CREDENTIAL", ""));
         let patient = open.split("[limits]").next().unwrap_or_default().to_owned();
         let keyed = format!("{KEYED}{}{}", super::WEBHOOK, RULES.replace("CREDENTIAL", PLACED));
-        for (name, more) in [("hostile", open), ("patient", patient), ("keyed", keyed)] {
+        let itemised = format!("{open}[[webhook.split]]\nitems = \"\"\n");
+        for (name, more) in [("hostile", open), ("patient", patient), ("keyed", keyed), ("itemised", itemised)] {
             host.upload(tiny::with_manifest(&hostile, &tiny::manifest(name, "1.0.0", &more))).await.ok();
         }
         for (name, raw) in [
@@ -93,6 +98,7 @@ impl Scene {
             host.upload(raw.build(name)).await.ok();
         }
         host.upload(plots::guarded("1.0.0")).await.ok();
+        host.upload(uploads::checking()).await.ok();
         let app = json!({ "connector": "guarded", "name": "app", "client_id": "id", "client_secret": SECRET });
         let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
         Self {
@@ -101,6 +107,7 @@ impl Scene {
             log,
             uploads: AtomicU32::new(0),
             prepared: Mutex::default(),
+            beat: Duration::ZERO,
             _upstream: upstream,
             _folder: folder,
         }
@@ -113,7 +120,7 @@ impl Scene {
     /// More connections for a tenant that is there.
     async fn attacker_of(&self, tenant: &str) -> Attacker {
         let mut connections = Vec::new();
-        for connector in ["hostile", "patient", "breaking", "lying", "pointing", "keyed"] {
+        for connector in ["hostile", "patient", "breaking", "lying", "pointing", "keyed", "itemised", "checking"] {
             connections.push((connector, self.connection(tenant, connector).await));
         }
         Attacker { tenant: tenant.to_owned(), connections }

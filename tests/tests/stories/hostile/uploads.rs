@@ -225,6 +225,15 @@ fn placing(name: &str, nth: u32, field: &str) -> Vec<u8> {
     version(&with(""), name, nth, &format!("{auth}{rule}{placed}"))
 }
 
+/// It takes a list of numbers, of each of which much is asked.
+pub(super) fn checking() -> Vec<u8> {
+    let mut rules = vec![json!({ "multipleOf": 0.01 }); 1_900];
+    rules.push(json!({ "type": "integer" }));
+    let input = json!({ "items": { "allOf": rules } });
+    let wasm = tiny::describing(&tiny::descriptor(&json!([tiny::action("pay", &input)])));
+    tiny::with_manifest(&wasm, &tiny::manifest("checking", "1.0.0", ""))
+}
+
 /// Rules that lead to two rules each.
 pub(super) fn doubling_schemas(nth: u32) -> Vec<u8> {
     let level = |level: u32| json!({ "allOf": [{ "$ref": format!("#/$defs/{level}") }, { "$ref": format!("#/$defs/{level}") }] });

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bulkhead_tests::{Host, PATIENCE, Tenant, component};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{listed, refused, said};
@@ -13,7 +14,7 @@ use crate::provider::Provider;
 use crate::starting::says;
 use crate::tiny;
 use crate::wait;
-use crate::webhooks::tell;
+use crate::webhooks::{tell, told};
 
 const ROTATIONS: usize = 3;
 const WEBHOOK_SECRET: &str = "what-the-provider-knows";
@@ -103,9 +104,35 @@ async fn until(host: &Host, is_so: impl Fn(&[Value]) -> bool) {
     }
 }
 
+/// A quarter of an hour, for the keys.
+async fn a_while_goes_by(host: &Host) {
+    let earlier =
+        "created_ms = created_ms - 900000, active_ms = active_ms - 900000, rewrapped_ms = rewrapped_ms - 900000";
+    change(host, &format!("UPDATE wrapping_keys SET {earlier}")).await;
+}
+
+/// Mutation: host/cli/src/keys.rs, `Remove::run`, wait for whatever is not gone.
+#[tokio::test]
+async fn a_key_that_something_is_still_under_stays_and_who_wanted_it_to_go_hears_so() {
+    let host = Host::spawn().await;
+    told(&host).await;
+    let first = listed(&host).await[0]["id"].as_str().unwrap().to_owned();
+    // Behind the name of its key, in the data key.
+    let damaged = "CAST(substr(sealed, 1, 40) || x'000000' || substr(sealed, 44) AS BLOB)";
+    change(&host, &format!("UPDATE credentials SET sealed = {damaged} WHERE name = 'webhook_secret'")).await;
+    says(&said(&host, &["rotate", "--wait"]).await, &[&first, "is still needed: 1 value"]);
+    a_while_goes_by(&host).await;
+    let stays = refused(&host, &["remove", &first]).await;
+    // Where all was looked through in between, it is known at once.
+    let is_said =
+        ["stays: 1 value under it", "1 sealed values still use the key"].iter().any(|why| stays.contains(why));
+    assert!(is_said && stays.contains(&first), "{stays}");
+    assert_eq!(listed(&host).await.len(), 2);
+}
+
 /// Mutations: host/vault/src/local_keys.rs, `hold_all`, let go of all but the active key; host/store/src/sealed.rs,
 /// `REPLACE_CREDENTIAL`, whatever is there by now: what was sealed in between is lost; host/engine/src/wrapping_keys.rs,
-/// `settle_removal`, refuse.
+/// `settle_removals`, settle nothing; `remove_wrapping_key`, without `notify_one`.
 #[tokio::test]
 async fn keys_rotate_while_everything_seals_and_opens_and_then_the_old_ones_go() {
     let provider = Provider::agreeable().await;
@@ -129,20 +156,19 @@ async fn keys_rotate_while_everything_seals_and_opens_and_then_the_old_ones_go()
     let (active, old) =
         keys.split_last().map(|(last, old)| (id(last), old.iter().map(id).collect::<Vec<_>>())).unwrap();
     says(&refused(&host, &["remove", &old[0]]).await, &["can be removed from 20", " UTC on"]);
-    // A quarter of an hour goes by.
-    let earlier =
-        "created_ms = created_ms - 900000, active_ms = active_ms - 900000, rewrapped_ms = rewrapped_ms - 900000";
-    change(&host, &format!("UPDATE wrapping_keys SET {earlier}")).await;
-    until(&host, |keys| keys.iter().all(|key| key["rewrapped_ms"].as_u64() >= key["removable_ms"].as_u64())).await;
-    for id in &old {
-        says(&said(&host, &["remove", id]).await, &[id, "is destroyed"]);
-        says(&refused(&host, &["remove", id]).await, &["no such wrapping key"]);
+    a_while_goes_by(&host).await;
+    let leaving = host.operator(Method::DELETE, &format!("/v1/wrapping-keys/{}", old[0]), None).await;
+    assert_eq!((leaving.status, &leaving.body["state"]), (202, &json!("leaving")), "{leaving:?}");
+    until(&host, |keys| keys.len() == ROTATIONS).await;
+    says(&refused(&host, &["remove", &old[0]]).await, &["no such wrapping key"]);
+    for id in &old[1..] {
+        says(&said(&host, &["remove", id]).await, &[id, "is looked through", "is destroyed"]);
     }
     let shown = said(&host, &["list"]).await;
     assert!(shown.lines().count() == 1 && shown.contains(&format!("{active}  active")), "{shown}");
     let file = std::fs::read_to_string(host.folder().join("keys.json")).unwrap();
     assert!(old.iter().all(|id| !file.contains(id)), "{old:?}");
-    let tenant = host.operator(reqwest::Method::GET, "/v1/tenants", None).await.ok()["items"][0]["id"].clone();
+    let tenant = host.operator(Method::GET, "/v1/tenants", None).await.ok()["items"][0]["id"].clone();
     host.restart().await;
     let tenant = host.tenant_by_id(tenant.as_str().unwrap());
     let connection = tenant.get("/v1/connections").await.ok()["items"][0]["id"].as_str().unwrap().to_owned();

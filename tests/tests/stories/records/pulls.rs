@@ -55,6 +55,33 @@ async fn a_cursor_that_does_not_move_ends_the_pull_with_its_reason() {
     assert_eq!(failed[0]["failure"]["code"], "cursor-stands-still");
 }
 
+/// Page by page they move the one cursor of their stream. The first page comes when both are in line: else the first pull would be
+/// over before the second begins.
+///
+/// Mutation: host/engine/src/commit/produced.rs, `going_on`, without `MOST_RETURNS`: they pull a million pages each.
+#[tokio::test]
+async fn two_pulls_of_cursors_that_come_round_both_end() {
+    let (open, gate) = watch::channel(false);
+    let stage = Stage::set(move |seen, _| {
+        let next = if seen.path.ends_with("at=1") { 2 } else { 1 };
+        let (page, mut gate) =
+            (json!({ "things": [thing("5")], "next": next, "more": true }).to_string(), gate.clone());
+        let held = async move { gate.wait_for(|open| *open).await.map(|_| page).map_err(std::io::Error::other) };
+        Response::new(Body::from_stream(stream::once(held)))
+    })
+    .await;
+    let path = stage.of_connection("streams/things/pull");
+    for _ in 0..2 {
+        stage.tenant().post(&path, json!({ "mode": "full" })).await.ok();
+    }
+    open.send_replace(true);
+    let failed = stage.tenant().runs_until("state=failed", |runs| runs.len() == 2).await;
+    assert!(failed.iter().all(|run| run["failure"]["code"] == "cursor-stands-still"), "{failed:#?}");
+    for state in ["queued", "running"] {
+        assert_eq!(stage.tenant().get(&format!("/v1/runs?state={state}")).await.ok()["items"], json!([]));
+    }
+}
+
 /// Mutation: host/engine/src/calls.rs, `PULL_LIMIT`, more.
 #[tokio::test]
 async fn a_page_has_a_hundred_changes_at_most() {

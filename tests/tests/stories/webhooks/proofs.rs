@@ -94,7 +94,7 @@ impl Certified<'_> {
 
 /// As PayPal does it. A certificate is fetched once, and from nobody but the provider.
 ///
-/// Mutations: host/engine/src/proof.rs, `fetched`, nothing is kept; `spend`, always; host/vault/src/webhook/certificate.rs,
+/// Mutations: host/engine/src/proof.rs, `proven_at`, nothing is kept; `spend`, always; host/vault/src/webhook/certificate.rs,
 /// `url`, without the hosts.
 #[tokio::test]
 async fn a_certificate_is_fetched_once_and_nobody_is_made_to_fetch_without_end() {
@@ -137,6 +137,28 @@ async fn a_certificate_is_fetched_once_and_nobody_is_made_to_fetch_without_end()
     }
     assert!(fetched() <= 44, "{}", fetched());
     assert_eq!(sender.sends(&url, &body).await.status, 200, "who is known is taken meanwhile");
+}
+
+/// A forger's certificates may be as large as any, and as genuine.
+///
+/// Mutations: host/engine/src/proof.rs, `proven_at`, keep nothing as what has proved a request, or everything.
+#[tokio::test]
+async fn what_strangers_name_drives_out_no_certificate_that_has_proved_a_request() {
+    let large = made("certificate", "chain") + &"\n".repeat(56 << 10);
+    let provider = Provider::answering(move |_, _| answer(StatusCode::OK, large.clone())).await;
+    let (host, _root) = host_before(&provider).await;
+    let (_, path) = told_by(&host, CERTIFIED).await;
+    let sender = Certified { host: &host, path };
+    let genuine = async || sender.sends(&format!("https://{HOST}/certs/1"), &made("certificate", "body")).await.status;
+    assert_eq!(genuine().await, 200);
+    for number in 0..20 {
+        let forged = sender.sends(&format!("https://{HOST}/certs/forged-{number}"), r#"{"id":"WH-2"}"#).await;
+        assert!([401, 503].contains(&forged.status), "{}", forged.status);
+    }
+    assert_eq!(genuine().await, 200);
+    let fetched = |path: &str| provider.seen().iter().filter(|seen| seen.path.starts_with(path)).count();
+    assert_eq!(fetched("/certs/1"), 1);
+    assert!(fetched("/certs/forged") > 10, "{}", fetched("/certs/forged"));
 }
 
 /// What is no proof, too much of one, or never ends is not taken for one.
@@ -260,6 +282,23 @@ async fn a_provider_is_asked_whether_it_sent_this() {
     );
     assert_eq!(seen[0].headers["authorization"], "Bearer the-connections-key");
     assert_eq!(items(&tenant, "/v1/deliveries").await.len(), 1);
+}
+
+/// Mutation: host/engine/src/proof.rs, `ask_as`, in the places of the connection's guests.
+#[tokio::test]
+async fn what_a_connections_guests_wait_for_keeps_nobody_from_asking_about_its_webhooks() {
+    let provider = Provider::answering(|seen, _| match seen.path.as_str() {
+        "/verify" => answer(StatusCode::OK, json!({ "verification_status": "SUCCESS" }).to_string()),
+        _ => never_ends(),
+    })
+    .await;
+    let host = Host::builder().upstream(HOST, provider.url()).set("BULKHEAD_LIMITS_REQUESTS_AT_ONCE", "1");
+    let host = host.spawn().await;
+    let (tenant, path, secret) = asking(&host).await;
+    let action = secret.replace("webhook-secret", "actions/smuggle_spoils");
+    tenant.post(&action, json!({ "url": format!("https://{HOST}/slow") })).await.ok();
+    until(|| provider.seen().iter().any(|seen| seen.path == "/slow")).await;
+    assert_eq!(sends(&host, &path, r#"{"id":"1"}"#).await.status, 200);
 }
 
 /// While the webhook's name rolls, what was sent under the one before is the provider's as well.

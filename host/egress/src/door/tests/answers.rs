@@ -138,18 +138,26 @@ async fn an_answer_that_comes_packed_is_captured_and_redacted_like_any_other() {
     assert!(matches!(error, DoorError::TooLarge { what: Large::Answer { status: 201 }, limit: 100_000 }), "{error:?}");
 }
 
-/// Mutation: `Door::send`, whatever cannot be read is nothing but an error: no token is renewed for it.
+/// Mutations: `refusal`, nothing but an error: no token is renewed for it; `Door::send`, of what is delivered alone, or of what is
+/// cleaned.
 #[tokio::test]
 async fn that_a_credential_is_refused_is_heard_though_the_answer_cannot_be_read() {
-    let refused = "HTTP/1.1 401 No\r\ncontent-encoding: br\r\nx-token: the-access-token\r\ncontent-length: 2\r\n\r\nno";
-    let mut scene = Scene::answering(|_| Reaction::Answer(refused.into())).await;
-    let sent = scene.send(get()).await.unwrap();
-    let nothing = Answer { status: 401, headers: Vec::new(), body: Bytes::new() };
-    assert_eq!((sent.answer, sent.credential_rejected), (nothing, true));
-    // Nobody's credential was refused.
-    scene.rule.credential = None;
-    let error = scene.send(get()).await.unwrap_err();
-    assert!(matches!(error, DoorError::Packed { status: 401, .. }), "{error:?}");
+    let (long, bomb) = (vec![b'x'; 101], gzipped(&[0; 1_000]));
+    assert!(bomb.len() <= 100);
+    for (coding, body) in [("br", b"no".as_slice()), ("identity", &long), ("gzip", &bomb)] {
+        let length = body.len();
+        let head = format!("HTTP/1.1 401 No\r\ncontent-encoding: {coding}\r\ncontent-length: {length}\r\n\r\n");
+        let refused = [head.as_bytes(), body].concat();
+        let mut scene = Scene::answering(move |_| Reaction::Answer(refused.clone())).await;
+        let request = || Outgoing { max_response_bytes: 100, ..get() };
+        let sent = scene.send(request()).await.unwrap();
+        let nothing = Answer { status: 401, headers: Vec::new(), body: Bytes::new() };
+        assert_eq!((sent.answer, sent.credential_rejected), (nothing, true), "{coding}");
+        // Nobody's credential was refused.
+        scene.rule.credential = None;
+        let error = scene.send(request()).await.unwrap_err();
+        assert_eq!(error.answered(), Some(401), "{coding}: {error:?}");
+    }
 }
 
 /// With the length check removed from `read` this takes all the memory there is.

@@ -3,6 +3,7 @@
 use rustls::HandshakeKind;
 
 use super::*;
+use crate::unpack::tests::gzipped;
 
 #[tokio::test]
 async fn a_network_connection_is_used_again_for_its_own_connection_alone() {
@@ -253,4 +254,26 @@ async fn a_connection_to_each_name_of_a_domain_does_not_stay_open() {
         scene.send_as(&format!("conn_{number}"), request, &NoIntents).await.unwrap();
     }
     assert_eq!(scene.door.shared.pool.idle(), 2);
+}
+
+/// Mutations: `Door::send` or `clean`, without `owe`; `read`, without `turns`.
+#[tokio::test]
+async fn what_is_sent_read_and_unpacked_takes_its_tenants_turns() {
+    let much = vec![b'x'; 1 << 20];
+    let answered = |headers: &str, body: Vec<u8>| {
+        let head = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n", body.len());
+        [head.into_bytes(), body].concat()
+    };
+    // Two a second for now: 1 MiB is worth eight seconds.
+    let config = DoorConfig { per_tenant_requests_per_second: 2, budget_wait_ms: 1_000, ..DoorConfig::default() };
+    let packed = answered("content-encoding: gzip\r\n", gzipped(&much));
+    for (request, answer) in [(Outgoing { body: much.clone().into(), ..post() }, OK.to_vec()), (get(), packed)] {
+        let scene = Scene::new(config.clone(), &[&[PUBLIC]], move |_| Reaction::Answer(answer.clone())).await;
+        scene.send(request).await.unwrap();
+        let error = scene.send(get()).await.unwrap_err();
+        assert!(matches!(error, DoorError::RateLimited { retry_after_ms: 5_000.. }), "{error:?}");
+    }
+    let scene = Scene::new(config, &[&[PUBLIC]], move |_| Reaction::Answer(answered("", much.clone()))).await;
+    let error = scene.send(Outgoing { timeout_ms: Some(1_000), ..get() }).await.unwrap_err();
+    assert!(matches!(error, DoorError::Timeout { sent: true }), "{error:?}");
 }

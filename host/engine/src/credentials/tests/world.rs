@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::apps::NewApp;
 use crate::connections::{ConnectionView, NewConnection};
-use crate::{EngineConfig, Parts, take_up_keys};
+use crate::{EngineConfig, Parts, SystemClock, take_up_keys};
 
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 const BEGINS_MS: u64 = 1_800_000_000_000;
@@ -71,7 +71,9 @@ impl World {
     pub(crate) async fn over(database: String, folder: tempfile::TempDir, provider: &Provider, auth: &str) -> Self {
         let hand = Arc::new(Hand(AtomicU64::new(BEGINS_MS)));
         let engine = engine(database, folder.path(), "first", hand.clone(), provider).await;
-        take_up_keys(engine.store(), engine.vault(), engine.clock()).await.unwrap();
+        // Nobody looks again which key seals when the hand is moved.
+        let clock: SharedClock = Arc::new(SystemClock);
+        take_up_keys(engine.store(), engine.vault(), &clock).await.unwrap();
         let (tenant, owner) = (TenantId::new(BEGINS_MS), "[connector]\nname = \"tiny\"\nversion = \"1.0.0\"\n");
         let manifest = format!("{owner}title = \"Tiny\"\nsummary = \"\"\ncontract = \"0.1\"\n[auth]\n{auth}\n");
         let descriptor = serde_json::json!({ "actions": [], "streams": [], "events": [] }).to_string();
