@@ -114,6 +114,7 @@ CREATE TABLE connections (
     status         TEXT NOT NULL,
     settings       TEXT NOT NULL,
     account        TEXT,
+    account_id     TEXT,
     account_key    TEXT,
     approved       TEXT NOT NULL,
     endpoint       TEXT NOT NULL UNIQUE,
@@ -124,6 +125,7 @@ CREATE TABLE connections (
     PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX connections_account ON connections (app_id, account_key) WHERE account_key IS NOT NULL;
+CREATE INDEX connections_account_id ON connections (tenant_id, account_id) WHERE account_id IS NOT NULL;
 
 -- What a connection went by before: runs that began on it go on by it. Its present terms are its own row's.
 CREATE TABLE connection_terms (
@@ -269,6 +271,19 @@ CREATE TABLE journal (
 );
 CREATE UNIQUE INDEX journal_in_force ON journal (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL;
 CREATE INDEX journal_run ON journal (tenant_id, run_id, entry);
+
+-- What people said of uncertain runs: how the attempt before came out, by whose API key.
+CREATE TABLE verdicts (
+    entry      BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id  BYTEA NOT NULL,
+    run_id     BYTEA NOT NULL,
+    attempt    BIGINT NOT NULL,
+    verdict    TEXT NOT NULL,
+    said_by    BYTEA NOT NULL,
+    said_ms    BIGINT NOT NULL,
+    FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
+);
+CREATE INDEX verdicts_run ON verdicts (tenant_id, run_id, entry);
 
 CREATE TABLE state (
     tenant_id      BYTEA NOT NULL,

@@ -113,6 +113,7 @@ CREATE TABLE connections (
     status         TEXT NOT NULL,
     settings       TEXT NOT NULL,
     account        TEXT,
+    account_id     TEXT,
     account_key    TEXT,
     approved       TEXT NOT NULL,
     endpoint       TEXT NOT NULL UNIQUE,
@@ -123,6 +124,7 @@ CREATE TABLE connections (
     PRIMARY KEY (tenant_id, id)
 ) STRICT;
 CREATE INDEX connections_account ON connections (app_id, account_key) WHERE account_key IS NOT NULL;
+CREATE INDEX connections_account_id ON connections (tenant_id, account_id) WHERE account_id IS NOT NULL;
 
 -- What a connection went by before: runs that began on it go on by it. Its present terms are its own row's.
 CREATE TABLE connection_terms (
@@ -268,6 +270,19 @@ CREATE TABLE journal (
 ) STRICT;
 CREATE UNIQUE INDEX journal_in_force ON journal (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL;
 CREATE INDEX journal_run ON journal (tenant_id, run_id, entry);
+
+-- What people said of uncertain runs: how the attempt before came out, by whose API key.
+CREATE TABLE verdicts (
+    entry      INTEGER PRIMARY KEY,
+    tenant_id  BLOB NOT NULL,
+    run_id     BLOB NOT NULL,
+    attempt    INTEGER NOT NULL,
+    verdict    TEXT NOT NULL,
+    said_by    BLOB NOT NULL,
+    said_ms    INTEGER NOT NULL,
+    FOREIGN KEY (tenant_id, run_id) REFERENCES runs (tenant_id, id)
+) STRICT;
+CREATE INDEX verdicts_run ON verdicts (tenant_id, run_id, entry);
 
 CREATE TABLE state (
     tenant_id      BLOB NOT NULL,

@@ -21,6 +21,7 @@ pub struct HostBuilder {
     log: Option<PathBuf>,
     aloud: bool,
     operator_key: Option<String>,
+    largest_file_kib: Option<u64>,
 }
 
 impl HostBuilder {
@@ -54,6 +55,13 @@ impl HostBuilder {
     #[must_use]
     pub fn log_to(mut self, file: &Path) -> Self {
         self.log = Some(file.to_owned());
+        self
+    }
+
+    /// What would make a file of its larger is refused to it, as a full disk would refuse it.
+    #[must_use]
+    pub fn largest_file_kib(mut self, kib: u64) -> Self {
+        self.largest_file_kib = Some(kib);
         self
     }
 
@@ -279,10 +287,19 @@ async fn tell(said: ChildStderr, mut log: File) {
     }
 }
 
+/// The host's program. A shell counts files by 512 bytes, and has the host hear of what is too much as an error.
+fn program(largest_file_kib: Option<u64>) -> Command {
+    let Some(kib) = largest_file_kib else { return Command::new(host_program()) };
+    let mut shell = Command::new("sh");
+    let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib);
+    shell.arg("-c").arg(limited).arg(host_program());
+    shell
+}
+
 /// Starts the process and reads where it listens.
 async fn boot(builder: &HostBuilder, folder: &Path) -> (Child, String, Option<String>) {
     let jq = component("jq");
-    let mut command = Command::new(host_program());
+    let mut command = program(builder.largest_file_kib);
     command
         .arg("serve")
         .env_remove("DATABASE_URL")
@@ -349,7 +366,10 @@ impl Tenant<'_> {
 
     /// A connection that is authorized by these fields.
     pub async fn connection(&self, connector: &str, fields: Value) -> String {
-        let new = json!({ "connector": connector, "name": connector, "environment": "sandbox" });
+        let new = match connector {
+            "stripe" | "quickbooks" => json!({ "connector": connector, "name": connector, "environment": "sandbox" }),
+            _ => json!({ "connector": connector, "name": connector }),
+        };
         let id = self.post("/v1/connections", new).await.text("id");
         self.put(&format!("/v1/connections/{id}/credential"), json!({ "fields": fields })).await.ok();
         id

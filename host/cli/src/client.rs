@@ -124,6 +124,21 @@ impl Server {
     }
 }
 
+/// An id as one part of a path, whatever it is: a server then says that there is no such thing, and nothing else is asked for.
+pub(crate) fn in_path(id: &str) -> String {
+    let part: String = id.bytes().map(escaped).collect();
+    // Dots alone would lead elsewhere, escaped, too.
+    if matches!(part.as_str(), "%2E" | "%2E%2E") { part.replace('%', "%25") } else { part }
+}
+
+fn escaped(byte: u8) -> String {
+    match byte {
+        b'-' | b'_' => char::from(byte).to_string(),
+        letter if letter.is_ascii_alphanumeric() => char::from(letter).to_string(),
+        other => format!("%{other:02X}"),
+    }
+}
+
 /// The innermost reason, which says most.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
@@ -156,6 +171,22 @@ mod tests {
         assert!(said.contains("BULKHEAD_KEY"), "{said}");
         let said = refused("http://127.0.0.1:1", Some("bk_1\n")).await;
         assert!(said.contains("copied whole") && !said.contains("bk_1"), "{said}");
+    }
+
+    /// Mutation: `in_path`, as it is; without the dots.
+    #[test]
+    fn an_id_is_one_part_of_a_path_whatever_it_is() {
+        let asked = |id: &str| {
+            let url = server("http://127.0.0.1:1", None).at(&format!("/v1/runs/{}", in_path(id))).unwrap();
+            assert_eq!(url.query().or(url.fragment()), None, "{id}");
+            url.path().to_owned()
+        };
+        assert_eq!(asked("run_0aZ-9"), "/v1/runs/run_0aZ-9");
+        for id in ["x/../../tenants", "..", ".", "a b", "a?b=c", "a#b", "%2e%2e", "\\..\\", "é"] {
+            let path = asked(id);
+            assert!(path.starts_with("/v1/runs/") && path.matches('/').count() == 3, "{id:?}: {path}");
+            assert!(path.len() > "/v1/runs/".len(), "{id:?}: {path}");
+        }
     }
 
     #[tokio::test]

@@ -183,7 +183,7 @@ fn left(key: &Value) -> Option<String> {
 fn stays(id: &str, key: &Value) -> String {
     match left(key) {
         Some(left) => format!("Key {id} stays: {left}. Mend or replace them, and try again."),
-        None => format!("Key {id} stays: something was sealed under it, and has been wrapped anew since. Try again."),
+        None => format!("Key {id} stays: something was sealed under it, which is wrapped anew now. Try again."),
     }
 }
 
@@ -204,16 +204,42 @@ fn done(keys: &[Value]) -> String {
     said
 }
 
-/// One key, and under it what is to be said about it.
+/// One key, and under it when it seals, what is under it, and what is to be said about it.
 fn line(key: &Value) -> String {
-    let mut line = format!("{}  {}  {}", at(key, "created_ms"), text(key, "id"), text(key, "state"));
-    if let Some(left) = left(key) {
-        line += &format!("\n  {left}");
+    let mut line = format!("{}  {}  made {} UTC", text(key, "id"), text(key, "state"), at(key, "created_ms"));
+    line += &format!("\n  {}", when(key));
+    if let Some(uses) = uses(key) {
+        line += &format!("\n  {uses}");
     }
     for warning in key.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         line += &format!("\n  {}", text(warning, "message"));
     }
     line + "\n"
+}
+
+/// Since when, or for how long, it seals.
+fn when(key: &Value) -> String {
+    let from = at(key, "active_ms");
+    match key.get("retired_ms").and_then(Value::as_u64) {
+        Some(to) => format!("sealed from {from} to {} UTC", moment::utc(to)),
+        None if is(key, "coming") => format!("seals from {from} UTC on"),
+        None => format!("seals since {from} UTC"),
+    }
+}
+
+/// What is under it: counted once another key has taken over.
+fn uses(key: &Value) -> Option<String> {
+    if let Some(left) = left(key) {
+        return Some(left);
+    }
+    let looked = key.get("rewrapped_ms").and_then(Value::as_u64).map(moment::utc);
+    match (text(key, "state"), looked) {
+        ("retiring", _) => Some("what it sealed is being wrapped by the next".to_owned()),
+        ("retired", Some(looked)) => {
+            Some(format!("0 values under it at {looked} UTC; can be removed from {} UTC on", at(key, "removable_ms")))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -222,17 +248,31 @@ mod tests {
 
     use super::*;
 
+    /// Mutations: `line`, without `when` or `uses`; `when`, whatever the state; `uses`, of every state.
     #[test]
     fn a_line_says_since_when_what_it_does_and_what_to_do() {
-        let key = json!({
-            "id": "ab12", "state": "retired", "created_ms": 1_000, "uses": 7,
-            "warnings": [{ "code": "wrapping-key-old", "message": "It is old." }],
-        });
-        let expected = "1970-01-01 00:00:01.000  ab12  retired\n  7 values under it cannot be opened: the host's log names \
-                        them\n  It is old.\n";
-        assert_eq!(line(&key), expected);
-        let plain = json!({ "id": "ab12", "state": "active", "created_ms": 1_000, "uses": null, "warnings": [] });
-        assert_eq!(line(&plain), "1970-01-01 00:00:01.000  ab12  active\n");
+        let key = |state: &str, uses: Option<u64>| {
+            let retired_ms = ["retiring", "retired"].contains(&state).then_some(3_000);
+            json!({
+                "id": "ab12", "state": state, "created_ms": 1_000, "active_ms": 2_000, "retired_ms": retired_ms,
+                "removable_ms": retired_ms.map(|_| 5_000), "rewrapped_ms": uses.map(|_| 4_000), "uses": uses,
+                "warnings": [],
+            })
+        };
+        let said = |state: &str, uses| {
+            let line = line(&key(state, uses)).replace("1970-01-01 00:00:0", "").replace(".000", "");
+            assert!(line.starts_with(&format!("ab12  {state}  made 1 UTC\n")), "{line}");
+            line.lines().skip(1).map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(said("coming", None), ["seals from 2 UTC on"]);
+        assert_eq!(said("active", None), ["seals since 2 UTC"]);
+        let sealed = "sealed from 2 to 3 UTC";
+        assert_eq!(said("retiring", None), [sealed, "what it sealed is being wrapped by the next"]);
+        assert_eq!(said("retired", Some(0)), [sealed, "0 values under it at 4 UTC; can be removed from 5 UTC on"]);
+        let left = "7 values under it cannot be opened: the host's log names them";
+        assert_eq!(said("retired", Some(7)), [sealed, left]);
+        let old = json!({ "warnings": [{ "code": "wrapping-key-old", "message": "It is old." }] });
+        assert!(line(&old).ends_with("\n  It is old.\n"));
     }
 
     /// Mutation: `done`, everything is wrapped whatever is left.
@@ -244,7 +284,7 @@ mod tests {
                          keys remove ab12\n";
         assert_eq!(done(&[retired(0), active.clone()]), removable);
         let tried = [retired(1), retired(0)].map(|key| stays("ab12", &key));
-        assert!(tried[0].contains("1 value under it") && tried[1].contains("wrapped anew since"), "{tried:?}");
+        assert!(tried[0].contains("1 value under it") && tried[1].contains("wrapped anew now"), "{tried:?}");
         let needed = "Key ab12 is still needed: 1 value under it cannot be opened: the host's log names them.\n";
         assert_eq!(done(&[retired(1), active]), needed);
     }

@@ -6,16 +6,21 @@ use std::io::{Write as _, stdout};
 
 use serde_json::Value;
 
-use crate::client::Server;
+use crate::client::{Server, in_path};
 use crate::moment;
+
+/// What chooses among runs that are listed. Of one that is named they would choose nothing.
+const FILTERS: [&str; 4] = ["connection", "state", "before", "limit"];
 
 /// Lists runs, or shows one.
 #[derive(clap::Args)]
 pub(crate) struct Runs {
     /// A run's id: shows it with its attempts and journal.
+    #[arg(conflicts_with_all = FILTERS)]
     run: Option<String>,
-    /// Runs it again, where it failed; what it has done already is not done twice.
-    #[arg(long, requires = "run")]
+    /// Runs this one run again, where it failed; what it has done already is not done twice.
+    // Said here too: where a filter keeps the run away, clap asks for none.
+    #[arg(long, requires = "run", conflicts_with_all = FILTERS)]
     retry: bool,
     /// Only runs of this connection.
     #[arg(long)]
@@ -51,10 +56,11 @@ enum State {
 impl Runs {
     pub(crate) async fn run(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if let Some(run) = &self.run {
+            let path = format!("/v1/runs/{}", in_path(run));
             if self.retry {
-                self.server.post(&format!("/v1/runs/{run}/retry")).await?;
+                self.server.post(&format!("{path}/retry")).await?;
             }
-            let found = self.server.get(&format!("/v1/runs/{run}"), &[]).await?;
+            let found = self.server.get(&path, &[]).await?;
             if self.json {
                 writeln!(stdout(), "{found:#}")?;
             } else {
@@ -99,9 +105,34 @@ fn line(run: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::error::ErrorKind;
     use serde_json::json;
 
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        _runs: Runs,
+    }
+
+    /// Mutations: `Runs`, `run` or `retry` without `conflicts_with_all`; `retry`, without `requires`.
+    #[test]
+    fn what_chooses_among_runs_is_refused_where_one_is_named_or_run_again() {
+        let refused = |words: &[&str]| {
+            let words = ["runs", "--key", "k"].iter().chain(words).copied();
+            <Line as clap::Parser>::try_parse_from(words).err().map(|error| error.kind())
+        };
+        for filter in [["--state", "failed"], ["--connection", "c"], ["--before", "run_2"], ["--limit", "20"]] {
+            for named in [&["run_1"][..], &["--retry"], &["run_1", "--retry"]] {
+                let words = [named, &filter].concat();
+                assert_eq!(refused(&words), Some(ErrorKind::ArgumentConflict), "{words:?}");
+            }
+            assert_eq!(refused(&filter), None, "{filter:?}");
+        }
+        assert_eq!((refused(&["run_1"]), refused(&["run_1", "--retry"])), (None, None));
+        assert_eq!(refused(&["--retry"]), Some(ErrorKind::MissingRequiredArgument));
+    }
 
     #[test]
     fn a_line_says_when_for_whom_and_what_came_of_it() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkhead_manifest::parse::nearest;
 use bulkhead_server::{Clients, CompilerCommand, DevUpstream, Host, Settings, SystemClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,7 +58,7 @@ pub(crate) fn configured(file: Option<&Path>) -> Result<Config, Failed> {
     let config = Config::load(file, &environment)?;
     log::start(&config.log, config.log_format)?;
     for name in unknown(&environment) {
-        tracing::warn!(name, "there is no such setting; `bulkhead serve --print-config` lists them all");
+        tracing::warn!("{}", unheeded(name));
     }
     Ok(config)
 }
@@ -85,10 +86,21 @@ fn unknown(environment: &BTreeMap<String, String>) -> impl Iterator<Item = &str>
     let settings: BTreeSet<String> = variables().collect();
     environment.keys().map(String::as_str).filter(move |name| {
         let known = |name: &str| settings.contains(name) || CLIENTS.contains(&name);
-        name.starts_with("BULKHEAD_") && !known(name) && !name.strip_suffix("_FILE").is_some_and(known)
+        let is_known = known(name) || name.strip_suffix("_FILE").is_some_and(known);
+        name.starts_with("BULKHEAD_") && !is_known && !TOOLS.iter().any(|tools| name.starts_with(tools))
     })
 }
 
+/// A limit whose name is mistyped stays what it is.
+fn unheeded(name: &str) -> String {
+    let settings: Vec<String> = variables().collect();
+    let meant = nearest(name, settings.iter().map(String::as_str));
+    let meant = meant.map(|meant| format!(" Was {meant} meant?")).unwrap_or_default();
+    format!("{name} is no setting, and changes nothing.{meant} `bulkhead serve --print-config` lists them all")
+}
+
+/// How the names begin of what tests and development tools read.
+const TOOLS: [&str; 3] = ["BULKHEAD_TEST_", "BULKHEAD_GUEST_", "BULKHEAD_MUTANT"];
 /// What other commands read.
 const CLIENTS: [&str; 4] = ["BULKHEAD_CONFIG", "BULKHEAD_URL", "BULKHEAD_KEY", "BULKHEAD_TENANT"];
 
@@ -228,6 +240,23 @@ fn told_to_stop() -> std::io::Result<Arc<Notify>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Mutations: `unheeded`, without `nearest`; `unknown`, nothing; without `TOOLS`.
+    #[test]
+    fn a_mistyped_setting_is_named_with_the_one_that_was_meant() {
+        let told = |name: &str| {
+            let environment = BTreeMap::from([(name.to_owned(), "s3cret".to_owned())]);
+            unknown(&environment).map(unheeded).collect::<String>()
+        };
+        let typo = told("BULKHEAD_LIMITS_REQEUSTS");
+        assert!(typo.starts_with("BULKHEAD_LIMITS_REQEUSTS is no setting") && !typo.contains("s3cret"), "{typo}");
+        assert!(typo.contains("Was BULKHEAD_LIMITS_REQUESTS meant?"), "{typo}");
+        let other = told("BULKHEAD_NOTHING_LIKE_IT");
+        assert!(other.contains("is no setting") && !other.contains("meant?"), "{other}");
+        for known in ["BULKHEAD_WORKERS", "BULKHEAD_WORKERS_FILE", "BULKHEAD_URL", "BULKHEAD_TEST_POSTGRES", "PATH"] {
+            assert_eq!(told(known), "", "{known}");
+        }
+    }
 
     /// Mutation: `upstreams`, without `is_on_this_machine`; `is_on_this_machine`, without either condition.
     #[test]

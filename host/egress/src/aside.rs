@@ -56,22 +56,25 @@ pub(crate) mod tests {
 
     use super::*;
 
+    /// None of the threads that serve nobody has time, until this is dropped.
+    pub(crate) async fn busy() -> Vec<mpsc::Sender<()>> {
+        let keep_busy = || {
+            let (go, told) = mpsc::channel::<()>();
+            tokio::spawn(far_aside(move || told.recv()));
+            go
+        };
+        let busy = std::iter::repeat_with(keep_busy).take(at_once()).collect();
+        tokio::task::yield_now().await;
+        busy
+    }
+
     /// Whether it waits for the threads that serve nobody, of which none has time until it was asked once; and what came of
     /// it.
     pub(crate) async fn waits_aside<T>(work: impl Future<Output = T>) -> (bool, T) {
-        let busy: Vec<_> = std::iter::repeat_with(|| {
-            let (go, told) = mpsc::channel::<()>();
-            (go, tokio::spawn(far_aside(move || told.recv().is_ok())))
-        })
-        .take(at_once())
-        .collect();
-        tokio::task::yield_now().await;
+        let busy = busy().await;
         let mut work = std::pin::pin!(work);
         let first = futures::poll!(&mut work);
-        for (go, busy) in busy {
-            go.send(()).unwrap();
-            assert!(busy.await.unwrap().unwrap());
-        }
+        drop(busy);
         match first {
             std::task::Poll::Ready(done) => (false, done),
             std::task::Poll::Pending => (true, work.await),

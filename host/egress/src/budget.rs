@@ -6,8 +6,9 @@
 //!   budget holds nothing that is shared more widely than the budget.
 //! - One owner's requests take another's places only where a budget says that both share it, and a budget is shared only
 //!   by connectors of one publisher: else anybody could declare a tiny one for `api.stripe.com` and starve everybody.
-//! - What the host asks for itself in a connection's name (a token, whether a webhook is genuine) has places and a pace of its
-//!   own, as many; budgets, which are the provider's, it shares with what the connection's guests send.
+//! - What the host asks for itself in a connection's name has places and a pace of its own, as many: some for tokens, and some
+//!   for whether webhooks are genuine, which strangers make it ask. Budgets, which are the provider's, it shares with what the
+//!   connection's guests send.
 //! - In the line of a budget that tenants share none stands so long that another's first request has to be turned away:
 //!   whoever has one there already waits half as long with the next.
 //!
@@ -31,7 +32,7 @@ use crate::learn::lessons;
 use crate::ledger::{BudgetKey, Ledger};
 use crate::pace::{Pace, Turns};
 use crate::rate::{Budgeted, Patience, Rates, Terms, limited};
-use crate::request::{Answer, Pass};
+use crate::request::{Answer, By, Pass};
 
 /// Places, by who shares them. A key without requests takes no memory.
 #[derive(Debug, Default)]
@@ -84,11 +85,16 @@ impl<'a> Scopes<'a> {
             let key = name(&[b"bulkhead pause 1", owner, rule.host.as_str().as_bytes()]);
             budgets.push(Budgeted { key, terms: None });
         }
-        let own = name(&[if pass.by_host { b"bulkhead host places 1" } else { b"bulkhead places 1" }, owner]);
+        let places: &[u8] = match pass.by {
+            By::Guest => b"bulkhead places 1",
+            By::Host => b"bulkhead host places 1",
+            By::Webhook => b"bulkhead question places 1",
+        };
+        let own = name(&[places, owner]);
         let is_shared = [(RateScope::App, pass.app_is_shared), (RateScope::Host, pass.publisher != pass.tenant)];
         let shared = is_shared.into_iter().filter_map(|(scope, is_shared)| is_shared.then_some(scope)).collect();
         let rules = declared.into_iter().map(|(_, rule)| rule).collect();
-        Self { own, tenant: pass.tenant, by_host: pass.by_host, shared, budgets, rules }
+        Self { own, tenant: pass.tenant, by_host: pass.by != By::Guest, shared, budgets, rules }
     }
 
     /// Those of one scope, with what is declared of them.
@@ -118,6 +124,7 @@ fn shared_by(rule: &RateRule, pass: &Pass<'_>) -> BudgetKey {
 
 impl Budget {
     /// Waits until the request may go by its tenant's pace, its connection's places and every declared budget it falls under.
+    /// The first place is its connection's own.
     pub(crate) async fn spend(
         self: &Arc<Self>,
         scopes: &Scopes<'_>,

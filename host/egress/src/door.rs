@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulkhead_manifest::Idempotency;
 use bulkhead_vault::Secret;
 use bytes::Bytes;
 use http::Method;
@@ -128,7 +129,7 @@ impl Door {
     pub async fn send(&self, pass: &Pass<'_>, request: Outgoing, intents: &dyn Intents) -> Result<Sent, DoorError> {
         let cleared = self.clear(pass, request)?;
         let scopes = Scopes::of(pass, cleared.route.rule, &cleared.draft.url);
-        let _places = self.shared.budget.spend(&scopes, pass.ledger, &self.shared.config).await?;
+        let mut places = self.shared.budget.spend(&scopes, pass.ledger, &self.shared.config).await?;
         let turns = self.shared.budget.turns_of(&scopes, &self.shared.config);
         turns.owe(cleared.draft.body.len());
 
@@ -143,6 +144,9 @@ impl Door {
         };
         intents.reached(Point::AnswerReceived).await;
         let held_back_ms = self.shared.budget.learn(&scopes, &answer, pass).await;
+        // Its connection's own place bounds what is kept here. Those that others share the provider has done with: they do not
+        // wait for what is computed next.
+        places.truncate(1);
 
         let captures = capture::wanted(cleared.route.rule, cleared.draft.url.path(), answer.status);
         let mut secrets = cleared.injection.secrets;
@@ -192,7 +196,8 @@ impl Door {
         let destination = &cleared.route.destination;
         let key = PoolKey { owner: pass.owner.to_owned(), destination: destination.clone() };
         let Limits { total, answer_bytes } = cleared.limits;
-        let bounds = Bounds { deadline: Instant::now() + total, answer_bytes, turns };
+        let of_effect = !cleared.route.safe;
+        let bounds = Bounds { deadline: Instant::now() + total, answer_bytes, turns, of_effect };
         // Each send for itself: what is signed is signed once for each.
         let authorized = || cleared.injection.authorized(&cleared.draft, &destination.name, pass.clock);
 
@@ -247,11 +252,13 @@ fn refusal(error: DoorError, has_credential: bool) -> Result<Answer, DoorError> 
 
 impl Cleared<'_> {
     fn intent(&self, effect_key: &str) -> Intent {
+        let by_method = matches!(self.route.rule.idempotency, Idempotency::Method { .. });
         Intent {
             method: self.draft.method.to_string(),
             url: self.draft.url.to_string(),
             effect_key: effect_key.to_owned(),
             keyed: self.keyed,
+            given: self.keyed && !by_method,
             window_ms: self.route.rule.idempotency.window_ms(),
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct Bounds<'a> {
     pub(crate) deadline: Instant,
     pub(crate) answer_bytes: usize,
     pub(crate) turns: Turns<'a>,
+    /// Whether the answer says what became of an effect: then nothing of ours keeps us from reading it.
+    pub(crate) of_effect: bool,
 }
 
 /// Sends the request and reads the whole answer. The connection comes back if it can be used again.
@@ -49,19 +51,16 @@ pub(crate) async fn exchange(
             // An answer that came before the request was all sent.
             early = &mut response => early,
         };
-        let response = response.map_err(|mut error| {
+        response.map_err(|mut error| {
             // A request that is handed back was never begun. Otherwise the meter knows.
             let sent = error.take_message().is_none() && meter.any_sent();
             DoorError::Broken { sent }
-        })?;
-        read(response, bounds.answer_bytes, bounds.turns).await
+        })
     };
-    match tokio::time::timeout_at(bounds.deadline, conversation).await {
-        Ok(Ok(answer)) => Ok((answer, line)),
-        Ok(Err(error)) => Err(error),
-        // The connection's own task may be writing at this instant: in doubt it was sent.
-        Err(_) => Err(DoorError::Timeout { sent: true }),
-    }
+    // The connection's own task may be writing at this instant: in doubt it was sent.
+    let timed_out = |_| DoorError::Timeout { sent: true };
+    let response = tokio::time::timeout_at(bounds.deadline, conversation).await.map_err(timed_out)??;
+    Ok((read(response, bounds).await?, line))
 }
 
 /// The request in origin form: the name stands in `Host` and nowhere in the request line.

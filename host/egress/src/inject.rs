@@ -22,7 +22,6 @@ use zeroize::Zeroizing;
 use crate::aside::aside;
 use crate::effect::{Draft, set_query};
 use crate::error::{Denial, DoorError, InvalidRequest, Large};
-use crate::redact::writings;
 use crate::request::{AppPins, Audience, Pass};
 use crate::sign::{Signer, TemplateSigner};
 use crate::sigv4;
@@ -102,7 +101,7 @@ impl Injection {
         let header = self.signer.as_ref().and_then(|signer| sent.headers.get(signer.header()));
         let Some(value) = header.and_then(|value| value.to_str().ok()) else { return Vec::new() };
         let of_aws = value.rsplit_once("Signature=").map(|(_, signature)| signature);
-        [Some(value), of_aws].into_iter().flatten().flat_map(writings).collect()
+        [Some(value), of_aws].into_iter().flatten().map(|text| Secret::from_string(text.to_owned())).collect()
     }
 
     /// Adds all but a signature, in place of whatever the request had there.
@@ -211,7 +210,7 @@ impl Injection {
     }
 
     fn remember(&mut self, text: &str) {
-        self.secrets.extend(writings(text));
+        self.secrets.push(Secret::from_string(text.to_owned()));
     }
 
     fn add_header(&mut self, name: &str, value: &str, sensitive: bool) -> Result<(), DoorError> {

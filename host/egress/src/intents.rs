@@ -16,6 +16,8 @@ pub struct Intent {
     pub effect_key: String,
     /// Whether it may be sent again: the provider is given the key, or does the same again and no more.
     pub keyed: bool,
+    /// Whether the provider is given the key.
+    pub given: bool,
     /// For how long, milliseconds.
     pub window_ms: Option<u64>,
 }

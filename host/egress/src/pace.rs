@@ -2,8 +2,9 @@
 //! [`EACH`] of what is sent, read and unpacked. What that costs the node, others wait for.
 //!
 //! Invariants: a tenant's turns are an interval apart, but for those that it did not take lately; no more than a tenth of a
-//! second's are made up for. Who waits longer than it was told to takes none; what is read already is waited for. A tenant
-//! without requests takes no memory.
+//! second's are made up for. Who waits longer than it was told to takes none. What is read already is waited for, and that is
+//! no time of the provider's; an effect's answer is read at once, and the tenant's next request waits for it. A tenant without
+//! requests takes no memory.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -53,13 +54,19 @@ impl Turns<'_> {
         }
     }
 
-    /// Takes what so much counts for, and waits until it is due. What is less than [`EACH`] is left for the next time.
-    pub(crate) async fn read(self, bytes: &mut usize) {
-        if *bytes >= EACH {
-            let (Ok(turn) | Err(turn)) = self.take(*bytes / EACH, None);
-            *bytes %= EACH;
+    /// Takes what so much counts for, and waits until it is due; how long that was. What is less than [`EACH`] is left for the
+    /// next time.
+    pub(crate) async fn read(self, bytes: &mut usize) -> Duration {
+        let began = Instant::now();
+        if let Some(turn) = self.due(bytes) {
             wait_for(turn).await;
         }
+        began.elapsed()
+    }
+
+    /// The same without waiting: the tenant's next request does.
+    pub(crate) fn read_at_once(self, bytes: &mut usize) {
+        self.due(bytes);
     }
 
     /// Takes what so much counts for: the tenant's next request waits for it.
@@ -67,6 +74,14 @@ impl Turns<'_> {
         if bytes >= EACH {
             let _ = self.take(bytes / EACH, None);
         }
+    }
+
+    /// When what so much counts for begins, where it is as much as counts.
+    fn due(self, bytes: &mut usize) -> Option<Instant> {
+        let turns = *bytes / EACH;
+        *bytes %= EACH;
+        let (Ok(turn) | Err(turn)) = (turns > 0).then(|| self.take(turns, None))?;
+        Some(turn)
     }
 
     /// When so many begin, or would, were it not too late.
@@ -153,7 +168,7 @@ mod tests {
         assert_eq!(turn - Instant::now(), Duration::from_millis(100));
     }
 
-    /// Mutations: `read`, without the wait; without what is left; `owe`, nothing.
+    /// Mutations: `read`, without the wait; `due`, without what is left; `owe` or `read_at_once`, nothing.
     #[tokio::test(start_paused = true)]
     async fn what_is_read_or_sent_takes_its_tenants_turns() {
         let pace = Pace::default();
@@ -170,8 +185,10 @@ mod tests {
             "{:?}",
             began.elapsed()
         );
-        of(&pace, "one").owe(50 * EACH);
-        assert!(sent(&pace, "one", 1).await >= Duration::from_millis(490));
+        for owe in [|turns: Turns<'_>| turns.owe(50 * EACH), |turns: Turns<'_>| turns.read_at_once(&mut (50 * EACH))] {
+            owe(of(&pace, "one"));
+            assert!(sent(&pace, "one", 1).await >= Duration::from_millis(490));
+        }
         assert_eq!(sent(&pace, "another", 10).await, Duration::ZERO);
     }
 

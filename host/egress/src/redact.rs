@@ -1,7 +1,7 @@
 //! Step 12: an answer that repeats the credential does not carry it to the guest.
 //!
-//! Best effort: it finds the texts that were sent, as they were sent or as JSON or an address writes them. What a secret
-//! cannot do is leave for a host it is not pinned to; that is the guarantee, and it is not here.
+//! Best effort: it finds the texts that were sent, as they were sent or as JSON or an address writes them (`readings`). What a
+//! secret cannot do is leave for a host it is not pinned to; that is the guarantee, and it is not here.
 //!
 //! Invariant: for each secret the time grows with its length plus the answer's, never with one times the
 //! other: who chooses the one often chooses the other too.
@@ -9,14 +9,12 @@
 use bulkhead_manifest::Capture;
 use bulkhead_vault::Secret;
 use bytes::Bytes;
-use memchr::memmem::Finder;
-use url::form_urlencoded;
-use zeroize::Zeroizing;
 
 use crate::aside::aside;
 use crate::capture;
 use crate::error::DoorError;
 use crate::pace::Turns;
+use crate::readings::Texts;
 use crate::request::{Answer, Captured};
 use crate::unpack::{is_packed, unpack};
 
@@ -30,74 +28,80 @@ pub(crate) async fn clean(
     mut answer: Answer,
     limit: usize,
     captures: Vec<Capture>,
-    mut secrets: Vec<Secret>,
+    secrets: Vec<Secret>,
     turns: Turns<'_>,
 ) -> Result<(Answer, Vec<Captured>), DoorError> {
     let is_packed = is_packed(&answer);
     // However little is packed, it may be much.
     let cleaning = aside(if is_packed { limit } else { answer.body.len() }, move || {
-        if is_packed {
-            unpack(&mut answer, limit)?;
-        }
-        let length = answer.body.len();
-        let captured = capture::take(&mut answer, &captures)?;
-        // What was captured may stand in other places, too.
-        let texts = captured.iter().filter_map(|captured| captured.value.expose_str().ok());
-        secrets.extend(texts.flat_map(writings));
-        replace_all(&mut answer, &secrets);
-        if answer.body.len() != length {
-            let lengths = answer.headers.iter_mut().filter(|(name, _)| name == "content-length");
-            lengths.for_each(|(_, value)| *value = answer.body.len().to_string());
-        }
-        Ok((answer, captured))
+        let mut unpacked = 0;
+        let is_open = if is_packed { unpack(&mut answer, limit, &mut unpacked) } else { Ok(()) };
+        (unpacked, is_open.and_then(|()| without(answer, &captures, secrets)))
     });
-    let cleaned = cleaning.await.ok_or(DoorError::Broken { sent: true })?;
-    if is_packed {
-        turns.owe(cleaned.as_ref().map_or(limit, |(answer, _)| answer.body.len()));
-    }
+    let (unpacked, cleaned) = cleaning.await.ok_or(DoorError::Broken { sent: true })?;
+    turns.owe(unpacked);
     cleaned
 }
 
-/// As it is sent, as JSON repeats it (many servers escape slashes there), and as it stands in an address.
-pub(crate) fn writings(text: &str) -> [Secret; 4] {
-    let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
-    let in_json = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-    let in_address = form_urlencoded::byte_serialize(text.as_bytes()).collect();
-    [text.to_owned(), in_json.to_owned(), in_json.replace('/', "\\/"), in_address].map(Secret::from_string)
+/// What is left of an answer, and what was captured of it.
+fn without(
+    mut answer: Answer,
+    captures: &[Capture],
+    mut secrets: Vec<Secret>,
+) -> Result<(Answer, Vec<Captured>), DoorError> {
+    let length = answer.body.len();
+    let captured = capture::take(&mut answer, captures)?;
+    // What was captured may stand in other places, too.
+    secrets.extend(captured.iter().map(|captured| Secret::new(captured.value.expose().to_vec())));
+    replace_all(&mut answer, &secrets);
+    if answer.body.len() != length {
+        let lengths = answer.headers.iter_mut().filter(|(name, _)| name == "content-length");
+        lengths.for_each(|(_, value)| *value = answer.body.len().to_string());
+    }
+    Ok((answer, captured))
+}
+
+/// The text without any of these, for whoever is told what a provider said.
+pub fn redacted<'s>(text: &str, secrets: impl IntoIterator<Item = &'s Secret>) -> String {
+    let texts = to_be_found(secrets.into_iter());
+    replaced(text.as_bytes(), &texts).map_or_else(|| text.to_owned(), lossy)
 }
 
 /// Replaces every occurrence of the secrets.
 fn replace_all(answer: &mut Answer, secrets: &[Secret]) {
-    let mut texts: Vec<&[u8]> = secrets.iter().map(Secret::expose).filter(|text| text.len() >= SHORTEST).collect();
-    // The longest first, so that no part of one is left beside a replaced shorter one; each once.
-    texts.sort_by_key(|text| (std::cmp::Reverse(text.len()), *text));
-    texts.dedup();
-    for finder in texts.into_iter().map(Finder::new) {
-        for (_, value) in &mut answer.headers {
-            if let Some(redacted) = replaced(value.as_bytes(), &finder) {
-                *value = String::from_utf8_lossy(&redacted).into_owned();
-            }
+    let texts = to_be_found(secrets.iter());
+    for (_, value) in &mut answer.headers {
+        if let Some(redacted) = replaced(value.as_bytes(), &texts) {
+            *value = lossy(redacted);
         }
-        if let Some(redacted) = replaced(&answer.body, &finder) {
-            answer.body = Bytes::from(redacted);
-        }
+    }
+    if let Some(redacted) = replaced(&answer.body, &texts) {
+        answer.body = Bytes::from(redacted);
     }
 }
 
-/// The text without the secret; `None` where it is not in there, which is nearly always.
-fn replaced(haystack: &[u8], secret: &Finder<'_>) -> Option<Vec<u8>> {
-    let mut redacted = Vec::new();
-    let mut from = 0;
-    for at in secret.find_iter(haystack) {
-        redacted.extend_from_slice(haystack.get(from..at)?);
-        redacted.extend_from_slice(REPLACEMENT);
-        from = at + secret.needle().len();
-    }
-    if from == 0 {
+fn to_be_found<'s>(secrets: impl Iterator<Item = &'s Secret>) -> Texts<'s> {
+    Texts::new(secrets.map(Secret::expose).filter(|text| text.len() >= SHORTEST))
+}
+
+/// The text without the secrets; `None` where none is in there, which is nearly always.
+fn replaced(written: &[u8], texts: &Texts<'_>) -> Option<Vec<u8>> {
+    let places = texts.places(written);
+    if places.is_empty() {
         return None;
     }
-    redacted.extend_from_slice(haystack.get(from..)?);
+    let (mut redacted, mut from) = (Vec::with_capacity(written.len()), 0);
+    for place in places {
+        redacted.extend_from_slice(written.get(from..place.start)?);
+        redacted.extend_from_slice(REPLACEMENT);
+        from = place.end;
+    }
+    redacted.extend_from_slice(written.get(from..)?);
     Some(redacted)
+}
+
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -144,17 +148,39 @@ mod tests {
 
     /// What a tenant would choose who chooses both. Compared byte by byte, this is 10¹² steps.
     ///
-    /// Mutation: `replaced`, look at each place with `starts_with`.
+    /// Mutation: `Reading::places`, look at each place with `starts_with`.
     #[tokio::test]
     async fn an_answer_made_to_look_like_the_secret_takes_no_longer_than_another() {
         let nearly = "a".repeat(256 * 1024);
-        let body = Bytes::from(vec![b'a'; 4 * 1024 * 1024]);
-        let answer = Answer { status: 200, headers: Vec::new(), body: body.clone() };
-        let secrets = vec![Secret::from_string(nearly.clone() + "b"), Secret::from_string(nearly + "c")];
-        let pace = Pace::default();
-        let redacting = clean(answer, usize::MAX, Vec::new(), secrets, turns(&pace));
-        let redacted = tokio::time::timeout(std::time::Duration::from_secs(10), redacting).await;
-        assert_eq!(redacted.expect("it takes too long").unwrap().0.body, body);
+        for written in ["a", "\\u0061", "%61", "\\u0061+%61"] {
+            let body = Bytes::from(written.repeat(4 * 1024 * 1024 / written.len()));
+            let answer = Answer { status: 200, headers: Vec::new(), body: body.clone() };
+            let secrets = [" b", " c"].map(|end| Secret::from_string(nearly.clone() + end)).into();
+            let pace = Pace::default();
+            let redacting = clean(answer, usize::MAX, Vec::new(), secrets, turns(&pace));
+            let redacted = tokio::time::timeout(std::time::Duration::from_secs(10), redacting).await;
+            assert_eq!(redacted.expect("it takes too long").unwrap().0.body, body, "{written}");
+        }
+    }
+
+    /// Mutations: `replace_all`, without either.
+    #[test]
+    fn a_secret_in_another_writing_is_replaced_whole() {
+        let secrets = [Secret::from_string("abc+def/ghi&==1234~x".into())];
+        for written in [r"abc\u002Bdef/ghi\u0026==1234~x", "abc%2bdef%2Fghi%26%3D%3D1234~x"] {
+            let mut answer = Answer {
+                status: 200,
+                headers: vec![("x-echo".into(), format!("<{written}>"))],
+                body: format!("{{\"echo\":\"{written}\"}}").into(),
+            };
+            replace_all(&mut answer, &secrets);
+            assert_eq!(
+                (answer.headers[0].1.as_str(), &answer.body[..]),
+                ("<[secret]>", br#"{"echo":"[secret]"}"#.as_slice())
+            );
+            assert_eq!(redacted(&format!("no {written}!"), &secrets), "no [secret]!");
+        }
+        assert_eq!(redacted("nothing", &secrets), "nothing");
     }
 
     /// A few bytes may be packed of many.
@@ -175,7 +201,7 @@ mod tests {
         }
     }
 
-    /// Mutation: `clean`, without `writings`, or leave the length as it is.
+    /// Mutations: `without`, without what was captured, or leave the length as it is.
     #[tokio::test]
     async fn what_is_captured_is_found_in_the_rest_of_its_answer_too() {
         let (path, pointer) = ("/".parse().unwrap(), "/secret".parse().unwrap());

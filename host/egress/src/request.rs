@@ -58,8 +58,8 @@ pub struct Pass<'a> {
     pub owner: &'a str,
     /// Whose turns are taken in budgets that several share: the tenant's id.
     pub tenant: &'a str,
-    /// Whether the host asks for itself: in places and at a pace of its own, so that no guest's requests keep it waiting.
-    pub by_host: bool,
+    /// Who asks in the connection's name.
+    pub by: By,
     /// Who shares the budgets of an app, where there is one: its id.
     pub app: Option<&'a str>,
     /// Whether other tenants' connections may go by that app, too.
@@ -97,7 +97,7 @@ impl<'a> Pass<'a> {
             settings: &Value::Null,
             owner,
             tenant: owner,
-            by_host: true,
+            by: By::Host,
             app: None,
             app_is_shared: false,
             publisher: "",
@@ -112,6 +112,18 @@ impl<'a> Pass<'a> {
     pub(crate) fn secret(&self, field: &str) -> Option<&Secret> {
         [self.credential, self.app_secrets].into_iter().flatten().find_map(|fields| fields.get(field))
     }
+}
+
+/// Who asks in a connection's name: each in places of its own, and the host at a pace of its own, so that nobody is kept
+/// waiting by those whom somebody else makes ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Its guests.
+    Guest,
+    /// The host, for a token or for whose it is.
+    Host,
+    /// The host, whether a webhook is genuine: whoever knows the webhook's address makes it ask.
+    Webhook,
 }
 
 /// Where a credential may be sent, whatever a manifest says.

@@ -21,8 +21,8 @@ pub(crate) fn is_packed(answer: &Answer) -> bool {
     !answer.body.is_empty() && codings(answer).next().is_some()
 }
 
-/// Puts what was packed in the place of the packed body.
-pub(crate) fn unpack(answer: &mut Answer, limit: usize) -> Result<(), DoorError> {
+/// Puts what was packed in the place of the packed body; and how much was `unpacked`, whatever came of it.
+pub(crate) fn unpack(answer: &mut Answer, limit: usize, unpacked: &mut usize) -> Result<(), DoorError> {
     let status = answer.status;
     let packed = |problem| DoorError::Packed { status, problem };
     let coding = {
@@ -39,6 +39,7 @@ pub(crate) fn unpack(answer: &mut Answer, limit: usize) -> Result<(), DoorError>
         "deflate" => read(ZlibDecoder::new(&*answer.body), limit, &mut body).map(|rest| rest.into_inner().is_empty()),
         _ => return Err(packed("it is packed in a way that is not known here; gzip and deflate are")),
     };
+    *unpacked = body.len().min(limit);
     if body.len() > limit {
         return Err(DoorError::TooLarge { what: Large::Answer { status }, limit });
     }
@@ -111,7 +112,7 @@ pub(crate) mod tests {
 
     fn unpacked(coding: &str, body: Vec<u8>, limit: usize) -> Result<Answer, DoorError> {
         let mut answer = answer(coding, body);
-        unpack(&mut answer, limit).map(|()| answer)
+        unpack(&mut answer, limit, &mut 0).map(|()| answer)
     }
 
     fn problem(result: Result<Answer, DoorError>) -> &'static str {
@@ -206,7 +207,27 @@ pub(crate) mod tests {
         }
         let mut answer = answer("gzip", twice);
         answer.headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
-        let error = unpack(&mut answer, 100).unwrap_err();
+        let error = unpack(&mut answer, 100, &mut 0).unwrap_err();
         assert!(error.request_sent() && !error.ambiguous() && !error.retryable(), "{error}");
+    }
+
+    /// What was done for it is what its tenant's turns are taken for.
+    ///
+    /// Mutations: `unpack`, say the limit, or only what could be read to its end.
+    #[test]
+    fn of_what_cannot_be_read_is_said_how_much_was_unpacked() {
+        let done = |coding: &str, body: Vec<u8>, limit: usize| {
+            let mut unpacked = 0;
+            let result = unpack(&mut answer(coding, body), limit, &mut unpacked);
+            (result.is_ok(), unpacked)
+        };
+        let text = vec![b'x'; 100_000];
+        assert_eq!(done("gzip", gzipped(&text), 1 << 20), (true, 100_000));
+        assert_eq!(done("gzip", gzipped(&text), 50_000), (false, 50_000));
+        let then_damaged = [gzipped(&text), b"no member".to_vec()].concat();
+        assert_eq!(done("gzip", then_damaged, 1 << 20), (false, 100_000));
+        for (coding, body) in [("br", &text), ("gzip, gzip", &gzipped(&text)), ("gzip", &text), ("deflate", &text)] {
+            assert_eq!(done(coding, body.clone(), 1 << 20), (false, 0), "{coding}");
+        }
     }
 }

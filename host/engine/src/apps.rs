@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bulkhead_manifest::{AppId, TenantId};
+use bulkhead_manifest::{AppId, Auth, SecretOwner, TenantId, Webhook};
 use bulkhead_store::{App, Owner, StoreError};
 use bulkhead_vault::Secret;
 use serde::Serialize;
@@ -47,6 +47,10 @@ pub enum AppError {
     NotFound,
     #[error("this connector authorizes by {kind}, which needs a client id and a client secret")]
     NeedsClient { kind: &'static str },
+    #[error(
+        "{connector} neither authorizes nor is sent webhooks by a registration with its provider: it is connected without an app"
+    )]
+    NotNeeded { connector: String },
     #[error(transparent)]
     Fault(#[from] EngineFault),
 }
@@ -59,6 +63,11 @@ impl Engine {
         let complete = new.client_id.is_some() && new.client_secret.is_some();
         if auth.needs_app() && !complete {
             return Err(AppError::NeedsClient { kind: auth.kind() });
+        }
+        let of_app = |webhook: &Webhook| webhook.secret == SecretOwner::App;
+        // What an app pins counts for whatever is authorized, and for webhooks that come to the app.
+        if matches!(auth, Auth::None) && !known.manifest.webhook.as_ref().is_some_and(of_app) {
+            return Err(AppError::NotNeeded { connector: new.connector });
         }
         let id = AppId::new(self.now_ms());
         let row = bulkhead_store::NewApp {

@@ -20,7 +20,7 @@ use crate::connections::ConnectionError;
 use crate::fault::EngineFault;
 use crate::routes::listed;
 use crate::schema::InvalidField;
-use crate::views::{AttemptView, JournalView, RunDetail, RunView};
+use crate::views::{AttemptView, JournalView, RunDetail, RunView, VerdictView};
 
 /// An action to be carried out.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub enum CallError {
     WrongState { state: &'static str, verb: &'static str },
     #[error("say what {stream} {record} is at the provider (`external`), or it would be made there once more")]
     ExternalNeeded { stream: String, record: String },
+    #[error("{connector} has no `check`, so there is nothing to ask it: an action or a pull shows whether it works")]
+    NoCheck { connector: String },
     #[error("this run pushed no record, so nothing is linked by it: leave out `external`")]
     NoPush,
     #[error("{}. {}", .0, unlink_first(.0))]
@@ -269,6 +271,10 @@ impl Engine {
     /// Asks the connector's `check`, as a run that waits.
     pub async fn check(&self, tenant: TenantId, connection: ConnectionId) -> Result<RunView, CallError> {
         let row = self.connection_row(tenant, connection).await?;
+        let known = self.version(row.version).await?;
+        if !self.loaded(&known.digest).await?.exports().account {
+            return Err(CallError::NoCheck { connector: known.manifest.connector.title.clone() });
+        }
         self.ask(tenant, &row, Request::Check, None, None, Some(CHECK_WAIT_MS)).await
     }
 
@@ -346,7 +352,7 @@ impl Engine {
         let mut read = self.inner.store.tenant_read(tenant).await?;
         let mut view = RunView::of(read.run(run).await?)?;
         let (attempts, requests) = (read.attempts(run).await?, read.requests(run).await?);
-        let events = read.events_of_run(run).await?;
+        let (verdicts, events) = (read.verdicts(run).await?, read.events_of_run(run).await?);
         drop(read);
         let mut attempted = Vec::with_capacity(attempts.rows.len());
         for attempt in attempts.rows {
@@ -359,6 +365,7 @@ impl Engine {
         view.detail = Some(RunDetail {
             attempts: attempted,
             more_attempts: attempts.more,
+            verdicts: verdicts.into_iter().map(VerdictView::of).collect(),
             journal: requests.rows.into_iter().map(JournalView::of).collect::<Result<_, _>>()?,
             more_journal: requests.more,
             events,

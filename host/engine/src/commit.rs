@@ -27,7 +27,7 @@ use crate::attempt::{End, Finish, Opened, Request, pushes_unlinked};
 use crate::credentials::AUTHORIZATION;
 use crate::fault::{EngineFault, json as text};
 use crate::ports::RunPorts;
-use crate::settle::{Circumstances, Ended, Next, not_met_again, open_effect, settle};
+use crate::settle::{Circumstances, Ended, Next, comes_short, not_met_again, open_effect, settle};
 
 /// What a run amounts to, before it is written.
 enum Verdict {
@@ -95,7 +95,7 @@ impl Engine {
         let verdict = match end {
             End::Not(ended) => {
                 let steps = tx.steps(run.id, run.leg).await?;
-                self.after(&mut tx, run, &steps, ended).await?
+                self.after(&mut tx, run, &steps, u32::MAX, ended).await?
             }
             End::Unchanged(external) => unchanged(&external),
             End::Produced(_) | End::Abandoned => return Ok(false),
@@ -112,7 +112,7 @@ impl Engine {
         let unflushed = ports.close(matches!(&end, End::Produced(_))).await?;
         let unflushed = self.inner.store.flush(&run.lease(), &unflushed).await?;
         let mut tx = self.inner.store.tenant(run.tenant).await?;
-        let mut steps = Vec::new();
+        let (mut steps, reached) = (Vec::new(), ports.reached());
         if ports.journaled() || !unflushed.is_empty() {
             tx.seize_run(&run.lease()).await?;
             tx.record_answers(&run.lease(), unflushed).await?;
@@ -121,20 +121,23 @@ impl Engine {
         let mut verdict = match end {
             End::Abandoned => return Ok(false),
             End::Unchanged(external) => unchanged(&external),
-            End::Produced(_) if open_effect(&steps) => {
-                self.after(&mut tx, run, &steps, Ended::Unknown(not_met_again())).await?
+            End::Produced(_) if open_effect(&steps) || comes_short(&steps, reached) => {
+                self.after(&mut tx, run, &steps, reached, Ended::Unknown(not_met_again())).await?
             }
-            End::Produced(produced) => match self.veto(&mut tx, opened, &produced, finish.finished.as_ref()).await? {
-                Some(failure) => self.after(&mut tx, run, &steps, Ended::Broke(failure)).await?,
-                None => {
-                    self.write_state(&mut tx, opened, finish.finished.as_ref()).await?;
-                    self.write_produced(&mut tx, opened, produced, made).await?
+            End::Produced(produced) => {
+                let refused = match self.veto(&mut tx, opened, &produced).await? {
+                    None => self.write_state(&mut tx, opened, finish.finished.as_ref()).await?,
+                    refused => refused,
+                };
+                match refused {
+                    Some(failure) => self.after(&mut tx, run, &steps, reached, Ended::Broke(failure)).await?,
+                    None => self.write_produced(&mut tx, opened, produced, made).await?,
                 }
-            },
-            End::Not(Ended::Failed(failure)) => {
-                self.after(&mut tx, run, &steps, Ended::Failed(ports.slowed(failure))).await?
             }
-            End::Not(ended) => self.after(&mut tx, run, &steps, ended).await?,
+            End::Not(Ended::Failed(failure)) => {
+                self.after(&mut tx, run, &steps, reached, Ended::Failed(ports.slowed(failure))).await?
+            }
+            End::Not(ended) => self.after(&mut tx, run, &steps, reached, ended).await?,
         };
         if let Verdict::Ended { failure: Some(failure), .. } = &verdict
             && failure.kind == FailureKind::Unauthorized
@@ -162,9 +165,17 @@ impl Engine {
         Ok(())
     }
 
-    async fn after(&self, tx: &mut TenantTx, run: &Run, steps: &[Step], ended: Ended) -> Result<Verdict, EngineFault> {
+    async fn after(
+        &self,
+        tx: &mut TenantTx,
+        run: &Run,
+        steps: &[Step],
+        reached: u32,
+        ended: Ended,
+    ) -> Result<Verdict, EngineFault> {
         let ended_as = |state, failure| Verdict::Ended { state, output: None, failure: Some(failure) };
-        Ok(match settle(ended, steps, &self.circumstances(tx, run).await?) {
+        let circumstances = Circumstances { reached, ..self.circumstances(tx, run).await? };
+        Ok(match settle(ended, steps, &circumstances) {
             Next::Retry { at_ms, failure, anew } => Verdict::Again { at_ms, failure, anew },
             Next::Fail(failure) => ended_as(EndState::Failed, failure),
             Next::Uncertain(failure) => ended_as(EndState::Uncertain, failure),
@@ -178,6 +189,7 @@ impl Engine {
             attempt: run.attempt.saturating_sub(run.attempts_before),
             now_ms: self.now_ms(),
             deadline_ms: run.deadline_ms,
+            reached: u32::MAX,
             waiting: run.waiting,
             unlinked,
             made_before: unlinked && tx.carried_out_before(run.id).await?,

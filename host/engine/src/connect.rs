@@ -6,8 +6,8 @@
 //! - What a person has given is carried through, whether or not their page waits for it.
 //! - A link authorizes once. Whoever uses it claims it first; where nothing comes of that it is given back, its state
 //!   spent.
-//! - An account that the tenant has connected already is not connected a second time unawares: what was given for it waits,
-//!   sealed, until the person says that the first connection is to have it.
+//! - An account that the tenant has connected already is not connected a second time unawares, by whatever it is authorized:
+//!   what was given for it waits, sealed, until the person says that the first connection is to have it.
 //! - The account's id comes from the token response or from a call that the host made with the fresh token; what a
 //!   redirect's query says is only a claim until then.
 
@@ -20,14 +20,14 @@ use std::collections::BTreeMap;
 
 use bulkhead_manifest::{AuthField, ConnectionId, Scheme, SecretOwner, SessionId, TenantId};
 use bulkhead_store::{Connection, NewSession, Session};
-use bulkhead_vault::Secret;
+use bulkhead_vault::{Secret, mac};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::Engine;
 use crate::carried::patiently;
-use crate::connections::{ConnectionError, fillable, refuse_ended};
+use crate::connections::{ConnectionError, Given, fillable, refuse_ended};
 use crate::fault::EngineFault;
 
 pub use self::access::{Access, Reach};
@@ -118,10 +118,18 @@ pub enum ConnectError {
          ask whoever sent the link for one that allows it", .first.name
     )]
     AlreadyConnected { first: First },
+    /// What waits is nobody's who only has the link.
+    #[error(
+        "this account is connected already, and nothing was changed. What was given for it waits in the browser where it was \
+         given: go on there. If you cannot, ask whoever sent you the link for a new one"
+    )]
+    GivenElsewhere { return_url: Option<Url> },
     #[error("this answer belongs to another browser: open the link again in this one")]
     WrongBrowser,
     #[error("the provider's answer does not belong to a link of ours: open the link again")]
     StateMismatch,
+    #[error("the provider's answer says {name:?} more than once, and does not count: open the link again")]
+    SaidTwice { name: String },
     #[error(
         "the provider says that access was not given: {error}{}. Nothing was changed. If you want to connect after all, open the link again and allow the access there",
         .description.as_deref().map(|d| format!(" ({d})")).unwrap_or_default()
@@ -180,9 +188,9 @@ impl Engine {
         Ok(OpenSession { id, url, expires_ms })
     }
 
-    /// What the page of a link shows.
-    pub async fn session(&self, token: &str) -> Result<SessionView, ConnectError> {
-        let (_, row) = self.live_session(token).await?;
+    /// What the page of a link shows in a browser.
+    pub async fn session(&self, token: &str, browser: Option<&str>) -> Result<SessionView, ConnectError> {
+        let (_, row) = self.live_session(token, browser).await?;
         let known = self.version(row.version).await?;
         let kind = match fillable(&known.manifest.auth) {
             Ok(fields) => SessionKind::Fields(fields),
@@ -196,28 +204,63 @@ impl Engine {
         Ok(SessionView { connection: row.name, connector, environment: row.environment, kind, access, webhook_url })
     }
 
-    /// Ends a link by what the person filled in.
+    /// Ends a link by what the person filled in, in the browser that `browser` names.
     pub async fn submit_fields(
         &self,
         token: &str,
+        browser: &str,
         fields: BTreeMap<String, Secret>,
         webhook_secret: Option<Secret>,
     ) -> Result<Connected, ConnectError> {
-        let (session, _) = self.live_session(token).await?;
+        let (session, row) = self.live_session(token, Some(browser)).await?;
+        let session = Session { browser_hash: Some(hash(browser)), ..session };
         let engine = self.clone();
         self.carried_through(async move {
             // Claimed first, so that of two who send the form one authorizes.
             let used_ms = engine.use_up(&session).await?;
-            let (tenant, connection) = (session.tenant, session.connection);
-            match engine.authorize_with_fields(tenant, connection, fields, webhook_secret).await {
-                Ok(_) => engine.connected(&session, connection).await,
-                Err(error) => {
-                    engine.give_back(&session, used_ms).await;
-                    Err(error.into())
-                }
-            }
+            let given = engine.filled_in(&row, fields, webhook_secret).await;
+            let authorized = match given {
+                Ok(given) => engine.authorize_or_offer(&session, &row, used_ms, &given).await,
+                Err(error) => Err(error.into()),
+            };
+            engine.ended(&session, row.id, used_ms, authorized).await
         })
         .await
+    }
+
+    /// Authorizes what a link is for. Where that has the account already, what was given waits with the link.
+    async fn authorize_or_offer(
+        &self,
+        session: &Session,
+        row: &Connection,
+        used_ms: u64,
+        given: &Given,
+    ) -> Result<(), ConnectError> {
+        match self.authorize(row, given, session.second).await {
+            Err(ConnectionError::AlreadyConnected { connection, name }) => {
+                Err(self.offered(session, used_ms, First { connection, name }, given).await)
+            }
+            authorized => Ok(authorized?),
+        }
+    }
+
+    /// What becomes of a link that was used at `used_ms`.
+    async fn ended(
+        &self,
+        session: &Session,
+        connection: ConnectionId,
+        used_ms: u64,
+        authorized: Result<(), ConnectError>,
+    ) -> Result<Connected, ConnectError> {
+        match authorized {
+            Ok(()) => self.connected(session, connection).await,
+            // What was given waits with the link, which leads to nothing else any more.
+            Err(error @ ConnectError::AlreadyConnected { .. }) => Err(error),
+            Err(error) => {
+                self.give_back(session, used_ms).await;
+                Err(error)
+            }
+        }
     }
 
     /// What `connection` is connected to now, by this link.
@@ -232,10 +275,13 @@ impl Engine {
         found.ok_or(ConnectError::UnknownSession)
     }
 
-    /// A link that may still be used, and what it connects.
-    async fn live_session(&self, token: &str) -> Result<(Session, Connection), ConnectError> {
+    /// A link that may still be used, and what it connects. What waits with it is told where it was given.
+    async fn live_session(&self, token: &str, browser: Option<&str>) -> Result<(Session, Connection), ConnectError> {
         let session = self.session_of(token).await?;
         if let Some(first) = self.first_of(&session).await? {
+            if !is_browser_of(&session, browser) {
+                return Err(ConnectError::GivenElsewhere { return_url: return_url(&session) });
+            }
             return Err(ConnectError::AlreadyConnected { first });
         }
         let session = self.still_live(session)?;
@@ -273,6 +319,14 @@ impl Engine {
         if let Err(error) = given_back.await {
             tracing::warn!(connection.id = %session.connection, %error, "a link of which nothing came stays used up");
         }
+    }
+}
+
+/// Whether it is the browser that a visit belongs to.
+fn is_browser_of(session: &Session, browser: Option<&str>) -> bool {
+    match (browser, &session.browser_hash) {
+        (Some(browser), Some(expected)) => mac::constant_time_eq(&hash(browser), expected),
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod authorization;
 
-use bulkhead_manifest::{AppId, Auth, ConnectionId, TenantId};
+use bulkhead_manifest::{AppId, Auth, ConnectionId, Manifest, SecretOwner, TenantId, Webhook};
 use bulkhead_store::{Connection, ConnectionStatus, Credential, Owner, Stopped, StoreError};
 use bulkhead_vault::Secret;
 use serde::Serialize;
@@ -15,13 +15,13 @@ use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, account};
 use crate::fault::{EngineFault, json, stored};
 use crate::pins::Pins;
 use crate::routes::listed;
-use crate::schema::InvalidField;
+use crate::schema::{InvalidField, below, in_pointer, said};
 use crate::settle::{cancelled_in_doubt, disconnected};
 use crate::versions::Known;
 use crate::warnings::Warning;
 
-use self::authorization::refuse_empty;
-pub(crate) use self::authorization::{Given, fillable, refuse_ended};
+pub use self::authorization::unfit_secret;
+pub(crate) use self::authorization::{Given, fillable, refuse_ended, refuse_unfit};
 
 /// A connection to be made.
 #[derive(Debug)]
@@ -51,8 +51,9 @@ pub struct ConnectionView {
     pub status: ConnectionStatus,
     pub settings: Value,
     pub account: Option<Value>,
-    /// Where the provider sends webhooks, where each connection has an address of its own.
-    pub webhook_url: Url,
+    /// Where the provider sends webhooks for this connection alone; absent where its version has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<Url>,
     /// How it is authorized: the manifest's `auth.kind`.
     pub auth: &'static str,
     /// What the provider says it gave; `None` where it does not say, or nobody asked.
@@ -78,7 +79,12 @@ pub enum ConnectionError {
     #[error("this connector authorizes by {kind}: name the app to use")]
     NeedsApp { kind: &'static str },
     #[error("this connector has no environment {found:?}: it has {}", listed(.known))]
-    UnknownEnvironment { found: String, known: Vec<String> },
+    UnknownEnvironment {
+        found: String,
+        known: Vec<String>,
+        /// Whether it was named, and not the connection's already.
+        given: bool,
+    },
     #[error("the input is not valid")]
     Invalid(Vec<InvalidField>),
     #[error("this connector authorizes by {kind}, not by filling in fields: open a connect session")]
@@ -94,8 +100,8 @@ pub enum ConnectionError {
     )]
     OtherAccount { was: String, now: String },
     #[error(
-        "this account is connected already, as {name:?} ({connection}): authorize that one again, or open a connect session with \
-         `second` to connect it twice on purpose"
+        "this account is connected already, as {name:?} ({connection}): authorize that one again, or say `second`, here or with a \
+         connect session, to connect it twice on purpose"
     )]
     AlreadyConnected { connection: ConnectionId, name: String },
     #[error("its app does not allow what version {version} wants: to {}. Whoever registered the app can pin it to that version", .wants.join("; to "))]
@@ -117,6 +123,8 @@ fn unguessable() -> String {
     bulkhead_vault::random_token("hk")
 }
 
+/// What the environment of a connector is called that tells none apart.
+const ONLY_ENVIRONMENT: &str = "production";
 const CONCURRENCY: u32 = 8;
 /// Of one unit: nobody else writes meanwhile.
 const CANCELLED_AT_ONCE: u32 = 1_000;
@@ -126,12 +134,14 @@ impl Engine {
     pub async fn connect(&self, tenant: TenantId, new: NewConnection) -> Result<ConnectionView, ConnectionError> {
         let known = self.wanted_version(tenant, &new).await?;
         let manifest = &known.manifest;
-        if manifest.environment(&new.environment).is_none() {
-            let names = manifest.environments.keys().cloned().collect();
-            return Err(ConnectionError::UnknownEnvironment { found: new.environment, known: names });
+        let only = manifest.environments.is_empty().then_some(ONLY_ENVIRONMENT);
+        if manifest.environment(&new.environment).is_none() || only.is_some_and(|only| only != new.environment) {
+            let known = manifest.environments.keys().cloned().collect();
+            return Err(ConnectionError::UnknownEnvironment { found: new.environment, known, given: true });
         }
-        let settings = self.checked(tenant, &known, Declared::Settings, new.settings).await?;
-        let settings = settings.map_err(ConnectionError::Invalid)?;
+        let settings = declared_settings(manifest, new.settings)?;
+        let settings = self.checked(tenant, &known, Declared::Settings, settings).await?;
+        let settings = settings.map_err(|invalid| ConnectionError::Invalid(below("/settings", invalid)))?;
         self.usable_app(tenant, new.app, &known).await?;
         let approved = known.ask(&new.environment)?.approve();
         let id = ConnectionId::new(self.now_ms());
@@ -206,7 +216,7 @@ impl Engine {
         secret: Secret,
         overlap_ms: u64,
     ) -> Result<(), ConnectionError> {
-        refuse_empty(Some(&secret), "/secret")?;
+        refuse_unfit(Some(&secret), "/secret")?;
         let mut tx = self.inner.store.tenant(tenant).await?;
         if tx.hold_connection(connection).await.map_err(not_found)?.status == ConnectionStatus::Disconnected {
             return Err(ConnectionError::Disconnected);
@@ -320,11 +330,15 @@ impl Engine {
         let mut read = self.inner.store.tenant_read(row.tenant).await?;
         let credential = read.credential(Owner::Connection(row.id), AUTHORIZATION).await?;
         let webhook_secret = read.credential(Owner::Connection(row.id), WEBHOOK_SECRET).await?;
+        let newest = read.newest_version(row.connector).await?;
         drop(read);
+        let webhook = known.granted(&row)?.permissions().webhook.clone();
         let described = |credential: &Credential| stored::<Meta>("a credential's description", &credential.meta);
         let meta = credential.as_ref().map(described).transpose()?;
         let mut warnings = warnings(&row, meta.as_ref().zip(credential.as_ref()), self.now_ms());
         warnings.extend(webhook_secret.as_ref().and_then(|secret| self.age_warning(secret)));
+        warnings.extend(self.unproved(&row, webhook.as_ref(), webhook_secret.as_ref()).await?);
+        warnings.extend(self.waiting_upgrade(&row, newest).await?);
         Ok(ConnectionView {
             id: row.id,
             name: row.name,
@@ -336,13 +350,41 @@ impl Engine {
             status: row.status,
             settings: stored("a connection's settings", &row.settings)?,
             account: row.account.as_deref().map(|account| stored("a connection's account", account)).transpose()?,
-            webhook_url: self.webhook_url(&row.endpoint),
+            webhook_url: webhook.map(|_| self.webhook_url(&row.endpoint)),
             auth: known.manifest.auth.kind(),
             warnings,
             scopes: meta.and_then(|meta| meta.scopes),
             webhook_secret_ms: webhook_secret.map(|secret| secret.updated_ms),
             created_ms: row.created_ms,
         })
+    }
+
+    /// Said of a connection whose provider's webhooks are all refused, because nothing is set that could prove them.
+    async fn unproved(
+        &self,
+        row: &Connection,
+        webhook: Option<&Webhook>,
+        own: Option<&Credential>,
+    ) -> Result<Option<Warning>, EngineFault> {
+        let Some(webhook) = webhook.filter(|_| row.status != ConnectionStatus::Disconnected) else { return Ok(None) };
+        let Some(what) = webhook.secret_is() else { return Ok(None) };
+        let (is_set, remedy) = match row.app.filter(|_| webhook.secret == SecretOwner::App) {
+            Some(app) => {
+                let owner = self.inner.store.tenant_read(row.tenant).await?.app(app).await?.tenant;
+                let set = self.sealed_secrets(owner, Owner::App(app), WEBHOOK_SECRET).await?;
+                let who = "Whoever registered its app gives";
+                (!set.is_empty(), format!("{who} {what} as `webhook_secret`: PUT /v1/apps/{app}/secrets."))
+            }
+            None => {
+                let path = format!("/v1/connections/{}/webhook-secret", row.id);
+                (own.is_some(), format!("Give {what} as `secret`: PUT {path}."))
+            }
+        };
+        if is_set {
+            return Ok(None);
+        }
+        let message = format!("Every webhook of its provider is refused, because no webhook secret is set. {remedy}");
+        Ok(Some(Warning { code: "webhook-secret-missing", since_ms: row.created_ms, message }))
     }
 
     /// Where a provider reaches the connection of this endpoint.
@@ -364,6 +406,17 @@ fn warnings(row: &Connection, credential: Option<(&Meta, &Credential)>, now_ms: 
         }
         ConnectionStatus::Pending | ConnectionStatus::Disconnected => Vec::new(),
     }
+}
+
+/// Settings that nobody declared would be kept, shown, and mean nothing.
+pub(crate) fn declared_settings(manifest: &Manifest, settings: Value) -> Result<Value, ConnectionError> {
+    let undeclared = settings.as_object().filter(|_| manifest.settings.is_none());
+    let Some(name) = undeclared.and_then(|settings| settings.keys().next()) else { return Ok(settings) };
+    let message = "this connector has no settings: leave them out".to_owned();
+    Err(ConnectionError::Invalid(vec![InvalidField {
+        pointer: said(format!("/settings/{}", in_pointer(name))),
+        message,
+    }]))
 }
 
 fn not_found(error: StoreError) -> ConnectionError {

@@ -3,7 +3,9 @@
 //! Invariants:
 //! - An unsafe request's intent is durable before a byte leaves, its answer before the guest sees it.
 //! - Answers to safe requests wait in memory and go with the next durable write or with the run's own commit.
-//! - So does what the guest read of its own connection: a request that is answered from the journal was made of that.
+//! - So does what the guest read of its own connection.
+//! - Of what was only read so much is kept; the rest is read again. What is asked for then is compared with what was asked for
+//!   before: who comes elsewhere is stopped, or does not end well.
 //! - Answers are sealed: a provider's data is not readable in the database.
 
 use std::collections::BTreeMap;
@@ -43,7 +45,12 @@ pub(crate) struct Answered {
 impl Answered {
     /// About what it takes to write it down.
     pub(crate) fn bytes(&self) -> usize {
-        self.result.as_ref().map_or(0, |response| response.body.len())
+        match &self.result {
+            Ok(HttpResponse { headers, body, .. }) => {
+                headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + body.len()
+            }
+            Err(error) => error.message.len(),
+        }
     }
 
     /// For people: the status, or the error's words. JSON.
@@ -71,15 +78,18 @@ impl Answered {
     }
 }
 
-/// A request for people. JSON.
-pub(crate) fn shown(request: &HttpRequest) -> String {
+/// A request for people; of an effect also whether the provider was given its key. JSON.
+pub(crate) fn shown(request: &HttpRequest, key_given: Option<bool>) -> String {
     let text = |text| mask::text(cut(text));
-    let shown = serde_json::json!({
+    let mut shown = serde_json::json!({
         "method": text(&request.method),
         "url": text(&request.url),
         "body_bytes": request.body.len(),
         "effect": request.effect.as_deref().map(text),
     });
+    if let (Some(given), Some(shown)) = (key_given, shown.as_object_mut()) {
+        shown.insert("key_given".to_owned(), given.into());
+    }
     shown.to_string()
 }
 
@@ -167,6 +177,14 @@ mod tests {
         assert!(!answered(Ok(response(201))).refused() && !answered(Err(error(true))).refused());
     }
 
+    /// Mutation: `bytes`, of the body alone: two hundred answers of nothing but headers are twelve MiB.
+    #[test]
+    fn an_answer_is_as_large_as_all_that_is_written_down_of_it() {
+        let headers = vec![("etag".to_owned(), "x".repeat(60_000))];
+        let response = HttpResponse { status: 200, headers, body: vec![0; 5].into() };
+        assert_eq!(Answered { result: Ok(response), at_ms: 0 }.bytes(), 60_009);
+    }
+
     /// Mutations: `shown`, without `mask`, of either.
     #[test]
     fn what_is_shown_of_a_request_and_of_its_failure_is_masked() {
@@ -181,10 +199,12 @@ mod tests {
             timeout_ms: None,
         };
         let card = "[card number 4242]";
-        let expected = serde_json::json!({
+        let mut expected = serde_json::json!({
             "method": card, "url": "https://a.example/x?token=[secret]", "body_bytes": 0, "effect": card,
         });
-        assert_eq!(shown(&request), expected.to_string());
+        assert_eq!(shown(&request, None), expected.to_string());
+        expected["key_given"] = false.into();
+        assert_eq!(shown(&request, Some(false)), expected.to_string());
         let error = HttpError { kind: HttpErrorKind::TooLarge, message: said(), request_sent: false, retryable: false };
         assert_eq!(Answered { result: Err(error), at_ms: 0 }.shown(), format!("{card:?}"));
     }

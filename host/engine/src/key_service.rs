@@ -20,8 +20,6 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, ready};
 use url::Url;
 
-use crate::aside::far_aside;
-
 /// Where keys are guarded by a service that speaks Vault's transit API.
 #[derive(Debug, Clone)]
 pub struct TransitSettings {
@@ -144,7 +142,8 @@ impl Transport for Way {
 
 async fn token(file: &Path) -> Result<Secret, String> {
     let path = file.to_owned();
-    let read = far_aside(move || {
+    // Not aside: nobody's documents keep the keys waiting, nor does a slow disk keep those.
+    let read = tokio::task::spawn_blocking(move || {
         // Sized ahead, so that growing leaves no copies.
         let mut bytes = Vec::with_capacity(LONGEST_TOKEN + 1);
         let read = File::open(path).and_then(|open| open.take(LONGEST_TOKEN as u64).read_to_end(&mut bytes));
@@ -185,7 +184,7 @@ impl Ledger for NoBudgets {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use std::sync::Arc;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -241,6 +240,17 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!(" {}\n", "t".repeat(LONGEST_TOKEN))).unwrap();
         assert_eq!(token(file.path()).await.unwrap().len(), LONGEST_TOKEN - 1);
+    }
+
+    /// Mutation: `token`, aside.
+    #[tokio::test]
+    async fn the_file_with_the_token_is_read_however_much_is_computed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "t").unwrap();
+        let busy = crate::aside::tests::busy().await;
+        let read = tokio::time::timeout(Duration::from_secs(20), token(file.path())).await;
+        assert!(read.expect("it waits for who computes").is_ok());
+        drop(busy);
     }
 
     /// Mutations: `rule_host`, any http; https to an address, whose certificate nobody can check.

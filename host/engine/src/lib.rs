@@ -77,7 +77,7 @@ pub use bulkhead_runtime::{CompileError, CompilerCommand, External, PullMode, Ru
 pub use calls::{ActionCall, CallError, LinkError, PullCall, RunFilter};
 pub use clock::SystemClock;
 pub use connect::{Access, ConnectError, Connected, First, NotConnected, OpenSession, Reach, SessionKind, SessionView};
-pub use connections::{ConnectionError, ConnectionView, NewConnection};
+pub use connections::{ConnectionError, ConnectionView, NewConnection, unfit_secret};
 pub use credentials::USUAL_OVERLAP_MS;
 pub use fault::EngineFault;
 pub use ingress::{Delivered, Inbound, Refused, Reply, Target};
@@ -87,9 +87,9 @@ pub use pins::Pinning;
 pub use publish::{Examined, PublishError, Published, examine};
 pub use resolve::Verdict;
 pub use routes::{NewRoute, NewStep, RouteError, RouteView};
-pub use schema::{InvalidField, SchemaError};
-pub use upgrades::Upgrade;
-pub use views::{AttemptView, JournalView, LineView, RunView};
+pub use schema::{InvalidField, SchemaError, in_pointer};
+pub use upgrades::{Asked, Gone, Removed, Upgrade};
+pub use views::{AttemptView, JournalView, LineView, RunView, VerdictView};
 pub use warnings::Warning;
 pub use worker::Workers;
 pub use wrapping_keys::{WrappingKeyError, WrappingKeyState, WrappingKeyView, guarded_vault, take_up_keys};
@@ -291,10 +291,11 @@ impl Engine {
         &self.inner.stopping
     }
 
-    /// Whether this node can do its work: what it takes in can be written down. Asked of the store once a second at most.
+    /// Whether this node can do its work: what it takes in can be written down. Asked of the store once a second at most,
+    /// and at once where a commit failed meanwhile.
     pub async fn ready(&self) -> Result<(), EngineFault> {
         let mut seen_ms = self.inner.writable_ms.lock().await;
-        if self.now_ms().abs_diff(*seen_ms) < WRITABLE_MS {
+        if !self.inner.store.is_doubted() && self.now_ms().abs_diff(*seen_ms) < WRITABLE_MS {
             return Ok(());
         }
         let busy = |_| StoreError::Busy { waited_ms: PROBE_MS };

@@ -4,6 +4,7 @@
 //!
 //! To add one: a field here, where it holds, and its line in the command line's `[limits]`.
 
+use bulkhead_manifest::LimitsAsked;
 use bulkhead_runtime::{Limits, RuntimeConfig};
 
 const MIB: u64 = 1 << 20;
@@ -90,6 +91,19 @@ impl HostLimits {
             wall_ms: u64::from(granted.wall_ms).min(self.run.wall_ms),
             response_bytes: mib(granted.response_mib).min(self.run.response_bytes),
             ..self.run.clone()
+        }
+    }
+
+    /// What a run of a connector gets that asks for this much: no host gives more than it has, whatever is asked for.
+    #[must_use]
+    pub fn effective(&self, asked: LimitsAsked) -> bulkhead_manifest::Limits {
+        let got = self.granting(asked.or(bulkhead_manifest::Limits::default()));
+        let number = |most: u64| u32::try_from(most).unwrap_or(u32::MAX);
+        bulkhead_manifest::Limits {
+            memory_mib: number(got.memory_bytes / MIB),
+            cpu_ms: number(got.cpu_ms),
+            wall_ms: number(got.wall_ms),
+            response_mib: number(got.response_bytes / MIB),
         }
     }
 

@@ -1,6 +1,7 @@
 //! OAuth 2.0 as the manifest declares it and the `oauth2` crate speaks it; every byte goes through the door.
 //!
-//! Invariant: nothing here stores anything; tokens leave as [`Secret`]s.
+//! Invariants: nothing here stores anything; tokens leave as [`Secret`]s. Of what a provider says nothing is told on that it was
+//! told in confidence.
 //!
 //! To add a way to authenticate at a token endpoint: [`auth_type`], and `asking` where the crate does not know it.
 
@@ -8,7 +9,8 @@ mod asking;
 mod minted;
 mod revoking;
 
-use bulkhead_manifest::{ClientAuth, OAuth2};
+use bulkhead_egress::redacted;
+use bulkhead_manifest::{ClientAuth, OAuth2, mask};
 use bulkhead_vault::Secret;
 use oauth2::basic::{BasicClient, BasicErrorResponse, BasicErrorResponseType, BasicTokenType};
 use oauth2::{
@@ -33,6 +35,7 @@ struct Extra(Map<String, Value>);
 impl ExtraTokenFields for Extra {}
 
 type Response = StandardTokenResponse<Extra, BasicTokenType>;
+type Failed = RequestTokenError<HostCallError, BasicErrorResponse>;
 type Client = oauth2::Client<
     BasicErrorResponse,
     Response,
@@ -45,6 +48,10 @@ type Client = oauth2::Client<
     EndpointNotSet,
     EndpointSet,
 >;
+
+/// What those call a bearer token (RFC 6750) who name the type at all; the last two are Slack's. A token of another type is sent
+/// in another way, and not at all by who does not know it (RFC 6749, 7.1).
+const BEARER: &[&str] = &["bearer", "bearertoken", "bot", "user"];
 
 /// One app at one provider.
 pub(crate) struct Provider<'a> {
@@ -89,6 +96,8 @@ pub(crate) enum OAuthError {
     Answered(u16),
     #[error("the provider's answer was not understood")]
     Unreadable,
+    #[error("the provider gave a token that cannot be used: {0}")]
+    Unusable(&'static str),
     /// The provider refused us, not the person, or we cannot even ask: only whoever registered the app can mend that.
     #[error("{0}")]
     BadApp(String),
@@ -200,16 +209,14 @@ impl Provider<'_> {
     ) -> Result<Tokens, OAuthError> {
         let client = self.client()?;
         let http = self.caller(engine);
+        let told = Secret::from_string(code.clone());
         let mut request = client.exchange_code(AuthorizationCode::new(code));
         if let Some(verifier) = verifier {
             let text = verifier.expose_str().map_err(|_| OAuthError::Unreadable)?;
             request = request.set_pkce_verifier(PkceCodeVerifier::new(text.to_owned()));
         }
-        request
-            .request_async(&http)
-            .await
-            .map_err(|error| failure(error, Blame::App(&self.app)))
-            .map(|response| self.tokens(&response))
+        let answer = request.request_async(&http).await;
+        self.given(answer, &[Some(&told), verifier])
     }
 
     /// Exchanges a refresh token.
@@ -227,7 +234,7 @@ impl Provider<'_> {
         let token = refresh_token.expose_str().map_err(|_| OAuthError::Unreadable)?;
         let token = RefreshToken::new(token.to_owned());
         let answer = client.exchange_refresh_token(&token).request_async(&http).await;
-        answer.map_err(|error| failure(error, Blame::App(&self.app))).map(|response| self.tokens(&response))
+        self.given(answer, &[Some(refresh_token)])
     }
 
     fn bad_app(&self, why: &str) -> OAuthError {
@@ -243,11 +250,14 @@ impl Provider<'_> {
         }
     }
 
-    fn tokens(&self, response: &Response) -> Tokens {
-        let tokens = tokens(response, &self.manifest.scope_separator, self.manifest.expires_default_s);
+    /// What an answer gives to whoever was asked with the client's secret and `told` this.
+    fn given(&self, answer: Result<Response, Failed>, told: &[Option<&Secret>]) -> Result<Tokens, OAuthError> {
+        let told: Vec<_> = told.iter().copied().chain([self.client_secret]).flatten().collect();
+        let response = answer.map_err(|error| failure(error, Blame::App(&self.app), &told))?;
+        let tokens = tokens(&response, &self.manifest.scope_separator, self.manifest.expires_default_s)?;
         let field = self.manifest.refresh_expires_field.as_ref();
         let refresh_expires_in_s = field.and_then(|field| seconds(tokens.extra.get(field)?));
-        Tokens { refresh_expires_in_s, ..tokens }
+        Ok(Tokens { refresh_expires_in_s, ..tokens })
     }
 }
 
@@ -259,13 +269,14 @@ fn auth_type(client_auth: ClientAuth) -> AuthType {
     }
 }
 
-fn failure(error: RequestTokenError<HostCallError, BasicErrorResponse>, blame: Blame<'_>) -> OAuthError {
+/// `told`: what the provider was told in confidence, and may repeat.
+fn failure(error: Failed, blame: Blame<'_>, told: &[&Secret]) -> OAuthError {
     let answer = match error {
         RequestTokenError::ServerResponse(answer) => answer,
         RequestTokenError::Request(error) => return OAuthError::Unreachable(error),
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => return OAuthError::Unreadable,
     };
-    let said = clipped(&answer.to_string());
+    let said = clipped(&redacted(&answer.to_string(), told.iter().copied()));
     match (answer.error(), blame) {
         (BasicErrorResponseType::InvalidClient | BasicErrorResponseType::UnauthorizedClient, Blame::App(app)) => {
             OAuthError::BadApp(format!(
@@ -293,7 +304,11 @@ fn failure(error: RequestTokenError<HostCallError, BasicErrorResponse>, blame: B
     }
 }
 
-fn tokens(response: &Response, separator: &str, expires_default_s: Option<u32>) -> Tokens {
+fn tokens(response: &Response, separator: &str, expires_default_s: Option<u32>) -> Result<Tokens, OAuthError> {
+    let kind = response.token_type().as_ref();
+    if !BEARER.iter().any(|bearer| kind.eq_ignore_ascii_case(bearer)) {
+        return Err(OAuthError::Unusable("it is of a type that is not known here; bearer is"));
+    }
     let mut extra = response.extra_fields().0.clone();
     // The extra fields are whatever the response holds, the tokens among them.
     for secret in ["access_token", "refresh_token", "id_token"] {
@@ -303,8 +318,8 @@ fn tokens(response: &Response, separator: &str, expires_default_s: Option<u32>) 
         let parts = scopes.iter().flat_map(|scope| scope.split(separator)).map(str::trim);
         parts.filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
     });
-    Tokens {
-        access_token: Secret::from_string(response.access_token().secret().clone()),
+    Ok(Tokens {
+        access_token: access_token(response.access_token().secret())?,
         refresh_token: response
             .refresh_token()
             .map(|token| Secret::from_string(token.secret().clone()))
@@ -313,11 +328,22 @@ fn tokens(response: &Response, separator: &str, expires_default_s: Option<u32>) 
         refresh_expires_in_s: None,
         scopes,
         extra,
-    }
+    })
 }
 
-/// As much of a provider's words as a person reads.
+/// A token as a request can carry it (RFC 6749, A.12).
+fn access_token(text: &str) -> Result<Secret, OAuthError> {
+    let is_carried = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let unusable = OAuthError::Unusable("it is empty, or has characters that no request can carry");
+    if is_carried { Ok(Secret::from_string(text.to_owned())) } else { Err(unusable) }
+}
+
+/// As much of a provider's words as a person reads, and may read.
 pub(crate) fn clipped(text: &str) -> String {
     const READ: usize = 200;
-    text.chars().filter(|letter| !letter.is_control()).take(READ).collect()
+    let words: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    mask::text(&words).chars().take(READ).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! Invariant: it is put together here and nowhere else, so what the host asks in a connection's name goes no further, and
 //! spends from nothing else, than what its runs send.
 
-use bulkhead_egress::{AppPins, CredentialFields, EffectPlan, Pass};
+use bulkhead_egress::{AppPins, By, CredentialFields, EffectPlan, Pass};
 use bulkhead_manifest::egress_match::find;
 use bulkhead_manifest::{EgressRule, Placement, RateRule};
 use bulkhead_store::Connection;
@@ -77,7 +77,7 @@ impl Passage {
             settings: &self.settings,
             owner: &self.owner,
             tenant: &self.tenant,
-            by_host: false,
+            by: By::Guest,
             app: self.app.as_deref(),
             app_is_shared: self.app_is_shared,
             publisher: &self.publisher,

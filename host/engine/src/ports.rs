@@ -91,21 +91,26 @@ impl RunPorts {
         Self(Arc::new(Bound { engine, to, progress, span: Span::current() }))
     }
 
-    /// Lets no further effect out, and answers what is not durable yet, for the run's own commit. Where all is `done`,
-    /// nothing is asked for again, and what was only read is not kept.
+    /// Lets no further effect out, and answers what is not durable yet, for the run's own commit: as often as that is tried.
+    /// Where all is `done`, nothing is asked for again, and what was only read is not kept.
     pub(crate) async fn close(&self, done: bool) -> Result<Vec<NewEntry>, EngineFault> {
         self.0.progress(|progress| progress.closed = true);
         if !done {
             self.0.shelve().await?;
         }
         self.0.progress(|progress| {
-            let mut unflushed = std::mem::take(&mut progress.unflushed);
+            let mut unflushed = progress.unflushed.clone();
             if done && !progress.journal.is_open() {
                 unflushed.retain(|entry| entry.intent.sub < READS);
                 unflushed.iter_mut().for_each(|entry| entry.answer = None);
             }
             Ok(unflushed)
         })
+    }
+
+    /// The newest call that this attempt came to.
+    pub(crate) fn reached(&self) -> u32 {
+        self.0.progress(|progress| progress.seq)
     }
 
     /// Whether anything may stand in the journal.
@@ -167,7 +172,7 @@ impl Bound {
 
     /// Sends one request and journals its answer.
     async fn carry(&self, call: &Call) -> Sent {
-        let place = (call.seq, call.sub);
+        let (place, asked_ms) = ((call.seq, call.sub), self.engine.now_ms());
         // Sent before, and nobody knows what became of it: only an answer to that settles it.
         let sent_before = self.progress(|p| p.journal.entries.get(&place).is_some_and(Entry::is_open));
         let outcome = match self.dispatch(call, sent_before).await {
@@ -195,7 +200,7 @@ impl Bound {
             }
             Err(error) => Err(http_error(&error)),
         };
-        match self.keep(call, Answered { result, at_ms }, captured, is_effect).await {
+        match self.keep(call, Answered { result, at_ms }, captured, is_effect, asked_ms).await {
             Ok(Some(kept)) => Sent::Answer { result: kept.result, at_ms: kept.at_ms },
             Ok(None) => Sent::Stop(HaltReason::LeaseLost.into()),
             Err(fault) => Sent::Stop(host(&fault)),

@@ -5,14 +5,14 @@
 //! for one address, in places of its owner's alone. What could not be fetched is not refused, nor what is signed by a key
 //! that a list of before does not have: the provider is asked to come again. What was found and cannot be had anew stays
 //! good for a day, and nothing that a stranger or another owner names keeps it from being asked for, or drives out what has
-//! proved a request. A question is asked only where the manifest's rules say that it changes nothing, in places and turns of
-//! the host's own.
+//! proved a request. A question is asked only where the manifest's rules say that it changes nothing, in places of such
+//! questions alone and in turns of the host's own.
 
 mod kept;
 
 use std::sync::Arc;
 
-use bulkhead_egress::{EffectPlan, NoIntents, Outgoing, Pass};
+use bulkhead_egress::{By, EffectPlan, NoIntents, Outgoing, Pass};
 use bulkhead_manifest::egress_match::find;
 use bulkhead_manifest::{ConnectionId, EgressRule, PostbackScheme, Scheme, TenantId, TokenValue};
 use bulkhead_vault::webhook::{self, Fetched, Refusal};
@@ -145,7 +145,7 @@ impl Engine {
             return Err(Refused::Later { retry_after_s: COME_AGAIN_S });
         }
         let reason = refusal.map_or_else(String::new, |refusal| refusal.to_string());
-        self.refused(&reason).await?;
+        self.refused(&listener.scope, &reason).await?;
         Err(Refused::Unverified { status: declared.refusal_status, bare: declared.refuse_bare, reason })
     }
 
@@ -279,7 +279,7 @@ impl Engine {
             EngineFault::damaged("a manifest's webhook scheme", problem)
         })?;
         let effect = EffectPlan { key: &self.inner.effect_key, root: "webhook-proof", name: None, ordinal: 0 };
-        let pass = Pass { by_host: true, ..passage.pass(self, credential, effect, false) };
+        let pass = Pass { by: By::Webhook, ..passage.pass(self, credential, effect, false) };
         let outgoing = Outgoing {
             method: "POST".to_owned(),
             url: url.to_string(),

@@ -32,6 +32,8 @@ pub struct Published {
     pub digest: String,
     pub imports: Vec<String>,
     pub descriptor: Value,
+    /// What a run of it gets on this host: of what its manifest asks for, no more than the host's own.
+    pub limits: bulkhead_manifest::Limits,
     /// Whether every tenant may use it.
     pub shared: bool,
     /// Whether the same bytes had been published before.
@@ -155,6 +157,7 @@ impl Engine {
         Ok(Published {
             connector: stored_as.connector,
             version: stored_as.version,
+            limits: self.limits().effective(manifest.limits),
             name: manifest.connector.name,
             version_text: manifest.connector.version,
             digest: digest.to_string(),

@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bulkhead_store::Scope;
+
 use crate::Engine;
 use crate::fault::EngineFault;
 
@@ -34,11 +36,12 @@ impl Refusals {
 }
 
 impl Engine {
-    /// Counts a webhook that did not verify.
-    pub(crate) async fn refused(&self, reason: &str) -> Result<(), EngineFault> {
+    /// Counts a webhook that did not verify. `came_in_for`: the connection or the app; of its address and what stood in the
+    /// request nothing is told.
+    pub(crate) async fn refused(&self, came_in_for: &Scope, reason: &str) -> Result<(), EngineFault> {
         match self.inner.refusals.add(self.now_ms()) {
             Some(count) => {
-                tracing::warn!(count, last = reason, "webhooks did not verify");
+                tracing::warn!(count, last = reason, last_for = %came_in_for, "webhooks did not verify");
                 self.keep_refusals(count).await
             }
             None => Ok(()),

@@ -16,6 +16,9 @@ use crate::ingress::{Inbound, Refused, header};
 /// Longest text that is echoed, bytes.
 const LONGEST_ECHO: usize = 4 << 10;
 
+/// What a client takes for the beginning of the next answer is whatever follows one of these (RFC 9110, 15.3.5 and 15.3.6).
+const HAVE_NO_BODY: [u16; 2] = [204, 205];
+
 /// What the provider is told.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Reply {
@@ -56,11 +59,12 @@ impl Reply {
         let json = header(&said.headers, "content-type").is_some_and(|kind| {
             kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
         });
-        let empty = said.body.is_empty();
+        // There is nowhere to go from here.
+        let status = if (300..400).contains(&said.status) { 200 } else { said.status };
+        let empty = said.body.is_empty() || HAVE_NO_BODY.contains(&status);
         let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
         let mut reply = if empty { Self::ok() } else { Self::of(kind, said.body) };
-        // There is nowhere to go from here.
-        reply.status = if (300..400).contains(&said.status) { 200 } else { said.status };
+        reply.status = status;
         reply.headers.extend(said.headers.into_iter().filter(|(name, _)| is_providers_own(name)));
         Some(reply)
     }
@@ -181,8 +185,23 @@ mod tests {
             assert!(passed.iter().all(|(_, value)| value != "other"), "{name}");
         }
         assert_eq!(said(302, json!([])).status, 200);
+        assert_eq!(said(304, json!([])).status, 200);
         assert_eq!(Reply::of_guest(&Value::Null), None);
         assert_eq!(Reply::of_guest(&json!(200)), None);
+    }
+
+    /// Mutation: `of_guest`, without `HAVE_NO_BODY`.
+    #[test]
+    fn an_answer_that_has_no_body_is_told_without_one_and_without_its_kind() {
+        let said = |status: u16| {
+            let headers = json!([["content-type", "application/json"], ["X-Own", "1"]]);
+            Reply::of_guest(&json!({ "status": status, "headers": headers, "body": "{}" })).unwrap()
+        };
+        for status in [204, 205] {
+            let own = [("X-Own".to_owned(), "1".to_owned())];
+            assert_eq!(said(status), Reply { status, headers: own.into(), body: String::new() });
+        }
+        assert_eq!(said(201).body, "{}");
     }
 
     #[test]

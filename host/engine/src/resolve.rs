@@ -5,15 +5,18 @@
 
 use std::collections::BTreeSet;
 
-use bulkhead_manifest::{Failure, RunId, TenantId};
+use bulkhead_manifest::{Failure, KeyId, RunId, TenantId};
 use bulkhead_runtime::External;
-use bulkhead_store::{ConnectionStatus, EndState, Reopen, Run, RunState, Step, Stop};
+use bulkhead_store::{ConnectionStatus, EndState, Reopen, Run, RunState, Step, Stop, StoreError, VerdictKind};
 
 use crate::Engine;
 use crate::calls::CallError;
 use crate::fault::{EngineFault, json, stored};
 use crate::settle::{Ended, Next, did_not_happen, in_question, is_done, settle};
 use crate::views::RunView;
+
+/// Tenants that one line of the log names.
+const MOST_NAMED: usize = 10;
 
 /// What a person says of an uncertain run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +29,42 @@ pub enum Verdict {
     SendAgain { requests: BTreeSet<(u32, u32)> },
 }
 
+impl Verdict {
+    fn kind(&self) -> VerdictKind {
+        match self {
+            Self::Happened { .. } => VerdictKind::Happened,
+            Self::DidNotHappen => VerdictKind::DidNotHappen,
+            Self::SendAgain { .. } => VerdictKind::SendAgain,
+        }
+    }
+}
+
 impl Engine {
-    /// Settles a run that nobody but a person can settle.
+    /// Says how many runs wait for a person's word, and where: nobody else does, and they wait for ever.
+    pub async fn warn_of_doubts(&self) -> Result<(), StoreError> {
+        let awaited = self.inner.store.system_read().await?.verdicts_awaited().await?;
+        let runs: u64 = awaited.iter().map(|(_, count)| count).sum();
+        if runs > 0 {
+            let tenants: Vec<_> = awaited.iter().take(MOST_NAMED).map(|(tenant, _)| tenant.to_string()).collect();
+            let (tenants, more) = (tenants.join(" "), awaited.len().saturating_sub(MOST_NAMED));
+            tracing::warn!(
+                runs,
+                tenants,
+                more_tenants = more,
+                "uncertain runs wait for a person's word: `bulkhead runs --state uncertain` lists a tenant's, and \
+                 `bulkhead runs RUN` says what can be said of one"
+            );
+        }
+        Ok(())
+    }
+
+    /// Settles a run that nobody but a person can settle; whose key says so stays with it.
     pub async fn resolve_uncertain(
         &self,
         tenant: TenantId,
         run: RunId,
         verdict: Verdict,
+        said_by: KeyId,
     ) -> Result<RunView, CallError> {
         let now_ms = self.now_ms();
         let mut tx = self.inner.store.tenant(tenant).await?;
@@ -43,6 +75,7 @@ impl Engine {
                 verb: "resolved: only an uncertain one can",
             });
         }
+        tx.put_verdict(&row, verdict.kind(), said_by, now_ms).await?;
         match verdict {
             Verdict::Happened { external } => {
                 self.link_pushed(&mut tx, &row, external).await?;

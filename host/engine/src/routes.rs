@@ -3,7 +3,7 @@
 //! Invariant: a route that can be stored can run: its event and actions exist, and its mappings compile.
 
 use bulkhead_manifest::{ConnectionId, RouteId, TenantId};
-use bulkhead_store::{Page, Part, Route};
+use bulkhead_store::{Connection, ConnectionStatus, Page, Part, Route};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -61,6 +61,8 @@ pub struct RouteView {
 pub enum RouteError {
     #[error("there is no such {what}")]
     NotFound { what: &'static str },
+    #[error("{connection} was disconnected, and stays so: name another connection")]
+    Disconnected { connection: ConnectionId },
     #[error("a route needs at least one step")]
     NoSteps,
     #[error("a route has at most {MOST_STEPS} steps, and this one has {found}: make another route for the rest")]
@@ -108,6 +110,7 @@ impl Engine {
     /// Makes a route.
     pub async fn create_route(&self, tenant: TenantId, new: NewRoute) -> Result<RouteView, RouteError> {
         let source = self.connection_row(tenant, new.from).await?;
+        refuse_over(&source)?;
         let known = self.version(source.version).await?;
         if known.event(&new.event).is_none() {
             let names = known.descriptor.events.iter().map(|event| event.name.clone()).collect();
@@ -151,6 +154,7 @@ impl Engine {
 
     async fn usable_step(&self, tenant: TenantId, step: usize, new: NewStep) -> Result<Step, RouteError> {
         let row = self.connection_row(tenant, new.connection).await?;
+        refuse_over(&row)?;
         let known = self.version(row.version).await?;
         if known.action(&new.action).is_none() {
             let names = known.descriptor.actions.iter().map(|action| action.name.clone()).collect();
@@ -175,6 +179,15 @@ impl Engine {
         tx.delete_route(route).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// What is over tells of nothing any more, and does nothing. Routes from before stay as somebody made them: they set
+/// nothing going, or runs that are cancelled and say why.
+fn refuse_over(row: &Connection) -> Result<(), RouteError> {
+    if row.status == ConnectionStatus::Disconnected {
+        return Err(RouteError::Disconnected { connection: row.id });
+    }
+    Ok(())
 }
 
 fn view(route: Route) -> Result<RouteView, RouteError> {

@@ -3,6 +3,7 @@
 //! Invariant: schemas come from strangers. References stay inside the document (no resolver is built in), patterns
 //! run on the linear-time engine, and an error names every failing place at once.
 
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use serde::Serialize;
 use serde_json::Value;
@@ -16,6 +17,17 @@ pub struct InvalidField {
     /// JSON pointer into the input; empty for the whole of it.
     pub pointer: String,
     pub message: String,
+}
+
+/// The places as they are in a body that holds the input there.
+pub(crate) fn below(place: &str, invalid: Vec<InvalidField>) -> Vec<InvalidField> {
+    let placed = |field: InvalidField| InvalidField { pointer: format!("{place}{}", field.pointer), ..field };
+    invalid.into_iter().map(placed).collect()
+}
+
+/// A name as a part of a JSON pointer.
+pub fn in_pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// The schema itself cannot be used.
@@ -61,7 +73,7 @@ impl Schema {
             .should_validate_formats(true)
             .build(schema)
             .map(|validator| Self { validator, rules })
-            .map_err(|error| SchemaError { pointer: error.instance_path().to_string(), message: error.to_string() })
+            .map_err(|error| SchemaError { pointer: error.instance_path().to_string(), message: unusable(&error) })
     }
 
     /// Failing places of `input`, in document order, at most [`MOST_NAMED`]; empty when it is valid.
@@ -83,13 +95,32 @@ impl Schema {
     }
 }
 
+/// What is wrong with a schema. The validator knows no other reason why a pattern is not taken than that it is none.
+fn unusable(error: &jsonschema::ValidationError<'_>) -> String {
+    let is_of_pattern = matches!(error.kind(), ValidationErrorKind::Format { format } if format == "regex");
+    let pattern = error.instance().as_str().filter(|_| is_of_pattern);
+    let message = error.to_string();
+    match pattern {
+        Some(pattern) if is_pattern(pattern) => said(format!(
+            "a pattern may take {PATTERN_BYTES} bytes when it is compiled, and this one takes more: {pattern}"
+        )),
+        Some(_) => said(format!("{message}: patterns have no look-around and no backreferences, and are not large")),
+        None => message,
+    }
+}
+
+/// Whether it is one, if a large one.
+fn is_pattern(text: &str) -> bool {
+    let options = PatternOptions::regex().size_limit(16 * PATTERN_BYTES);
+    jsonschema::options().with_pattern_options(options).build(&serde_json::json!({ "pattern": text })).is_ok()
+}
+
 /// Missing properties are reported where they belong, not at the object that lacks them.
 fn invalid_field(error: &jsonschema::ValidationError<'_>) -> InvalidField {
     let at = error.instance_path().to_string();
     let pointer = match error.kind() {
-        jsonschema::error::ValidationErrorKind::Required { property } => {
-            let name = property.as_str().unwrap_or_default().replace('~', "~0").replace('/', "~1");
-            format!("{at}/{name}")
+        ValidationErrorKind::Required { property } => {
+            format!("{at}/{}", in_pointer(property.as_str().unwrap_or_default()))
         }
         _ => at,
     };
@@ -97,7 +128,8 @@ fn invalid_field(error: &jsonschema::ValidationError<'_>) -> InvalidField {
     InvalidField { pointer: said(pointer), message: said(error.masked_with("this value").to_string()) }
 }
 
-fn said(mut text: String) -> String {
+/// As much of a text as is repeated.
+pub(crate) fn said(mut text: String) -> String {
     if text.len() > MOST_SAID {
         text.truncate(text.floor_char_boundary(MOST_SAID));
         text.push('…');
@@ -168,6 +200,19 @@ mod tests {
     fn a_pattern_that_compiles_to_much_is_refused() {
         assert!(Schema::compile(&json!({"pattern": "^[a-z]{1,100}$"})).is_ok());
         assert!(Schema::compile(&json!({"pattern": "^[a-z]{1,10000}$"})).is_err());
+    }
+
+    /// Mutations: `unusable`, the validator's words alone; `is_pattern`, always.
+    #[test]
+    fn a_pattern_that_is_too_large_is_not_called_none() {
+        let refused = |pattern: &str| Schema::compile(&json!({"pattern": pattern})).unwrap_err().message;
+        let large = refused("^[a-z]{1,2000}$");
+        assert!(large.contains("may take 65536 bytes") && large.contains("[a-z]{1,2000}"), "{large}");
+        assert!(!large.contains("is not a"), "{large}");
+        for none in ["(", "(a)\\1", "(?=a)b"] {
+            let said = refused(none);
+            assert!(said.contains("no look-around") && !said.contains("may take"), "{none}: {said}");
+        }
     }
 
     /// Mutations: `check`, without `MOST_NAMED`, without `MOST_LISTED`, without `MOST_ASKED`.

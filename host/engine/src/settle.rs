@@ -6,6 +6,8 @@
 //! - What is asked anew is decided by calls and, within one, by places: the requests of a `send-all` left together, so
 //!   none of them depends on the answer to another.
 //! - While an unsafe request has no answer, nothing ends but as `uncertain`.
+//! - Nor does an attempt that did not come to what an earlier one carried out: what it read anew led it elsewhere, and what it
+//!   says is not said of that.
 //! - Nor does a push that may have made what no link leads to: the next push of its record would make it once more.
 //!
 //! To extend: a new kind of failure gets its line in [`settle`]; the cases are tested as a table.
@@ -54,6 +56,8 @@ pub(crate) struct Circumstances {
     pub now_ms: u64,
     /// After this time the run is not tried again.
     pub deadline_ms: u64,
+    /// The newest call that the attempt came to; the last there can be where that is not the question.
+    pub reached: u32,
     /// Whether a person waits for the answer: then three retries are all.
     pub waiting: bool,
     /// Whether what it makes is found again by nothing but the id that it was to answer.
@@ -87,6 +91,16 @@ fn follows(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next 
             }
         }
         Ended::Failed(failure) | Ended::Broke(failure) if open_effect(steps) => Next::Uncertain(in_doubt(failure)),
+        Ended::Failed(failure) if comes_short(steps, circumstances.reached) && failure.kind.retryable() => {
+            let (wait, anew) = (failure.retry_after_ms, read_anew(steps, circumstances.reached));
+            match retry(failure, wait, anew, circumstances) {
+                Next::Fail(failure) => Next::Uncertain(with_sentence(failure, NOT_MET_AGAIN)),
+                next => next,
+            }
+        }
+        Ended::Failed(failure) | Ended::Broke(failure) if comes_short(steps, circumstances.reached) => {
+            Next::Uncertain(with_sentence(failure, NOT_MET_AGAIN))
+        }
         Ended::Broke(failure) => Next::Fail(failure),
         Ended::Failed(failure) if !failure.kind.retryable() => Next::Fail(failure),
         Ended::Failed(failure) => match asked_anew(&failure.kind, steps) {
@@ -102,6 +116,17 @@ fn follows(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next 
 /// Whether something may have happened at the provider that nobody knows of.
 pub(crate) fn open_effect(steps: &[Step]) -> bool {
     steps.iter().any(is_open)
+}
+
+/// Whether something was carried out that the attempt, which came as far as `reached`, did not come to.
+pub(crate) fn comes_short(steps: &[Step], reached: u32) -> bool {
+    steps.iter().any(|step| is_done(step) && step.seq > reached)
+}
+
+/// What an attempt that came as far as `reached` only read there, or was told to ask for again: and no effect.
+fn read_anew(steps: &[Step], reached: u32) -> Anew {
+    let is_asked = |step: &&Step| !step.unsafe_request && (step.seq == reached || step.seq < reached && step.retryable);
+    Anew { after: None, places: steps.iter().filter(is_asked).map(place).collect() }
 }
 
 /// Whether something was made, for all that is known. Providers say no with a 200, too: where all that was carried out is
@@ -129,9 +154,11 @@ const MADE_UNLINKED: &str = "The provider carried out a request that may have ma
 
 /// What is said of a run whose guest ended well and left a request out that an earlier attempt had made.
 pub(crate) fn not_met_again() -> Failure {
-    let message = "An earlier attempt made a request that this one did not come to.";
-    in_doubt(Failure::new(FailureKind::Other("uncertain".to_owned()), message))
+    Failure::new(FailureKind::Other("uncertain".to_owned()), NOT_MET_AGAIN)
 }
+
+const NOT_MET_AGAIN: &str = "An earlier attempt made a request that this one did not come to: what it read meanwhile had changed, \
+    or could not be read. Look at the provider what became of it.";
 
 /// What is said of a run that a person stopped.
 pub(crate) fn cancelled() -> Failure {
@@ -247,6 +274,7 @@ mod tests {
             attempt: 1,
             now_ms: 0,
             deadline_ms: 86_400_000,
+            reached: u32::MAX,
             waiting: false,
             unlinked: false,
             made_before: false,
@@ -307,6 +335,39 @@ mod tests {
         for (name, kind, steps, expected) in table {
             assert_eq!(anew(kind.clone(), steps), *expected, "{name}");
         }
+    }
+
+    /// Mutations: `follows`, without either arm: what was carried out is asked anew because of an answer to something before
+    /// it, or is said to have failed; `read_anew`, nothing: what the provider said is said again and again.
+    #[test]
+    fn an_attempt_that_does_not_come_to_what_was_carried_out_neither_repeats_nor_denies_it() {
+        use FailureKind::{RateLimited, Rejected, Unavailable};
+        let steps = [SAFE, at(2, 0, UNKEYED)];
+        let at_the_read = Circumstances { reached: 1, ..circumstances() };
+        for steps in [&steps[..], &[BUSY, at(2, 0, UNKEYED)], &[SAFE, at(2, 0, KEYED)]] {
+            for kind in [RateLimited, Unavailable] {
+                let next = settle(failed(kind.clone()), steps, &at_the_read);
+                let read = Anew { after: None, places: vec![(1, 0)] };
+                assert!(matches!(&next, Next::Retry { anew, .. } if *anew == read), "{next:?}");
+                let late = Circumstances { deadline_ms: 0, now_ms: 1, ..at_the_read };
+                assert!(matches!(settle(failed(kind), steps, &late), Next::Uncertain(_)));
+            }
+            let broke = Ended::Broke(Failure::new(Rejected, "no"));
+            for ended in [failed(Rejected), broke] {
+                let next = settle(ended, steps, &at_the_read);
+                assert!(
+                    matches!(&next, Next::Uncertain(failure) if failure.message.contains("did not come to")),
+                    "{next:?}"
+                );
+            }
+        }
+        // What the provider would not do is not in question.
+        let refused = [SAFE, at(2, 0, Step { refused: true, ..UNKEYED })];
+        assert!(matches!(settle(failed(Rejected), &refused, &at_the_read), Next::Fail(_)));
+        assert!(matches!(
+            settle(failed(Rejected), &steps, &Circumstances { reached: 2, ..at_the_read }),
+            Next::Fail(_)
+        ));
     }
 
     #[test]

@@ -10,21 +10,23 @@
 //! - Looking at a newer version never fails a run of the one that works.
 //! - A connection that was put on a version by name stays there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkhead_manifest::{Approved, Change, ConnectionId, TenantId, VersionId, version};
+use bulkhead_manifest::{Approved, Change, ConnectionId, Descriptor, TenantId, VersionId, version};
 use bulkhead_store::{Connection, ConnectionStatus, GoesOn, Owner, StoreError};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Engine;
 use crate::checks::Declared;
-use crate::connections::{ConnectionError, ConnectionView, refuse_ended};
+use crate::connections::{ConnectionError, ConnectionView, declared_settings, refuse_ended};
 use crate::fault::{EngineFault, json, stored};
 use crate::pins::Pins;
-use crate::schema::InvalidField;
+use crate::schema::{InvalidField, below};
 use crate::versions::Known;
+use crate::warnings::Warning;
 
 /// Connections that a version was looked at for and not taken, with the version they are of and that one. It is looked at
 /// again now and then: another node may have pinned their app anew.
@@ -47,6 +49,8 @@ pub struct Upgrade {
     /// What that one asks for beyond what is approved. Where it asks for nothing and nothing below is in its way, it is taken by
     /// itself if it comes after the one it is of.
     pub changes: Vec<Asked>,
+    /// What it has or asks for no longer, of what the one before has or asks for.
+    pub removed: Vec<Removed>,
     /// What its app does not allow: whoever registered the app has to pin it anew first.
     pub not_pinned: Vec<String>,
     /// What its settings would have to say.
@@ -62,6 +66,25 @@ pub struct Asked {
     pub text: String,
     #[serde(flatten)]
     pub change: Change,
+}
+
+/// One thing that is there no longer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Removed {
+    /// Completes "It will no longer …".
+    pub text: String,
+    #[serde(flatten)]
+    pub what: Gone,
+}
+
+/// What was there.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Gone {
+    /// It was asked for.
+    Asked(Change),
+    /// `action`, `stream` or `event`.
+    Offered { change: &'static str, name: String },
 }
 
 impl Upgrade {
@@ -82,7 +105,7 @@ impl Engine {
         let row = self.connection_row(tenant, connection).await?;
         let known = self.version_for(&row, version).await?;
         let settings = stored("a connection's settings", &row.settings)?;
-        Ok(self.upgrade_of(&row, &known, settings).await?.0)
+        Ok(self.upgrade_of(&row, &known, Some(settings)).await?.0)
     }
 
     /// Lets a connection go on by a version that was looked at, and agrees to what that asks for. `follows`: afterwards by
@@ -99,12 +122,12 @@ impl Engine {
         refuse_ended(&row)?;
         let known = self.version_for(&row, Some(version)).await?;
         let settings = match settings {
-            Some(settings) => settings,
+            Some(settings) => declared_settings(&known.manifest, settings)?,
             None => stored("a connection's settings", &row.settings)?,
         };
-        let (upgrade, settings) = self.upgrade_of(&row, &known, settings).await?;
+        let (upgrade, settings) = self.upgrade_of(&row, &known, Some(settings)).await?;
         if let Some(known) = upgrade.environments {
-            return Err(ConnectionError::UnknownEnvironment { found: row.environment, known });
+            return Err(ConnectionError::UnknownEnvironment { found: row.environment, known, given: false });
         }
         if !upgrade.not_pinned.is_empty() {
             return Err(ConnectionError::NotPinned { version: upgrade.to, wants: upgrade.not_pinned });
@@ -143,7 +166,7 @@ impl Engine {
     async fn taken_by_itself(&self, row: &Connection, newest: VersionId) -> Result<Option<Connection>, EngineFault> {
         let known = self.version(newest).await?;
         let settings = stored("a connection's settings", &row.settings)?;
-        let (upgrade, settings) = self.upgrade_of(row, &known, settings).await?;
+        let (upgrade, settings) = self.upgrade_of(row, &known, Some(settings)).await?;
         if !upgrade.is_taken_by_itself() {
             return Ok(None);
         }
@@ -153,6 +176,43 @@ impl Engine {
             tracing::info!(connection.id = %row.id, from = %upgrade.from, to = %upgrade.to, "goes on by a newer version");
         }
         Ok(Some(self.inner.store.tenant_read(row.tenant).await?.connection(row.id).await?))
+    }
+
+    /// Said of a connection that follows and that the newest version waits for: it is not taken by itself.
+    pub(crate) async fn waiting_upgrade(
+        &self,
+        row: &Connection,
+        newest: VersionId,
+    ) -> Result<Option<Warning>, EngineFault> {
+        let follows = row.follows && row.status != ConnectionStatus::Disconnected;
+        if newest == row.version || !follows {
+            return Ok(None);
+        }
+        let (known, own) = (self.version(newest).await?, self.version(row.version).await?);
+        if !version::succeeds(&known.row.version, &own.row.version) {
+            return Ok(None);
+        }
+        let (mut upgrade, _) = self.upgrade_of(row, &known, None).await?;
+        // What fits a schema fits the same once more, and checking it takes a turn.
+        if upgrade.is_taken_by_itself() && known.manifest.settings != own.manifest.settings {
+            let settings = stored("a connection's settings", &row.settings)?;
+            match self.upgrade_of(row, &known, Some(settings)).await {
+                Ok((checked, _)) => upgrade = checked,
+                // Looking at it never stands in anybody's way.
+                Err(EngineFault::Busy { .. }) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        let since_ms = known.row.created_ms;
+        Ok((!upgrade.is_taken_by_itself()).then(|| Warning {
+            code: "upgrade-waiting",
+            since_ms,
+            message: format!(
+                "Version {} waits for somebody. GET /v1/connections/{}/upgrade says what it would mean, and POST there \
+                 agrees to it.",
+                upgrade.to, row.id
+            ),
+        }))
     }
 
     async fn goes_on(&self, row: &Connection, to: &GoesOn<'_>) -> Result<bool, EngineFault> {
@@ -177,12 +237,12 @@ impl Engine {
         }
     }
 
-    /// What it would mean, and the settings as that version has them.
+    /// What it would mean, and the settings as that version has them; without a look at them where there are none.
     async fn upgrade_of(
         &self,
         row: &Connection,
         known: &Arc<Known>,
-        settings: Value,
+        settings: Option<Value>,
     ) -> Result<(Upgrade, Value), EngineFault> {
         let approved: Approved = stored("a connection's approvals", &row.approved)?;
         let asked = |change: Change| Asked { text: change.to_string(), change };
@@ -196,14 +256,39 @@ impl Engine {
         };
         let lacks = known.manifest.environment(&row.environment).is_none();
         let environments = lacks.then(|| known.manifest.environments.keys().cloned().collect());
-        let (settings, invalid) = match self.checked(row.tenant, known, Declared::Settings, settings).await? {
-            Ok(settings) => (settings, Vec::new()),
-            Err(invalid) => (Value::Null, invalid),
+        let checked = match settings {
+            Some(settings) => self.checked(row.tenant, known, Declared::Settings, settings).await?,
+            None => Ok(Value::Null),
         };
-        let from = self.version(row.version).await?.row.version.clone();
-        let to = known.row.version.clone();
-        Ok((Upgrade { from, to, changes, not_pinned, settings: invalid, environments }, settings))
+        let (settings, invalid) = match checked {
+            Ok(settings) => (settings, Vec::new()),
+            Err(invalid) => (Value::Null, below("/settings", invalid)),
+        };
+        let own = self.version(row.version).await?;
+        let removed = removed(&own, known, &row.environment)?;
+        let (from, to) = (own.row.version.clone(), known.row.version.clone());
+        Ok((Upgrade { from, to, changes, removed, not_pinned, settings: invalid, environments }, settings))
     }
+}
+
+/// What `own` has or asks for, and `other` does not.
+fn removed(own: &Known, other: &Known, environment: &str) -> Result<Vec<Removed>, EngineFault> {
+    let asked = own.ask(environment)?.without(&other.ask(environment)?).changes.into_iter();
+    let asked = asked.map(|change| Removed { text: change.to_string(), what: Gone::Asked(change) });
+    let kept: BTreeSet<_> = offered(&other.descriptor).collect();
+    let offered = offered(&own.descriptor).filter(|offered| !kept.contains(offered));
+    let offered = offered.map(|(change, name)| Removed {
+        text: format!("have the {change} `{name}`"),
+        what: Gone::Offered { change, name: name.to_owned() },
+    });
+    Ok(asked.chain(offered).collect())
+}
+
+/// What can be asked of a connector and what it tells, by kind and name.
+fn offered(descriptor: &Descriptor) -> impl Iterator<Item = (&'static str, &str)> {
+    let actions = descriptor.actions.iter().map(|action| ("action", action.name.as_str()));
+    let streams = descriptor.streams.iter().map(|stream| ("stream", stream.name.as_str()));
+    actions.chain(streams).chain(descriptor.events.iter().map(|event| ("event", event.name.as_str())))
 }
 
 #[cfg(test)]

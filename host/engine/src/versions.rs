@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bulkhead_manifest::{ActionSpec, Approved, Ask, Descriptor, EventSpec, Grant, Manifest, StreamSpec, VersionId};
+use bulkhead_manifest::{
+    ActionSpec, Approved, Ask, Descriptor, EventSpec, Grant, Limits, Manifest, StreamSpec, VersionId,
+};
 use bulkhead_runtime::{Asker, Digest, LoadError, Loaded};
 use bulkhead_store::{Connection, Version};
 
@@ -113,6 +115,11 @@ impl Engine {
         let known = Arc::new(Known::of(row)?);
         self.inner.versions.insert(id, known.clone()).await;
         Ok(known)
+    }
+
+    /// What a run of a version gets on this host.
+    pub async fn effective_limits(&self, id: VersionId) -> Result<Limits, EngineFault> {
+        Ok(self.limits().effective(self.version(id).await?.manifest.limits))
     }
 
     /// The version's artifact, compiled again from the stored component where this machine does not have it whole.

@@ -1,8 +1,8 @@
 //! Runs as people and programs see them: what the store holds, without what is sealed.
 
-use bulkhead_manifest::{ConnectionId, EventId, Failure, FailureKind, RunId};
+use bulkhead_manifest::{ConnectionId, EventId, Failure, FailureKind, KeyId, RunId};
 use bulkhead_runtime::{LogLevel, LogLine};
-use bulkhead_store::{Attempt, ListedEntry, ListedRun, Run, RunState};
+use bulkhead_store::{Attempt, ListedEntry, ListedRun, Run, RunState, Verdict, VerdictKind};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -50,7 +50,9 @@ pub struct RunDetail {
     pub attempts: Vec<AttemptView>,
     /// Whether there are earlier ones.
     pub more_attempts: bool,
-    /// The newest requests.
+    /// What people said while it was uncertain: the newest 100.
+    pub verdicts: Vec<VerdictView>,
+    /// The newest requests. What an attempt only read since its last effect is lost with it where its host goes away.
     pub journal: Vec<JournalView>,
     /// Whether there are earlier ones.
     pub more_journal: bool,
@@ -82,6 +84,17 @@ pub struct LineView {
     pub at_ms: u64,
 }
 
+/// A person's word on the run.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerdictView {
+    /// The attempt that had left the doubt.
+    pub attempt: u32,
+    pub verdict: VerdictKind,
+    /// The API key that it was said with: a tenant's, or an operator's.
+    pub said_by: KeyId,
+    pub said_ms: u64,
+}
+
 /// One request that the run made.
 #[derive(Debug, Clone, Serialize)]
 pub struct JournalView {
@@ -89,18 +102,21 @@ pub struct JournalView {
     pub leg: u32,
     pub seq: u32,
     pub sub: u32,
+    /// The attempt that sent it last.
     pub attempt: u32,
-    /// Method and URL, and what else may be shown.
+    /// Method and URL, and what else may be shown; of an effect, whether its provider was given the key (`key_given`).
     pub request: Value,
     pub unsafe_request: bool,
+    /// What tells this effect from all others, whether its provider takes it or not.
     pub effect_key: Option<String>,
-    /// How often it was sent under that key.
+    /// How often it was sent.
     pub sends: u32,
+    /// When it was about to leave first.
     pub intent_ms: u64,
     pub answer_ms: Option<u64>,
     /// HTTP status of the answer, or the name of the error.
     pub answer: Option<Value>,
-    /// The attempt that asked again.
+    /// The attempt after which it counted no more: whatever comes next asks anew.
     pub superseded_by: Option<u32>,
 }
 
@@ -177,6 +193,12 @@ impl AttemptView {
             logs_dropped: attempt.logs_dropped,
             usage: stored("an attempt's usage", &attempt.usage)?,
         })
+    }
+}
+
+impl VerdictView {
+    pub(crate) fn of(Verdict { attempt, kind, said_by, said_ms }: Verdict) -> Self {
+        Self { attempt, verdict: kind, said_by, said_ms }
     }
 }
 

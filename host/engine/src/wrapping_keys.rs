@@ -220,7 +220,7 @@ impl WrappingKeys<'_> {
         let mut tx = self.store.system().await?;
         match row.uses.filter(|count| *count > 0 && is_looked_through(row, from_ms)) {
             Some(count) => {
-                tx.look_through_again(&id, count).await?;
+                tx.look_through_again(&id, Some(count)).await?;
                 tx.commit().await?;
                 Err(WrappingKeyError::InUse { id, count })
             }
@@ -238,7 +238,8 @@ impl WrappingKeys<'_> {
         for (id, count) in self.uses(known, leaving).await? {
             let mut tx = self.store.system().await?;
             if count > 0 {
-                tx.look_through_again(id, count).await?;
+                // Nothing tried to open them yet.
+                tx.look_through_again(id, None).await?;
                 tx.commit().await?;
                 tracing::warn!(key.id = %id, values = count, "a key stays: something is sealed under it");
             } else if tx.removing_wrapping_key(id, self.clock.now_ms()).await? {
@@ -368,8 +369,16 @@ impl Engine {
         self.inner.keys_changed.notify_one();
         match removed? {
             true => Ok(None),
-            false => self.wrapping_key(id).await.map(Some),
+            false => unless_gone(self.wrapping_key(id).await),
         }
+    }
+}
+
+/// A key that is wanted gone and not found any more: whoever looks after the keys was quicker than who asked.
+fn unless_gone(found: Result<WrappingKeyView, WrappingKeyError>) -> Result<Option<WrappingKeyView>, WrappingKeyError> {
+    match found {
+        Err(WrappingKeyError::NotFound) => Ok(None),
+        found => found.map(Some),
     }
 }
 

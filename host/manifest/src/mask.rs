@@ -10,11 +10,12 @@
 //! only secrets have, such as a provider's public prefix. What a name before it says is a secret: a word in [`NAMES`].
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// In the place of a card number. Its last four digits follow, as on a receipt.
 const CARD: &str = "[card number ";
@@ -222,6 +223,7 @@ pub fn json(document: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(json),
         Value::Object(fields) => {
+            let mut again = HashMap::new();
             // What a stranger writes may stand in a name, too.
             for (name, mut value) in std::mem::take(fields) {
                 let name = text(&name).into_owned();
@@ -232,10 +234,27 @@ pub fn json(document: &mut Value) {
                 } else {
                     json(&mut value)
                 }
+                let name = another(name, fields, &mut again);
                 fields.insert(name, value);
             }
         }
         Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// The name; or, where another was masked to the same, with how many there are now: none takes another's place. `again`: how far
+/// each name was counted, so that nothing is counted twice.
+fn another(name: String, fields: &Map<String, Value>, again: &mut HashMap<String, usize>) -> String {
+    if !fields.contains_key(&name) {
+        return name;
+    }
+    let nth = again.entry(name.clone()).or_insert(1);
+    loop {
+        *nth += 1;
+        let counted = format!("{name} ({nth})");
+        if !fields.contains_key(&counted) {
+            return counted;
+        }
     }
 }
 
@@ -503,5 +522,34 @@ mod tests {
         assert_eq!(document, masked);
         json(&mut document);
         assert_eq!(document, masked);
+    }
+
+    /// Mutation: `another`, the name whatever there is.
+    #[test]
+    fn names_that_are_masked_to_the_same_keep_what_each_of_them_names() {
+        let mut document = json!({
+            "4242424242424242": 1, "4242 4242 4242 4242": 2, "4242-4242-4242-4242": 3, "[card number 4242] (2)": 4
+        });
+        json(&mut document);
+        let fields = document.as_object().unwrap();
+        assert!(fields.keys().all(|name| name.starts_with("[card number 4242]")), "{fields:?}");
+        let mut values: Vec<_> = fields.values().filter_map(Value::as_u64).collect();
+        values.sort_unstable();
+        assert_eq!(values, [1, 2, 3, 4]);
+        let masked = document.clone();
+        json(&mut document);
+        assert_eq!(document, masked);
+    }
+
+    /// Mutation: `another`, count from the beginning each time: with twice as many names it takes four times as long.
+    #[test]
+    fn how_often_a_name_was_come_to_is_counted_once() {
+        const MANY: usize = 100_000;
+        let names = (0..MANY).map(|nth| (format!("Bearer abcdefgh{nth}"), Value::Null));
+        let mut document = Value::Object(names.collect());
+        json(&mut document);
+        let fields = document.as_object().unwrap();
+        assert_eq!(fields.len(), MANY);
+        assert!(fields.contains_key("Bearer [secret]") && fields.contains_key(&format!("Bearer [secret] ({MANY})")));
     }
 }

@@ -117,7 +117,12 @@ impl Sealed {
 
 impl Artifacts {
     pub(crate) fn open(dir: PathBuf, key: [u8; 32], compatibility: [u8; 32], most: Most) -> io::Result<Self> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is a file; remove it, or move it away"));
+            }
+            made => made?,
+        }
         remove_abandoned(&dir)?;
         Ok(Self { dir, key, compatibility, most })
     }

@@ -14,10 +14,15 @@ use crate::limits::Limits;
 use crate::run_log::clean;
 use crate::sandbox::{CORE_INSTANCES_PER_COMPONENT, STACK_BYTES};
 use crate::stop::{Frame, LimitKind, Stop, TrapCode};
+use crate::symbol::readable;
 
 const MAX_MESSAGE: usize = 500;
-const MAX_FRAMES: usize = 20;
-const MAX_SYMBOL: usize = 200;
+/// Of a stack.
+const MOST_LOOKED_AT: usize = 30;
+const MAX_FRAMES: usize = 10;
+const MAX_SYMBOL: usize = 80;
+/// What any panic of Rust's goes through, innermost. Its words and its place are in the run's log.
+const PANICKING: [&str; 4] = ["__rustc::", "std::", "core::panicking::", "rust_"];
 /// When the pool is full although the semaphore said otherwise.
 const POOL_RETRY_MS: u64 = 1_000;
 
@@ -94,8 +99,36 @@ fn trap_code(trap: Trap) -> TrapCode {
 fn frames(fault: &wasmtime::Error) -> Vec<Frame> {
     let Some(trace) = fault.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
     let frame = |found: &wasmtime::FrameInfo| Frame {
-        function: found.func_name().map(|name| clean(name, MAX_SYMBOL)),
+        function: found.func_name().map(|name| readable(name, MAX_SYMBOL)),
         offset: found.module_offset().map(|offset| offset as u64),
     };
-    trace.frames().iter().take(MAX_FRAMES).map(frame).collect()
+    told(trace.frames().iter().take(MOST_LOOKED_AT).map(frame))
+}
+
+/// Those that say where it broke, innermost first; all of them where none is the connector's.
+fn told(frames: impl Iterator<Item = Frame> + Clone) -> Vec<Frame> {
+    let panics =
+        |frame: &Frame| frame.function.as_deref().is_some_and(|name| PANICKING.iter().any(|of| name.starts_with(of)));
+    let own: Vec<_> = frames.clone().skip_while(panics).take(MAX_FRAMES).collect();
+    if own.is_empty() { frames.take(MAX_FRAMES).collect() } else { own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(names: &[&str]) -> Vec<String> {
+        let frames = names.iter().map(|name| Frame { function: Some((*name).to_owned()), offset: None });
+        told(frames).into_iter().filter_map(|frame| frame.function).collect()
+    }
+
+    /// Mutations: `told`, with what panics; without it everywhere; as many as there are.
+    #[test]
+    fn of_a_stack_the_connectors_own_frames_are_told_and_so_many() {
+        let panic = ["__rustc::rust_panic", "std::panicking::panic_with_hook", "core::panicking::panic_fmt"];
+        let whole = [&panic[..], &["shop::pay", "std::io::read", "shop::act"]].concat();
+        assert_eq!(shown(&whole), ["shop::pay", "std::io::read", "shop::act"]);
+        assert_eq!(shown(&panic), panic);
+        assert_eq!(shown(&["shop::again"; 50]).len(), MAX_FRAMES);
+    }
 }

@@ -43,6 +43,7 @@ mod run_log;
 mod runtime;
 mod sandbox;
 mod stop;
+mod symbol;
 mod ticker;
 
 pub use bulkhead_manifest::{Failure, FailureKind};

@@ -1,6 +1,7 @@
 //! The runtime: one engine, its guests' threads, the artifacts and the cache of what is loaded.
 
 use std::hash::Hash;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -43,8 +44,14 @@ pub enum StartError {
         reason: String,
     },
     /// The artifact directory.
-    #[error("the artifact directory cannot be used: {0}")]
-    Artifacts(#[source] std::io::Error),
+    #[error("the artifact directory {} cannot be used: {problem}", .dir.display())]
+    Artifacts {
+        /// Where it is, or should be.
+        dir: PathBuf,
+        /// What the system says.
+        #[source]
+        problem: std::io::Error,
+    },
     /// The guests' threads or the ticker.
     #[error("the sandbox threads cannot start: {0}")]
     Threads(#[source] std::io::Error),
@@ -97,7 +104,8 @@ impl Runtime {
         let compatibility = sandbox::compatibility(&engine);
         let (dir, key) = (settings.artifact_dir.clone(), settings.artifact_key);
         let most = Most { one: settings.artifact_bytes, all: settings.artifacts_bytes };
-        let artifacts = Artifacts::open(dir, key, compatibility, most).map_err(StartError::Artifacts)?;
+        let unusable = |problem| StartError::Artifacts { dir: settings.artifact_dir.clone(), problem };
+        let artifacts = Artifacts::open(dir, key, compatibility, most).map_err(unusable)?;
         let loaded = Cache::builder()
             // In KiB: the weight is 32 bits.
             .weigher(|_: &Digest, loaded: &Loaded| u32::try_from(loaded.0.bytes / 1024 + 1).unwrap_or(u32::MAX))

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use crate::Desk;
-use crate::body::query;
+use crate::body::{only, query};
 use crate::problem::{Answer, Problem};
 
 /// What a key may do, as it is stored: `*`, a noun (`runs`), or a noun to read (`runs:read`).
@@ -35,6 +35,8 @@ pub(crate) enum Access {
 pub(crate) struct Caller<Q = NoQuery> {
     /// `None`: an operator, for the installation.
     pub tenant: Option<TenantId>,
+    /// The key that was shown.
+    key: KeyId,
     operator: bool,
     scopes: Vec<String>,
     expires_ms: Option<u64>,
@@ -82,6 +84,11 @@ impl<Q> Caller<Q> {
 }
 
 impl Tenant {
+    /// The key that was shown.
+    pub(crate) fn key(&self) -> KeyId {
+        self.caller.key
+    }
+
     pub(crate) fn may(&self, noun: &str, access: Access) -> Answer<TenantId> {
         self.caller.may(noun, access)?;
         Ok(self.id)
@@ -176,7 +183,7 @@ fn unauthorized(detail: &str) -> Problem {
 }
 
 async fn authenticated(parts: &Parts, desk: &Desk) -> Answer<Key> {
-    let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = only(&parts.headers, header::AUTHORIZATION.as_str())?.and_then(|value| value.to_str().ok());
     let scheme = given.and_then(|value| value.split_once(' '));
     let token = scheme.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token);
     let token = token.ok_or_else(|| unauthorized("Give an API key: `Authorization: Bearer bk_…`."))?;
@@ -229,7 +236,7 @@ impl<Q: DeserializeOwned> FromRequestParts<Desk> for Caller<Q> {
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Answer<Self> {
         let key = authenticated(parts, desk).await?;
         let scopes = serde_json::from_str(&key.scopes).unwrap_or_default();
-        let named = parts.headers.get("bulkhead-tenant").map(|value| value.to_str().unwrap_or_default());
+        let named = only(&parts.headers, "bulkhead-tenant")?.map(|value| value.to_str().unwrap_or_default());
         let tenant = match (key.tenant, named) {
             (own, None) => own,
             (None, Some(named)) => {
@@ -241,7 +248,8 @@ impl<Q: DeserializeOwned> FromRequestParts<Desk> for Caller<Q> {
             (Some(_), Some(_)) => return Err(Problem::not_found("tenant")),
         };
         let query = query(parts)?;
-        Ok(Self { tenant, operator: key.tenant.is_none(), scopes, expires_ms: key.expires_ms, query })
+        let operator = key.tenant.is_none();
+        Ok(Self { tenant, key: key.id, operator, scopes, expires_ms: key.expires_ms, query })
     }
 }
 

@@ -11,13 +11,16 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bulkhead_engine::in_pointer;
 use bulkhead_manifest::json_limits::{check_depth, check_digits};
 use futures::StreamExt;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::error::Category;
+use serde_path_to_error::Segment;
 
 use crate::Desk;
 use crate::problem::{Answer, Problem};
@@ -84,6 +87,17 @@ pub(crate) async fn refuse_encoded(request: Request, next: Next) -> Response {
     response
 }
 
+/// A header that is there once, where it is there: of two, each of those on the way here may have heeded another one.
+pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &str) -> Answer<Option<&'h HeaderValue>> {
+    let mut found = headers.get_all(name).iter();
+    let first = found.next();
+    if found.next().is_none() {
+        return Ok(first);
+    }
+    let detail = format!("The header `{name}` is there more than once. Send it once.");
+    Err(Problem::new(StatusCode::BAD_REQUEST, "header-repeated", detail))
+}
+
 /// A JSON body that has not been read yet.
 pub(crate) struct Json<T> {
     body: Body,
@@ -130,7 +144,66 @@ fn json(bytes: &[u8], deepest: usize) -> Answer<&str> {
 }
 
 fn parsed<T: DeserializeOwned>(text: &str) -> Answer<T> {
-    serde_json::from_str(text).map_err(|error| invalid(format!("The body is not what this path takes: {error}.")))
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().iter().map(segment).collect::<String>();
+        unfit(path, &error.into_inner())
+    })?;
+    reader.end().map_err(|error| unfit(String::new(), &error))?;
+    Ok(parsed)
+}
+
+fn segment(segment: &Segment) -> String {
+    match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", in_pointer(key)),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    }
+}
+
+/// What is wrong, and where, in words of ours. What stands there is not repeated: it may be a secret in a wrong place.
+fn unfit(mut pointer: String, error: &serde_json::Error) -> Problem {
+    if error.classify() != Category::Data {
+        let (line, column) = (error.line(), error.column());
+        return invalid(format!("The body is not JSON: it cannot be read at line {line} column {column}."));
+    }
+    let said = error.to_string();
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+    let field = |what: &str| said.strip_prefix(what)?.split_once('`').map(|(name, _)| name);
+    let message = if let Some(name) = field("missing field `") {
+        pointer = format!("{pointer}/{}", in_pointer(name));
+        "this is missing".to_owned()
+    } else if let Some(name) = field("unknown field `") {
+        let own = format!("/{}", in_pointer(name));
+        if !pointer.ends_with(&own) {
+            pointer += &own;
+        }
+        match said.split_once(", expected ") {
+            Some((_, known)) => format!("this path does not know it; it takes {known}"),
+            None => "this path does not know it, and takes nothing here".to_owned(),
+        }
+    } else if said.starts_with("duplicate field `") {
+        "it stands there twice".to_owned()
+    } else {
+        match said.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("expected {}", in_words(expected)),
+            None => said.to_owned(),
+        }
+    };
+    let place = if pointer.is_empty() { String::new() } else { format!("{pointer}: ") };
+    invalid(format!("The body is not what this path takes: {place}{message}.")).at(pointer, message)
+}
+
+/// What the parser calls the kinds of values, as JSON calls them.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "i32" | "i64" => "a whole number",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        _ if expected.starts_with("struct ") => "an object",
+        _ => expected,
+    }
 }
 
 /// An object of these fields, in a body or within one. An array of their values in order is none, though serde would

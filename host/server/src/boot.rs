@@ -112,8 +112,9 @@ pub struct Host {
 impl Host {
     /// Boots in order.
     pub async fn boot(settings: Settings, listener: TcpListener, clock: SharedClock) -> Result<Self, BootError> {
+        let database = shown(&settings.database_url);
         let store = Store::open(StoreConfig::new(settings.database_url)).await?;
-        let vault = open_vault(&store, settings.keys, &clock).await?;
+        let vault = open_vault(&store, &database, settings.keys, &clock).await?;
         let artifact_key = *vault.derive("artifact").expose().first_chunk().ok_or(NOT_32_BYTES)?;
         let sandbox = RuntimeConfig::new(settings.artifact_dir, artifact_key, settings.compiler);
         let sandbox = settings.limits.within(RuntimeConfig { slots: settings.sandbox_slots, ..sandbox });
@@ -138,6 +139,7 @@ impl Host {
         let engine = Engine::new(Parts { store, vault, door, runtime, clock, config });
         let tx = engine.store().system().await?;
         let first_operator_key = first_operator_key(tx, engine.vault(), engine.clock().now_ms()).await?;
+        engine.warn_of_doubts().await?;
         let workers = engine.work().map_err(BootError::Workers)?;
         let (clients, shutdown) = (settings.clients, settings.shutdown);
         Ok(Self { engine, first_operator_key, listener, workers, clients, shutdown })
@@ -178,11 +180,12 @@ impl Host {
 
 /// Makes another operator's key, for whoever has lost the first and has the host's own data.
 pub async fn new_operator_key(database_url: String, keys: KeySource, clock: SharedClock) -> Result<String, BootError> {
+    let database = shown(&database_url);
     let store = Store::open(StoreConfig::new(database_url)).await?;
     if !store.system_read().await?.has_keys().await? {
         return Err(BootError::NeverServed);
     }
-    let vault = open_vault(&store, keys, &clock).await?;
+    let vault = open_vault(&store, &database, keys, &clock).await?;
     let key = operator_key(store.system().await?, &vault, clock.now_ms(), "operator key made on the host").await?;
     store.close().await;
     Ok(key)
@@ -217,7 +220,7 @@ async fn refuse_other_than_jq(runtime: &Runtime, file: &Path) -> Result<(), Boot
 }
 
 /// The safe: keys are made at the very first start, and missed at any later one.
-async fn open_vault(store: &Store, keys: KeySource, clock: &SharedClock) -> Result<Vault, BootError> {
+async fn open_vault(store: &Store, database: &str, keys: KeySource, clock: &SharedClock) -> Result<Vault, BootError> {
     let mut read = store.system_read().await?;
     let (first, rows) = (!read.has_keys().await?, read.wrapping_keys().await?);
     drop(read);
@@ -225,6 +228,9 @@ async fn open_vault(store: &Store, keys: KeySource, clock: &SharedClock) -> Resu
     match keys {
         KeySource::File(_) if guarded => Err(BootError::NotInAFile),
         KeySource::File(file) => {
+            if first && rows.is_empty() && file.exists() {
+                warn_of_older_keys(database, &file);
+            }
             let keys = if first { LocalKeys::open_or_create(file.clone())? } else { LocalKeys::open(file.clone())? };
             let vault = Vault::local(keys);
             let mut tx = store.system().await?;
@@ -249,6 +255,24 @@ async fn open_vault(store: &Store, keys: KeySource, clock: &SharedClock) -> Resu
             }
         }
     }
+}
+
+/// What people call a database: its file, or, as an address may hold a password, the setting.
+fn shown(database_url: &str) -> String {
+    match database_url.strip_prefix("sqlite:") {
+        Some(path) => path.strip_prefix("//").unwrap_or(path).to_owned(),
+        None => "the one in database_url".to_owned(),
+    }
+}
+
+/// Keys are made with their database. Somebody may have laid them there on purpose; or the database is gone.
+fn warn_of_older_keys(database: &str, keys: &Path) {
+    tracing::warn!(
+        database,
+        keys = %keys.display(),
+        "the database is new, and the key file was there before it: what was sealed under these keys is not in this database. \
+         Where a database was there before, stop this host and restore it"
+    );
 }
 
 /// Where it is reached when nobody says so: where it listens.

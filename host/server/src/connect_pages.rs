@@ -15,7 +15,7 @@ use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use bulkhead_engine::{ConnectError, Connected, ConnectionError, NotConnected, SessionKind, SessionView};
-use bulkhead_manifest::AuthField;
+use bulkhead_manifest::{AuthField, mask};
 use bulkhead_vault::{Secret, random_token};
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, ORIGIN, REFERRER_POLICY, SET_COOKIE,
@@ -47,6 +47,8 @@ struct ConnectPage<'a> {
     /// What the person is asked for; `None` where they go to the provider.
     fields: Option<&'a [AuthField]>,
     webhook_url: Option<&'a Url>,
+    /// Who asks: where this host is reached.
+    host: &'a str,
     wrong: &'a Wrong,
 }
 
@@ -114,10 +116,11 @@ async fn page(
     State(desk): State<Desk>,
     Extension(id): Extension<RequestId>,
     token: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
 ) -> Response {
     let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
-    match desk.engine.session(&token).await {
-        Ok(view) => form(StatusCode::OK, &view, &Wrong::default()),
+    match desk.engine.session(&token, cookie(&headers, BROWSER).as_deref()).await {
+        Ok(view) => form(&desk, StatusCode::OK, &view, &Wrong::default()),
         Err(error) => trouble(&error, by(&token, &error), &id),
     }
 }
@@ -130,10 +133,11 @@ async fn submit(
     body: Body,
 ) -> Response {
     let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
+    let (browser, is_new) = browser_of(&headers);
     if !from_here(&headers, desk.engine.public_url()) {
         return from_elsewhere();
     }
-    let view = match desk.engine.session(&token).await {
+    let view = match desk.engine.session(&token, Some(&browser)).await {
         Ok(view) => view,
         Err(error) => return trouble(&error, by(&token, &error), &id),
     };
@@ -147,14 +151,40 @@ async fn submit(
     let filled = filled.filter(|(_, value)| !value.is_empty());
     let mut fields: BTreeMap<_, _> = filled.map(|(name, value)| (name, Secret::from_string(value))).collect();
     let webhook_secret = fields.remove(WEBHOOK_SECRET).filter(|_| view.webhook_url.is_some());
-    if matches!(view.kind, SessionKind::OAuth) {
-        return begin(&desk, &token, &headers, webhook_secret, &id).await;
+    let mut response = if matches!(view.kind, SessionKind::OAuth) {
+        match desk.engine.begin_oauth(&token, &browser, webhook_secret).await {
+            Ok(url) => remembering(&desk, LINK, &token, Redirect::to(url.as_str()).into_response()),
+            Err(error) => return trouble(&error, by(&token, &error), &id),
+        }
+    } else {
+        match desk.engine.submit_fields(&token, &browser, fields, webhook_secret).await {
+            Ok(connected) => return done(connected),
+            Err(ConnectError::Connection(error)) => return again(&desk, &view, error),
+            // What was given waits for this browser.
+            Err(error) => trouble(&error, by(&token, &error), &id),
+        }
+    };
+    if is_new {
+        response = remembering(&desk, BROWSER, &browser, response);
     }
-    match desk.engine.submit_fields(&token, fields, webhook_secret).await {
-        Ok(connected) => done(connected),
-        Err(ConnectError::Connection(error)) => again(&view, error),
-        Err(error) => trouble(&error, by(&token, &error), &id),
+    response
+}
+
+/// What a browser is known by, and whether it does not have that yet.
+fn browser_of(headers: &HeaderMap) -> (String, bool) {
+    match cookie(headers, BROWSER) {
+        Some(browser) => (browser, false),
+        None => (random_token("br"), true),
     }
+}
+
+fn remembering(desk: &Desk, name: &str, value: &str, mut response: Response) -> Response {
+    let secure = if desk.engine.public_url().scheme() == "https" { "; Secure" } else { "" };
+    let cookie = format!("{name}={value}; Path=/connect; HttpOnly; SameSite=Lax{secure}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
 }
 
 /// What was filled in.
@@ -168,18 +198,18 @@ async fn given(headers: &HeaderMap, body: Body, patience: Duration) -> Result<BT
 }
 
 /// The form once more, with what is wrong.
-fn again(view: &SessionView, error: ConnectionError) -> Response {
+fn again(desk: &Desk, view: &SessionView, error: ConnectionError) -> Response {
     let trouble = Some(sentence(&error.to_string()));
     match error {
         ConnectionError::Invalid(invalid) => {
-            let named = |pointer: &str| pointer.trim_start_matches('/').to_owned();
+            let named = |pointer: &str| pointer.trim_start_matches("/fields/").to_owned();
             let fields = invalid.into_iter().map(|field| (named(&field.pointer), sentence(&field.message))).collect();
-            form(StatusCode::UNPROCESSABLE_ENTITY, view, &Wrong { fields, ..Wrong::default() })
+            form(desk, StatusCode::UNPROCESSABLE_ENTITY, view, &Wrong { fields, ..Wrong::default() })
         }
         ConnectionError::NotChecked(_) => {
-            form(StatusCode::SERVICE_UNAVAILABLE, view, &Wrong { trouble, ..Wrong::default() })
+            form(desk, StatusCode::SERVICE_UNAVAILABLE, view, &Wrong { trouble, ..Wrong::default() })
         }
-        _ => form(StatusCode::UNPROCESSABLE_ENTITY, view, &Wrong { trouble, refused: true, ..Wrong::default() }),
+        _ => form(desk, StatusCode::UNPROCESSABLE_ENTITY, view, &Wrong { trouble, refused: true, ..Wrong::default() }),
     }
 }
 
@@ -192,33 +222,6 @@ fn from_here(headers: &HeaderMap, public_url: &Url) -> bool {
     let Some(origin) = text(ORIGIN.as_str()) else { return true };
     let host = Url::parse(origin).ok().map(|origin| origin.authority().to_owned());
     origin == public_url.origin().ascii_serialization() || host.is_some() && host.as_deref() == text(HOST.as_str())
-}
-
-async fn begin(
-    desk: &Desk,
-    token: &str,
-    headers: &HeaderMap,
-    webhook_secret: Option<Secret>,
-    id: &RequestId,
-) -> Response {
-    let (browser, fresh) = match cookie(headers, BROWSER) {
-        Some(browser) => (browser, false),
-        None => (random_token("br"), true),
-    };
-    match desk.engine.begin_oauth(token, &browser, webhook_secret).await {
-        Ok(url) => {
-            let mut response = Redirect::to(url.as_str()).into_response();
-            let secure = if desk.engine.public_url().scheme() == "https" { "; Secure" } else { "" };
-            for (name, value) in [(LINK, token)].into_iter().chain(fresh.then_some((BROWSER, browser.as_str()))) {
-                let cookie = format!("{name}={value}; Path=/connect; HttpOnly; SameSite=Lax{secure}");
-                if let Ok(value) = HeaderValue::from_str(&cookie) {
-                    response.headers_mut().append(SET_COOKIE, value);
-                }
-            }
-            response
-        }
-        Err(error) => trouble(&error, by(token, &error), id),
-    }
 }
 
 async fn callback(
@@ -292,12 +295,13 @@ fn done(connected: Connected) -> Response {
     outcome(StatusCode::OK, "Connected", &format!("You are connected{whom}. You can close this page."))
 }
 
-fn form(status: StatusCode, view: &SessionView, wrong: &Wrong) -> Response {
+fn form(desk: &Desk, status: StatusCode, view: &SessionView, wrong: &Wrong) -> Response {
     let fields = match &view.kind {
         SessionKind::Fields(fields) => Some(fields.as_slice()),
         SessionKind::OAuth => None,
     };
-    html(status, &ConnectPage { view, fields, webhook_url: view.webhook_url.as_ref(), wrong })
+    let host = desk.engine.public_url().authority();
+    html(status, &ConnectPage { view, fields, webhook_url: view.webhook_url.as_ref(), host, wrong })
 }
 
 /// The link once more, unless it is over.
@@ -308,9 +312,14 @@ fn by(token: &str, error: &ConnectError) -> WaysOn {
             | ConnectError::NotFound
             | ConnectError::Expired
             | ConnectError::Used
+            | ConnectError::GivenElsewhere { .. }
             | ConnectError::Connection(ConnectionError::Disconnected)
     );
-    WaysOn { again: (!over).then(|| token.to_owned()), return_url: None }
+    let return_url = match error {
+        ConnectError::GivenElsewhere { return_url } => return_url.clone(),
+        _ => None,
+    };
+    WaysOn { again: (!over).then(|| token.to_owned()), return_url }
 }
 
 fn trouble(error: &ConnectError, ways: WaysOn, id: &RequestId) -> Response {
@@ -325,14 +334,14 @@ fn trouble(error: &ConnectError, ways: WaysOn, id: &RequestId) -> Response {
             _ => (again, None),
         };
         let title = match error {
-            ConnectError::AlreadyConnected { .. } => "Already connected",
+            ConnectError::AlreadyConnected { .. } | ConnectError::GivenElsewhere { .. } => "Already connected",
             ConnectError::Used => "Link used",
             _ => "Not connected",
         };
         html(status, &OutcomePage { title, text, again, first, back: back.as_ref() })
     };
     let status = match error {
-        ConnectError::AlreadyConnected { .. } => StatusCode::CONFLICT,
+        ConnectError::AlreadyConnected { .. } | ConnectError::GivenElsewhere { .. } => StatusCode::CONFLICT,
         ConnectError::UnknownSession | ConnectError::NotFound => StatusCode::NOT_FOUND,
         ConnectError::Expired | ConnectError::Used | ConnectError::Connection(ConnectionError::Disconnected) => {
             StatusCode::GONE
@@ -357,7 +366,9 @@ fn outcome(status: StatusCode, title: &str, text: &str) -> Response {
     html(status, &OutcomePage { title, text, again: None, first: None, back: None })
 }
 
+/// As a page says it: parts of it may come from a stranger, or repeat what one was told.
 fn sentence(text: &str) -> String {
+    let text = mask::text(text);
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
     let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
@@ -411,5 +422,12 @@ mod tests {
         assert_eq!(sentence("this is over"), "This is over.");
         assert_eq!(sentence("Is it over?"), "Is it over?");
         assert_eq!(sentence(""), ".");
+    }
+
+    /// Mutation: `sentence`, the text as it is.
+    #[test]
+    fn what_a_page_says_is_masked() {
+        let said = sentence("the provider says: client_secret=hunter22hunter22, Bearer abcdefgh1");
+        assert_eq!(said, "The provider says: client_secret=[secret], Bearer [secret].");
     }
 }

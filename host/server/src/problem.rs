@@ -67,6 +67,11 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-input", detail) }
     }
 
+    /// With the one place that it is about.
+    pub(crate) fn at(self, pointer: String, message: String) -> Self {
+        Self { errors: vec![InvalidField { pointer, message }], ..self }
+    }
+
     pub(crate) fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after_s: Some(seconds), ..self }
     }
@@ -166,6 +171,7 @@ impl From<CallError> for Problem {
             CallError::KeyReused => Self::new(StatusCode::CONFLICT, "idempotency-key-reused", detail),
             CallError::WrongState { .. } => Self::new(StatusCode::CONFLICT, "wrong-state", detail),
             CallError::ExternalNeeded { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "external-needed", detail),
+            CallError::NoCheck { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no-check", detail),
             CallError::NoPush => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no-push", detail),
             CallError::LinkConflict(_) => Self::new(StatusCode::CONFLICT, "linked-already", detail),
             CallError::Fault(fault) => fault.into(),
@@ -192,7 +198,11 @@ impl From<ConnectionError> for Problem {
             ConnectionError::UnknownVersion { .. } => unprocessable("unknown-version"),
             ConnectionError::UnknownApp => unprocessable("unknown-app"),
             ConnectionError::NeedsApp { .. } => unprocessable("app-needed"),
-            ConnectionError::UnknownEnvironment { .. } => unprocessable("unknown-environment"),
+            ConnectionError::UnknownEnvironment { given, .. } => {
+                let pointer = "/environment".to_owned();
+                let errors = given.then(|| InvalidField { pointer, message: detail.clone() }).into_iter().collect();
+                Self { errors, ..unprocessable("unknown-environment") }
+            }
             ConnectionError::Invalid(errors) => Self::invalid(errors),
             ConnectionError::NotByFields { .. } => Self::new(StatusCode::CONFLICT, "not-by-fields", detail),
             ConnectionError::NotAccepted(_) => unprocessable("credential-not-accepted"),
@@ -218,6 +228,7 @@ impl From<AppError> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-connector", detail)
             }
             AppError::UnknownVersion { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown-version", detail),
+            AppError::NotNeeded { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "app-not-needed", detail),
             AppError::NeedsClient { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "client-needed", detail),
             AppError::Fault(fault) => fault.into(),
         }
@@ -244,6 +255,7 @@ impl From<RouteError> for Problem {
         let unprocessable = |code: &str| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
         match error {
             RouteError::NotFound { what } => Self::not_found(what),
+            RouteError::Disconnected { .. } => Self::new(StatusCode::CONFLICT, "disconnected", detail),
             RouteError::NoSteps => unprocessable("no-steps"),
             RouteError::TooManySteps { .. } => unprocessable("too-many-steps"),
             RouteError::LargeMappings { .. } => unprocessable("mappings-too-large"),

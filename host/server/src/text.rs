@@ -3,7 +3,7 @@
 //! Invariant: what passes here is taken by both databases alike. Postgres takes no NUL in a text, and no long one in an
 //! index.
 
-use bulkhead_engine::InvalidField;
+use bulkhead_engine::{InvalidField, unfit_secret};
 use bulkhead_manifest::text::is_readable;
 
 use crate::problem::{Answer, Problem};
@@ -40,10 +40,10 @@ impl Fields {
         self.require(is_key(text), pointer, expected)
     }
 
-    /// What proves something, where one is given: an empty one would be kept as one, and verify nothing.
+    /// What proves something, where one is given.
     pub(crate) fn secret(self, pointer: &str, given: Option<&str>) -> Self {
-        let is_one = given.is_none_or(|text| !text.trim().is_empty());
-        self.require(is_one, pointer, "a secret is not empty: leave it out, or give the one that the provider shows")
+        let problem = given.and_then(|text| unfit_secret(text.as_bytes()));
+        self.require(problem.is_none(), pointer, problem.unwrap_or_default())
     }
 
     pub(crate) fn require(mut self, is_so: bool, pointer: &str, expected: impl Into<String>) -> Self {

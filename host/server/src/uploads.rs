@@ -40,16 +40,17 @@ impl Default for Uploads {
 impl Uploads {
     /// A place, unless it takes too long to become free.
     pub(crate) async fn place(&self, uploader: Option<TenantId>) -> Result<Place, Problem> {
-        let place = tokio::time::timeout(PATIENCE, self.wait(uploader)).await;
+        let mut waits_for = "Another component of yours is being uploaded. Try again when it is there.";
+        let place = tokio::time::timeout(PATIENCE, self.wait(uploader, &mut waits_for)).await;
         place.ok().and_then(Result::ok).ok_or_else(|| {
-            let detail = "Other components are being uploaded. Try again in a moment.";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(PATIENCE.as_secs())
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", waits_for).retry_after(PATIENCE.as_secs())
         })
     }
 
     /// Waits for the uploader's own place, and then for one of all: who waits for the first keeps none of the others.
-    async fn wait(&self, uploader: Option<TenantId>) -> Result<Place, AcquireError> {
+    async fn wait(&self, uploader: Option<TenantId>, waits_for: &mut &str) -> Result<Place, AcquireError> {
         let own = self.own(uploader).acquire_owned().await?;
+        *waits_for = "Others' components are being uploaded. Try again in a moment.";
         Ok(Place { _own: own, _of_all: Arc::clone(&self.all).acquire_owned().await? })
     }
 
@@ -78,6 +79,19 @@ mod tests {
         let response = second.err().unwrap().into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["retry-after"], "10");
+    }
+
+    /// Mutations: `wait`, without saying that it waits for others; saying it before.
+    #[tokio::test(start_paused = true)]
+    async fn who_gets_no_place_is_told_whose_component_is_in_its_way() {
+        let uploads = Uploads::default();
+        let (tenant, place) = (Some(TenantId::new(1)), || uploads.place(Some(TenantId::new(2))));
+        let _own = uploads.place(tenant).await.unwrap();
+        let said = format!("{:?}", uploads.place(tenant).await.err().unwrap());
+        assert!(said.contains("Another component of yours"), "{said}");
+        let _others = [place().await.unwrap(), place().await.unwrap(), place().await.unwrap()];
+        let said = format!("{:?}", place().await.err().unwrap());
+        assert!(said.contains("Others' components"), "{said}");
     }
 
     /// Mutation: `wait`, without the uploader's own.

@@ -130,6 +130,7 @@ pub(crate) fn all() -> Vec<Listed> {
         crate::sealed::STATEMENTS,
         crate::state::STATEMENTS,
         crate::tenants::STATEMENTS,
+        crate::verdicts::STATEMENTS,
         crate::wrapping_keys::STATEMENTS,
     ]
     .concat();

@@ -28,7 +28,7 @@ catalogue! { "connect_sessions";
             WHERE id = $1 AND used_ms IS NULL AND expires_ms > $2";
     GIVE_BACK = "UPDATE connect_sessions SET used_ms = NULL, state_hash = NULL, browser_hash = NULL
             WHERE id = $1 AND used_ms = $2";
-    OFFER = "UPDATE connect_sessions SET offered = $3 WHERE id = $1 AND used_ms = $2";
+    OFFER = "UPDATE connect_sessions SET offered = $3, browser_hash = $4 WHERE id = $1 AND used_ms = $2";
     TAKE_OFFER = "UPDATE connect_sessions SET offered = NULL WHERE id = $1 AND offered IS NOT NULL AND expires_ms > $2";
     BY_TOKEN = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE token_hash = $1");
     BY_STATE = concat!("SELECT ", session_columns!(), " FROM connect_sessions WHERE state_hash = $1");
@@ -79,7 +79,7 @@ row! {
         pub token_hash: [u8; 32];
         /// Of the state that the provider is to give back.
         pub state_hash: Option<[u8; 32]>;
-        /// Of what the browser holds that began.
+        /// Of what the browser holds that began, or gave what is offered.
         pub browser_hash: Option<[u8; 32]>;
         /// The sealed verifier.
         pub pkce: Option<Vec<u8>>;
@@ -143,12 +143,20 @@ impl SystemTx {
         Ok(self.unit.run(&USE, bind![session, now_ms]).await? > 0)
     }
 
-    /// Keeps what a use at `used_ms` was given, until somebody takes it or the session expires.
+    /// Keeps what a use at `used_ms` was given, until somebody takes it or the session expires. `browser_hash`: of what the
+    /// browser holds that gave it.
     ///
     /// # Errors
     /// `NotFound` where it was not used then.
-    pub async fn offer(&mut self, session: SessionId, used_ms: u64, offered: &[u8]) -> Result<()> {
-        match self.unit.run(&OFFER, bind![session, used_ms, offered]).await? {
+    pub async fn offer(
+        &mut self,
+        session: SessionId,
+        used_ms: u64,
+        offered: &[u8],
+        browser_hash: Option<&[u8; 32]>,
+    ) -> Result<()> {
+        let browser_hash = browser_hash.map(<[u8; 32]>::as_slice);
+        match self.unit.run(&OFFER, bind![session, used_ms, offered, browser_hash]).await? {
             0 => Err(StoreError::NotFound { what: "session" }),
             _ => Ok(()),
         }

@@ -19,8 +19,8 @@ use crate::value::bind;
 
 macro_rules! connection_columns {
     () => {
-        "id, tenant_id, connector_id, version_id, follows, app_id, environment, name, status, settings, account, account_key, \
-         approved, endpoint, concurrency, edition, created_ms, updated_ms"
+        "id, tenant_id, connector_id, version_id, follows, app_id, environment, name, status, settings, account, account_id, \
+         account_key, approved, endpoint, concurrency, edition, created_ms, updated_ms"
     };
 }
 
@@ -29,7 +29,7 @@ catalogue! { "connections";
                 approved, endpoint, concurrency, edition, created_ms, updated_ms, follows)
             VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, 1, $12, $12, $13)";
     SET_STATUS = "UPDATE connections SET status = $3, updated_ms = $4 WHERE tenant_id = $1 AND id = $2";
-    SET_ACCOUNT = "UPDATE connections SET account = $3, account_key = $4, updated_ms = $5
+    SET_ACCOUNT = "UPDATE connections SET account = $3, account_id = $4, account_key = $5, updated_ms = $6
             WHERE tenant_id = $1 AND id = $2";
     SET_VERSION = "UPDATE connections SET version_id = $3, follows = $4, approved = $5, settings = $6, updated_ms = $7,
                 edition = $8
@@ -52,10 +52,15 @@ catalogue! { "connections";
             ORDER BY tenant_id, id LIMIT $3";
     /// With it the writer's turn, on SQLite.
     ONE_AT_A_TIME = "SELECT id FROM tenants WHERE id = $1" => pg "SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE";
-    FIRST_OF_ACCOUNT = concat!("SELECT ", connection_columns!(), " FROM connections
-            WHERE app_id = $2 AND account_key = $3 AND account_key IS NOT NULL AND tenant_id = $1 AND id <> $4
-            AND environment = (SELECT environment FROM connections WHERE id = $4 AND tenant_id = $1)
-            AND status <> 'disconnected' ORDER BY id LIMIT 1");
+    /// An id is one of its connector's provider, and what was given through one app is of no use to another.
+    FIRST_OF_ACCOUNT = concat!("SELECT ", connection_columns!(), " FROM connections AS other
+            WHERE tenant_id = $1 AND account_id = $2 AND account_id IS NOT NULL AND id <> $3
+            AND status <> 'disconnected'
+            AND EXISTS (SELECT 1 FROM connections AS own WHERE own.tenant_id = $1 AND own.id = $3
+                AND own.environment = other.environment
+                AND (own.app_id = other.app_id OR own.app_id IS NULL AND other.app_id IS NULL
+                    AND own.connector_id = other.connector_id))
+            ORDER BY id LIMIT 1");
 }
 
 words! {
@@ -109,6 +114,17 @@ pub struct NewConnection {
     pub created_ms: u64,
 }
 
+/// What is known of the account that a connection is to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Account<'a> {
+    /// What authorization said of it.
+    pub said: Option<&'a str>,
+    /// What it is called, by whomever.
+    pub id: Option<&'a str>,
+    /// By which an app's webhooks find it.
+    pub key: Option<&'a str>,
+}
+
 /// What a connection goes on by.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GoesOn<'a> {
@@ -147,7 +163,9 @@ row! {
         pub settings: Json;
         /// What authorization said of the account.
         pub account: Option<Json>;
-        /// By which an app's webhooks find it.
+        /// What the account is called: by what the host learned itself, else by the connector's `check`.
+        pub account_id: Option<String>;
+        /// By which an app's webhooks find it: never a connector's word.
         pub account_key: Option<String>;
         /// What was approved.
         pub approved: Json;
@@ -274,34 +292,29 @@ impl TenantTx {
         Ok(self.unit.run(&SET_VERSION, values).await? > 0)
     }
 
-    /// The tenant's first live connection to this account besides `own`. Whoever asks next waits for the end of this unit:
+    /// The tenant's first live connection to this account besides `own`, in its environment, of its app or, without one, of
+    /// its connector. Whoever asks next waits for the end of this unit:
     /// of two that are authorized at once, the second sees the first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn first_of_account(
-        &mut self,
-        own: ConnectionId,
-        app: AppId,
-        account_key: &str,
-    ) -> Result<Option<Connection>> {
+    pub async fn first_of_account(&mut self, own: ConnectionId, account_id: &str) -> Result<Option<Connection>> {
         let tenant = self.tenant();
         let _: Option<(TenantId,)> = self.unit.one(&ONE_AT_A_TIME, bind![tenant]).await?;
-        self.unit.one(&FIRST_OF_ACCOUNT, bind![tenant, app, account_key, own]).await
+        self.unit.one(&FIRST_OF_ACCOUNT, bind![tenant, account_id, own]).await
     }
 
-    /// Sets what authorization said of the account, and the key by which webhooks find it.
+    /// Sets what is known of the account.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn set_connection_account(
         &mut self,
         connection: ConnectionId,
-        account: Option<&str>,
-        account_key: Option<&str>,
+        account: Account<'_>,
         now_ms: u64,
     ) -> Result<()> {
-        let values = bind![self.tenant(), connection, account, account_key, now_ms];
+        let values = bind![self.tenant(), connection, account.said, account.id, account.key, now_ms];
         found(self.unit.run(&SET_ACCOUNT, values).await?)
     }
 }

@@ -13,6 +13,7 @@ use crate::Json;
 use crate::catalogue::catalogue;
 use crate::enqueue::{Enqueued, NewRun, enqueue_all};
 use crate::error::{Result, StoreError};
+use crate::inbox::large;
 use crate::many::Many;
 use crate::paging::Page;
 use crate::row::{row, words};
@@ -282,7 +283,10 @@ impl Store {
     /// # Errors
     /// `NotFound` where a connection or an app is gone, or where a delivery has runs and is for nobody. `Busy`.
     pub async fn accept_deliveries(&self, deliveries: Vec<NewDelivery>) -> Result<Vec<Accepted>> {
-        self.inner.inbox.put(deliveries).await
+        match large(&deliveries) {
+            Some(tenant) => self.keep_large(tenant, &deliveries).await,
+            None => self.inner.inbox.put(deliveries).await,
+        }
     }
 }
 

@@ -19,16 +19,17 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bulkhead_manifest::TenantId;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::deliveries::{Accepted, NewDelivery, keep};
+use crate::deliveries::{Accepted, NewDelivery, Scope, keep};
 use crate::error::{Result, StoreError};
-use crate::store::{Inner, Store};
+use crate::store::{Access, Inner, Store};
 
 /// Requests that may wait. Who comes when it is full waits outside, as long as it may.
 const QUEUE: usize = 1_024;
-/// Requests of one batch: more, and other units wait long for their turn.
+/// From so many deliveries on, each a request or a part of one, a batch does not go on: other units wait for their turn.
 const BATCH: usize = 128;
 /// Nor does a batch go on that holds as many bytes: the next request is of the next.
 const BATCH_BYTES: usize = 16 << 20;
@@ -51,6 +52,12 @@ pub(crate) struct Request {
 /// The other end of the queue, for whoever keeps what comes.
 #[derive(Clone)]
 pub(crate) struct Requests(Arc<Mutex<mpsc::Receiver<Request>>>);
+
+/// Whose line one request stands in, where it is as large as a batch.
+pub(crate) fn large(deliveries: &[NewDelivery]) -> Option<TenantId> {
+    let first = deliveries.first().filter(|first| matches!(first.scope, Scope::Endpoint(_)))?;
+    first.to.filter(|_| deliveries.len() > BATCH).map(|(tenant, _)| tenant)
+}
 
 impl Inbox {
     pub(crate) fn new(wait: Duration) -> (Self, Requests) {
@@ -94,12 +101,13 @@ impl Requests {
     /// One request at least, until the inbox is gone.
     pub(crate) async fn batch(&self) -> Vec<Request> {
         let mut queue = self.0.lock().await;
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let (mut batch, mut deliveries, mut bytes) = (Vec::new(), 0, 0);
         let mut next = queue.recv().await;
         while let Some(request) = next {
             bytes += request.deliveries.iter().map(NewDelivery::bytes).sum::<usize>();
+            deliveries += request.deliveries.len();
             batch.push(request);
-            let goes_on = batch.len() < BATCH && bytes < BATCH_BYTES;
+            let goes_on = deliveries < BATCH && bytes < BATCH_BYTES;
             next = if goes_on { queue.try_recv().ok() } else { None };
         }
         batch
@@ -127,7 +135,8 @@ impl Store {
     pub(crate) async fn keep_batch(&self, batch: Vec<Request>) {
         let mut to_do = vec![batch];
         while let Some(mut batch) = to_do.pop() {
-            match self.keep_again(&batch).await {
+            let deliveries = batch.iter().flat_map(|request| &request.deliveries).collect();
+            match self.keep_again(deliveries, None).await {
                 Ok(accepted) => {
                     let mut accepted = accepted.into_iter();
                     for request in batch {
@@ -148,24 +157,29 @@ impl Store {
         }
     }
 
-    async fn keep_again(&self, batch: &[Request]) -> Result<Vec<Accepted>> {
+    /// One request of one tenant's that is as large as a batch is kept beside them, by a unit of that tenant's: it waits for
+    /// what its own requests take.
+    pub(crate) async fn keep_large(&self, tenant: TenantId, deliveries: &[NewDelivery]) -> Result<Vec<Accepted>> {
+        self.keep_again(deliveries.iter().collect(), Some(tenant)).await
+    }
+
+    async fn keep_again(&self, deliveries: Vec<&NewDelivery>, of: Option<TenantId>) -> Result<Vec<Accepted>> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.keep_once(batch).await {
+            match self.keep_once(&deliveries, of).await {
                 Err(StoreError::Conflict(_)) if tries < TRIES => {}
                 outcome => return outcome,
             }
         }
     }
 
-    async fn keep_once(&self, batch: &[Request]) -> Result<Vec<Accepted>> {
-        let deliveries: Vec<&NewDelivery> = batch.iter().flat_map(|request| &request.deliveries).collect();
+    async fn keep_once(&self, deliveries: &[&NewDelivery], of: Option<TenantId>) -> Result<Vec<Accepted>> {
         if deliveries.is_empty() {
             return Ok(Vec::new());
         }
-        let mut unit = self.system_unit().await?;
-        let accepted = keep(&mut unit, &deliveries).await?;
+        let mut unit = self.begin(Access::Write, of).await?;
+        let accepted = keep(&mut unit, deliveries).await?;
         unit.commit().await?;
         Ok(accepted)
     }

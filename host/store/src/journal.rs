@@ -44,7 +44,12 @@ catalogue! { "journal";
                 unsafe_request, keyed, version_id, sends, intent_ms, last_intent_ms, answer, answer_ms, shown,
                 retryable, refused)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, $13, $13, $14, $15, $16, $17, $18)
-            ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO NOTHING";
+            ON CONFLICT (tenant_id, run_id, leg, seq, sub) WHERE superseded_by IS NULL DO UPDATE SET
+                sends = journal.sends + 1, attempt = excluded.attempt, last_intent_ms = excluded.last_intent_ms,
+                answer = excluded.answer, answer_ms = excluded.answer_ms, shown = excluded.shown,
+                retryable = excluded.retryable, refused = excluded.refused
+            WHERE journal.fingerprint = excluded.fingerprint AND journal.unsafe_request = 0
+                AND journal.answer IS NULL AND journal.attempt < excluded.attempt";
     ANSWER = "UPDATE journal SET answer = $6, answer_ms = $7, shown = $8, retryable = $9, refused = $10
             WHERE tenant_id = $1 AND run_id = $2 AND leg = $3 AND seq = $4 AND sub = $5 AND superseded_by IS NULL
             AND answer_ms IS NULL";
@@ -276,8 +281,8 @@ impl TenantTx {
         sends.map(drop).ok_or(StoreError::Taken { what: "journal entry" })
     }
 
-    /// Writes down requests that are answered already. A place that has an entry keeps it. Comes before the end of the
-    /// run: a run that ended has no lease.
+    /// Writes down requests that are answered already. A place that has an entry keeps it, unless that was only read, in an
+    /// earlier attempt, and nothing was kept of its answer. Comes before the end of the run: a run that ended has no lease.
     ///
     /// # Errors
     /// `LeaseLost`.

@@ -63,6 +63,7 @@ mod tenants;
 mod tx;
 mod unit;
 mod value;
+mod verdicts;
 mod wrapping_keys;
 mod writer;
 
@@ -73,7 +74,7 @@ pub use apps::{App, NewApp};
 pub use budgets::{CellOrder, Cells};
 pub use claim::{ClaimOrder, Claims};
 pub use connect_sessions::{Begun, NewSession, Session};
-pub use connections::{Connection, ConnectionStatus, GoesOn, NewConnection, Terms};
+pub use connections::{Account, Connection, ConnectionStatus, GoesOn, NewConnection, Terms};
 pub use connectors::{Connector, ListedVersion, NewVersion, Published, Version};
 pub use credentials::{Credential, NewCredential, Owner, RefreshLease};
 pub use cursors::Cursor;
@@ -98,6 +99,7 @@ pub use sealed::{Heads, SealedPlace};
 pub use store::{Dialect, Store, StoreConfig};
 pub use tenants::{NewTenant, Tenant};
 pub use tx::{SystemRead, SystemTx, TenantRead, TenantTx};
+pub use verdicts::{Verdict, VerdictKind};
 pub use wrapping_keys::WrappingKeyRow;
 
 /// One JSON document as text, kept as given.

@@ -13,8 +13,9 @@ use crate::catalogue::Listed;
 /// An id's place where PostgreSQL cannot tell its type from a column.
 const ID: &str = "?#";
 
-/// Rows of the largest text.
-pub(crate) const LARGEST: usize = 64;
+/// Rows of the largest text. What is many costs by its trips: on SQLite each wakes two threads. Every connection to PostgreSQL
+/// keeps a plan of each text.
+pub(crate) const LARGEST: usize = 256;
 
 /// `INSERT … VALUES` of as many rows as there are, each of `N` values.
 pub(crate) struct Many<const N: usize> {
@@ -97,7 +98,7 @@ mod tests {
     fn a_text_has_a_place_for_every_value_of_every_row() {
         static PAIRS: Many<2> = Many::new("pairs", "PUT", ["INSERT INTO pairs VALUES", "(?, ?, 0)", "RETURNING a"]);
         let sizes: Vec<_> = PAIRS.texts().iter().map(|text| text.rows).collect();
-        assert_eq!(sizes, [64, 32, 16, 8, 4, 2, 1]);
+        assert_eq!(sizes, [256, 128, 64, 32, 16, 8, 4, 2, 1]);
         let two = PAIRS.texts().iter().find(|text| text.rows == 2).unwrap();
         assert_eq!(two.lite, "INSERT INTO pairs VALUES (?, ?, 0), (?, ?, 0) RETURNING a");
         assert_eq!(two.pg, "INSERT INTO pairs VALUES ($1, $2, 0), ($3, $4, 0) RETURNING a");

@@ -54,6 +54,12 @@ pub enum OpenError {
         /// The database file.
         path: PathBuf,
     },
+    /// There is a folder where the file has to be.
+    #[error("{} is a folder. Name the file in it that holds the database, or one that is to be made", .path.display())]
+    Folder {
+        /// What was named.
+        path: PathBuf,
+    },
     /// The file may not be read or written.
     #[error("{} cannot be opened: {reason}. Check its owner and permissions", .path.display())]
     Denied {
@@ -137,6 +143,9 @@ async fn open_sqlite(path: &Path, config: &StoreConfig) -> Result<Store, OpenErr
     }
     let denied = |error: std::io::Error| OpenError::Denied { path: path.to_owned(), reason: error.to_string() };
     let path = &lock::real(path).map_err(denied)?;
+    if path.is_dir() {
+        return Err(OpenError::Folder { path: path.to_owned() });
+    }
     let lock = FileLock::take(&lock::beside(path)).map_err(|error| match error {
         LockError::Held(by) => OpenError::InUse { path: path.to_owned(), by },
         LockError::Io(error) => denied(error),

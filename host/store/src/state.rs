@@ -22,7 +22,7 @@ catalogue! { "state";
     HOLD = "INSERT INTO state_sizes (tenant_id, connection_id, bytes) VALUES ($1, $2, 0)
             ON CONFLICT (tenant_id, connection_id) DO UPDATE SET bytes = state_sizes.bytes RETURNING bytes";
     /// What the connection's state takes is counted along, not summed: the writer's turn is everybody's.
-    GROW = "UPDATE state_sizes SET bytes = bytes + $3 WHERE tenant_id = $1 AND connection_id = $2";
+    SIZED = "UPDATE state_sizes SET bytes = $3 WHERE tenant_id = $1 AND connection_id = $2";
 }
 
 pub(crate) static PUT: Many<6> = Many::new(
@@ -53,51 +53,66 @@ pub(crate) static SIZE: Many<4> = Many::new(
     ],
 );
 
+/// What is to be remembered and what it weighs, in the unit that weighed it.
+#[derive(Debug)]
+pub struct StateWrite<'a> {
+    connection: ConnectionId,
+    ordering_key: &'a str,
+    values: BTreeMap<&'a str, Option<&'a Json>>,
+    /// What all of the connection's state takes, in bytes.
+    pub before: u64,
+    /// What it will take.
+    pub after: u64,
+}
+
 impl TenantTx {
-    /// What all that a connection remembers takes, in bytes. Nobody else writes any of it before this unit ends.
+    /// Weighs what is to be remembered, before any of it is written. Nobody else writes any of the connection's state before
+    /// this unit ends. Of the same key twice, the later counts. Without an ordering key, say `""`.
     ///
     /// # Errors
     /// `NotFound` where this tenant has no such connection.
-    pub async fn hold_state(&mut self, connection: ConnectionId) -> Result<u64> {
+    pub async fn weigh_state<'a>(
+        &mut self,
+        connection: ConnectionId,
+        ordering_key: &'a str,
+        values: &'a [(String, Option<Json>)],
+    ) -> Result<StateWrite<'a>> {
+        // Before any value is looked at: of two units, the second counts from what the first one wrote.
+        let before = self.hold_state(connection).await?;
+        let tenant = self.tenant();
+        let values: BTreeMap<&str, Option<&Json>> = values.iter().map(|(key, v)| (key.as_str(), v.as_ref())).collect();
+        let keys: Vec<_> = values.keys().map(|key| bind![tenant, connection, ordering_key, *key]).collect();
+        let replaced: Vec<(u64,)> = self.unit.all_many(&SIZE, &keys).await?;
+        let replaced: u64 = replaced.into_iter().map(|(size,)| size).sum();
+        let size = |(key, value): (&&str, &Option<&Json>)| value.map_or(0, |value| key.len() + value.len());
+        let added = values.iter().map(size).sum::<usize>() as u64;
+        Ok(StateWrite { connection, ordering_key, values, before, after: before.saturating_sub(replaced) + added })
+    }
+
+    /// Sets and removes values that were weighed in this unit.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn put_states(&mut self, write: StateWrite<'_>, now_ms: u64) -> Result<()> {
+        let (tenant, connection, ordering_key) = (self.tenant(), write.connection, write.ordering_key);
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
+        for (key, value) in &write.values {
+            match value {
+                Some(value) => kept.push(bind![tenant, connection, ordering_key, *key, *value, now_ms]),
+                None => gone.push(bind![tenant, connection, ordering_key, *key]),
+            }
+        }
+        self.unit.run_many(&PUT, &kept).await?;
+        self.unit.run_many(&REMOVE, &gone).await?;
+        self.unit.run(&SIZED, bind![tenant, connection, write.after]).await.map(drop)
+    }
+
+    /// What all that a connection remembers takes, in bytes, from now until this unit ends.
+    pub(crate) async fn hold_state(&mut self, connection: ConnectionId) -> Result<u64> {
         let tenant = self.tenant();
         let held: Result<Option<(u64,)>> = self.unit.one(&HOLD, bind![tenant, connection]).await;
         let held = held.map_err(|error| error.or_not_found("connection"))?;
         held.map(|(bytes,)| bytes).ok_or(StoreError::NotFound { what: "connection" })
-    }
-
-    /// Sets or removes values; of the same key twice, the later counts. Without an ordering key, say `""`.
-    ///
-    /// # Errors
-    /// `NotFound` where this tenant has no such connection.
-    pub async fn put_states(
-        &mut self,
-        connection: ConnectionId,
-        ordering_key: &str,
-        values: &[(String, Option<Json>)],
-        now_ms: u64,
-    ) -> Result<()> {
-        if values.is_empty() {
-            return Ok(());
-        }
-        // Before any value is looked at: of two units, the second counts from what the first one wrote.
-        self.hold_state(connection).await?;
-        let tenant = self.tenant();
-        let values: BTreeMap<&str, Option<&Json>> = values.iter().map(|(key, v)| (key.as_str(), v.as_ref())).collect();
-        let keys: Vec<&str> = values.keys().copied().collect();
-        let replaced = self.state_size(connection, ordering_key, &keys).await?;
-        let mut grown = 0_i64.saturating_sub_unsigned(replaced);
-        let (mut kept, mut gone) = (Vec::new(), Vec::new());
-        for (key, value) in values {
-            let Some(value) = value else {
-                gone.push(bind![tenant, connection, ordering_key, key]);
-                continue;
-            };
-            grown = grown.saturating_add_unsigned((key.len() + value.len()) as u64);
-            kept.push(bind![tenant, connection, ordering_key, key, value, now_ms]);
-        }
-        self.unit.run_many(&PUT, &kept).await?;
-        self.unit.run_many(&REMOVE, &gone).await?;
-        self.unit.run(&GROW, bind![tenant, connection, grown]).await.map(drop)
     }
 }
 
@@ -126,16 +141,5 @@ impl TenantRead {
         let tenant = self.tenant();
         let keys: Vec<(String,)> = self.unit.all(&KEYS, bind![tenant, connection, ordering_key, prefix, most]).await?;
         Ok(keys.into_iter().map(|(key,)| key).collect())
-    }
-
-    /// What the values under these keys take with them, in bytes. Each key once.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn state_size(&mut self, connection: ConnectionId, ordering_key: &str, keys: &[&str]) -> Result<u64> {
-        let tenant = self.tenant();
-        let keys: Vec<_> = keys.iter().map(|key| bind![tenant, connection, ordering_key, *key]).collect();
-        let sizes: Vec<(u64,)> = self.unit.all_many(&SIZE, &keys).await?;
-        Ok(sizes.into_iter().map(|(size,)| size).sum())
     }
 }

@@ -8,6 +8,7 @@
 //! faster way to write. The price is a rule that the compiler does not check: between begin and commit only SQL. Who
 //! breaks it slows every writer down, and who opens a write inside a write gets `Busy` after `wait_ms`.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub(crate) struct Inner {
     /// Where this node's claims stand.
     pub(crate) rotation: Mutex<Rotation>,
     pub(crate) inbox: Inbox,
+    /// How many commits had failed when it was last found that something can be written down (`house.rs`).
+    pub(crate) believed: AtomicU64,
 }
 
 /// Batches of deliveries that are under way at once, on Postgres: one that waits for a row of somebody else's must not
@@ -83,7 +86,7 @@ impl Store {
             Pools::Pg(_) => BATCHES_AT_ONCE,
         };
         let (inbox, requests) = Inbox::new(wait);
-        let inner = Arc::new(Inner { pools, wait, rotation: Mutex::default(), inbox });
+        let inner = Arc::new(Inner { pools, wait, rotation: Mutex::default(), inbox, believed: AtomicU64::default() });
         for _ in 0..keepers {
             tokio::spawn(inbox::keep_coming(Arc::downgrade(&inner), requests.clone()));
         }

@@ -17,7 +17,7 @@ use crate::lanes::LaneWork;
 use crate::many::Many;
 use crate::row::{AnyRow, Shape};
 use crate::value::Value;
-use crate::writer::Turn;
+use crate::writer::{Turn, Written};
 
 /// The database under a unit.
 pub(crate) enum Link {
@@ -46,13 +46,17 @@ impl Unit {
         Self { link, failed: false, lanes: LaneWork::default() }
     }
 
-    fn connection(&mut self) -> Result<Connection<'_>> {
+    /// For a statement over so many rows of values.
+    fn connection(&mut self, rows: usize, values: &[Value<'_>]) -> Result<Connection<'_>> {
         if self.failed {
             return Err(StoreError::Spoiled);
         }
         Ok(match &mut self.link {
             Link::LiteRead(connection) => Connection::Lite(connection),
-            Link::LiteWrite(turn) => Connection::Lite(turn.connection()?),
+            Link::LiteWrite(turn) => {
+                turn.wrote(Written { rows, bytes: values.iter().map(Value::bytes).sum() });
+                Connection::Lite(turn.connection()?)
+            }
             Link::Pg(transaction) => Connection::Pg(transaction),
         })
     }
@@ -63,7 +67,7 @@ impl Unit {
         sql: &Sql<N>,
         values: [Value<'_>; N],
     ) -> Result<Vec<T>> {
-        let rows = match self.connection()? {
+        let rows = match self.connection(1, &values)? {
             Connection::Lite(connection) => lite_rows(connection, sql.lite, &values).await,
             Connection::Pg(connection) => pg_rows(connection, sql.pg, &values).await,
         };
@@ -82,7 +86,7 @@ impl Unit {
 
     /// How many rows a statement changed.
     pub(crate) async fn run<const N: usize>(&mut self, sql: &Sql<N>, values: [Value<'_>; N]) -> Result<u64> {
-        let changed = match self.connection()? {
+        let changed = match self.connection(1, &values)? {
             Connection::Lite(connection) => lite_run(connection, sql.lite, &values).await,
             Connection::Pg(connection) => pg_run(connection, sql.pg, &values).await,
         };
@@ -100,7 +104,7 @@ impl Unit {
             while let Some((now, later)) = rows.split_at_checked(text.rows) {
                 rows = later;
                 let values = now.as_flattened();
-                let changed = match self.connection()? {
+                let changed = match self.connection(now.len(), values)? {
                     Connection::Lite(connection) => lite_run(connection, &text.lite, values).await,
                     Connection::Pg(connection) => pg_run(connection, &text.pg, values).await,
                 };
@@ -121,7 +125,7 @@ impl Unit {
             while let Some((now, later)) = rows.split_at_checked(text.rows) {
                 rows = later;
                 let values = now.as_flattened();
-                let found = match self.connection()? {
+                let found = match self.connection(now.len(), values)? {
                     Connection::Lite(connection) => lite_rows(connection, &text.lite, values).await,
                     Connection::Pg(connection) => pg_rows(connection, &text.pg, values).await,
                 };

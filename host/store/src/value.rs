@@ -14,6 +14,17 @@ pub(crate) enum Value<'a> {
     Id(Option<[u8; 16]>),
 }
 
+impl Value<'_> {
+    /// What it takes besides its row.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.map_or(0, str::len),
+            Self::Bytes(bytes) => bytes.map_or(0, <[u8]>::len),
+            Self::Int(_) | Self::Id(_) => 0,
+        }
+    }
+}
+
 /// Times, sizes and counts are unsigned with us and signed in SQL. What does not fit means "never" or "without end".
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -100,11 +100,12 @@ impl SystemTx {
         self.unit.run(&TRIED, bind![id, at_ms, uses]).await.map(drop)
     }
 
-    /// Asks that all that was sealed under this key is looked through again, because so much still is: it stays.
+    /// Asks that all that was sealed under this key is looked through again, because something still is: it stays. How much of it
+    /// could not be opened, where that was tried.
     ///
     /// # Errors
     /// The database's.
-    pub async fn look_through_again(&mut self, id: &str, uses: u64) -> Result<()> {
+    pub async fn look_through_again(&mut self, id: &str, uses: Option<u64>) -> Result<()> {
         self.unit.run(&LOOK_AGAIN, bind![id, uses]).await.map(drop)
     }
 

@@ -19,7 +19,8 @@
 //! - Where SQLite gave up the whole transaction (a full disk), everybody in the batch is told `NotDurable`.
 //!
 //! Each tenant stands in the line for the seat with one unit at a time, so nobody waits for more than one unit of every
-//! other, however many a tenant has.
+//! other, however many a tenant has. What its unit wrote keeps its next one waiting in proportion ([`Written`]): who writes
+//! much has the seat for a part of the time, and others have the rest.
 //!
 //! What is committed stands in SQLite's log until it is carried into the database file. That is done beside the seat, on a
 //! connection of its own ([`Carrier`]): large commits would else be written twice while everybody waits.
@@ -27,13 +28,15 @@
 //! The price: between its first statement and its commit, a unit keeps the seat. Nothing but SQL may happen there.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use bulkhead_manifest::TenantId;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Result, StoreError};
 use crate::lock::FileLock;
@@ -61,6 +64,8 @@ struct Seat {
     waiting: Vec<oneshot::Sender<Result<()>>>,
     /// Told of commits.
     carrier: Carrier,
+    /// Commits, and transactions that SQLite gave up by itself.
+    failed: Arc<AtomicU64>,
     /// Held as long as there is a connection, this one or the carrier's.
     lock: Option<Arc<FileLock>>,
 }
@@ -85,17 +90,29 @@ pub(crate) struct Writer {
     lines: Arc<Lines>,
     flush: mpsc::Sender<()>,
     wait: Duration,
+    failed: Arc<AtomicU64>,
 }
 
-/// Where the units of each tenant wait for each other. A tenant's is gone with the last of them.
+/// Where the units of each tenant wait for each other, and from when on the next one stands in line for the seat. A tenant's
+/// is gone once nobody waits there and it owes nothing.
 #[derive(Default)]
-struct Lines(StdMutex<HashMap<TenantId, Weak<Mutex<()>>>>);
+struct Lines(StdMutex<HashMap<TenantId, Line>>);
+
+type Line = Arc<Mutex<Option<Instant>>>;
+
+/// What a unit wrote and looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+}
 
 /// One unit's turn on the connection. Dropped without [`Turn::commit`], it is undone.
 pub(crate) struct Turn {
     seat: Option<OwnedMutexGuard<Seat>>,
     /// Given up with the seat: what waits for the commit keeps nobody from writing.
-    line: Option<OwnedMutexGuard<()>>,
+    line: Option<OwnedMutexGuard<Option<Instant>>>,
+    written: Written,
     flush: mpsc::Sender<()>,
 }
 
@@ -107,13 +124,19 @@ impl Writer {
         lock: FileLock,
         wait: Duration,
     ) -> Self {
-        let (lock, waiting) = (Arc::new(lock), Vec::new());
+        let (lock, waiting, failed) = (Arc::new(lock), Vec::new(), Arc::<AtomicU64>::default());
         let carrier = Carrier::start(carries, Arc::clone(&lock));
-        let seat = Seat { connection: Some(connection), stage: Stage::Closed, waiting, carrier, lock: Some(lock) };
+        let (connection, lock) = (Some(connection), Some(lock));
+        let seat = Seat { connection, stage: Stage::Closed, waiting, carrier, failed: Arc::clone(&failed), lock };
         let seat = Arc::new(Mutex::new(seat));
         let (flush, wanted) = mpsc::channel(1);
         tokio::spawn(keep_flushing(Arc::clone(&seat), wanted));
-        Self { seat, lines: Arc::default(), flush, wait }
+        Self { seat, lines: Arc::default(), flush, wait, failed }
+    }
+
+    /// How many came to nothing: for want of space, mostly.
+    pub(crate) fn failed_commits(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Waits for a turn and opens a savepoint. A tenant's units come one after the other.
@@ -124,10 +147,13 @@ impl Writer {
                 Some(tenant) => Some(self.lines.of(tenant).lock_owned().await),
                 None => None,
             };
+            if let Some(due) = line.as_ref().and_then(|line| **line) {
+                sleep_until(due).await;
+            }
             (line, Arc::clone(&self.seat).lock_owned().await)
         };
         let (line, seat) = tokio::time::timeout(self.wait, in_line).await.map_err(|_| busy())?;
-        let mut turn = Turn { seat: Some(seat), line, flush: self.flush.clone() };
+        let mut turn = Turn { seat: Some(seat), line, written: Written::default(), flush: self.flush.clone() };
         if let Some(seat) = turn.seat.as_mut() {
             seat.open_unit().await?;
         }
@@ -175,15 +201,30 @@ impl Carrier {
 }
 
 impl Lines {
-    fn of(&self, tenant: TenantId) -> Arc<Mutex<()>> {
+    fn of(&self, tenant: TenantId) -> Line {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.retain(|_, line| line.strong_count() > 0);
-        if let Some(line) = lines.get(&tenant).and_then(Weak::upgrade) {
-            return line;
-        }
-        let line = Arc::default();
-        lines.insert(tenant, Arc::downgrade(&line));
-        line
+        let now = Instant::now();
+        let owes = |line: &Line| line.try_lock().is_ok_and(|due| due.is_some_and(|due| due > now));
+        lines.retain(|_, line| Arc::strong_count(line) > 1 || owes(line));
+        Arc::clone(lines.entry(tenant).or_default())
+    }
+}
+
+impl Written {
+    /// What any unit writes.
+    const LITTLE: Self = Self { rows: 64, bytes: 64 << 10 };
+    /// Several times what the slowest machines need for them.
+    const EACH_ROW: Duration = Duration::from_micros(100);
+    const EACH_KIB: Duration = Duration::from_micros(40);
+    /// A tenant's units wait for each other, and not so long that its last is told that the store is busy.
+    const LONGEST: Duration = Duration::from_millis(250);
+
+    /// How long its tenant's next unit waits for what was more than a little.
+    pub(crate) fn keeps_waiting(self) -> Option<Duration> {
+        let times = |more: usize, each: Duration| each.saturating_mul(u32::try_from(more).unwrap_or(u32::MAX));
+        let rows = times(self.rows.saturating_sub(Self::LITTLE.rows), Self::EACH_ROW);
+        let bytes = times(self.bytes.saturating_sub(Self::LITTLE.bytes) >> 10, Self::EACH_KIB);
+        Some(rows.saturating_add(bytes).min(Self::LONGEST)).filter(|wait| !wait.is_zero())
     }
 }
 
@@ -208,10 +249,21 @@ impl Turn {
         seat.stage = Stage::Clean;
         seat.waiting.push(told);
         drop(seat);
-        self.line = None;
+        self.leave_line();
         self.want_flush();
         let vanished = || StoreError::NotDurable { reason: "the writer went away before the commit".to_owned() };
         outcome.await.unwrap_or_else(|_| Err(vanished()))
+    }
+
+    pub(crate) fn wrote(&mut self, more: Written) {
+        self.written.rows = self.written.rows.saturating_add(more.rows);
+        self.written.bytes = self.written.bytes.saturating_add(more.bytes);
+    }
+
+    fn leave_line(&mut self) {
+        if let Some(mut due) = self.line.take() {
+            *due = self.written.keeps_waiting().map(|wait| Instant::now() + wait);
+        }
     }
 
     fn want_flush(&self) {
@@ -226,6 +278,7 @@ impl Drop for Turn {
             // The stage is Dirty: whoever takes the seat next undoes it.
             self.want_flush();
         }
+        self.leave_line();
     }
 }
 
@@ -265,7 +318,10 @@ impl Seat {
         match connection.execute("ROLLBACK TO unit").await {
             Ok(_) => self.stage = Stage::Clean,
             // SQLite gave up the transaction, and with it everybody's work.
-            Err(error) => self.abandon(&error.to_string()).await,
+            Err(error) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                self.abandon(&error.to_string()).await;
+            }
         }
     }
 
@@ -308,6 +364,7 @@ impl Seat {
             }
             Err(error) => {
                 tracing::error!(%error, units = self.waiting.len(), "a commit failed");
+                self.failed.fetch_add(1, Ordering::Relaxed);
                 self.abandon(&error.to_string()).await;
             }
         }

@@ -27,6 +27,12 @@ pub enum VaultError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A folder is where the key file should be.
+    #[error("the key file {} is a folder. Name the file in it that holds the keys, or one that is to be made.", path.display())]
+    KeyFileIsFolder {
+        /// What was named.
+        path: PathBuf,
+    },
     /// Others on the machine may read or change the key file.
     #[error("the key file {} has mode {mode:04o}, so others on this machine can read or change it. Run: chmod 600 {}", path.display(), path.display())]
     KeyFileExposed {

@@ -34,8 +34,8 @@ impl LocalKeys {
     /// Reads an existing key file. This is how to start where a database already holds sealed secrets.
     ///
     /// # Errors
-    /// [`VaultError::KeyFileMissing`], [`VaultError::KeyFileAccess`], [`VaultError::KeyFileExposed`] or
-    /// [`VaultError::KeyFileCorrupt`].
+    /// [`VaultError::KeyFileMissing`], [`VaultError::KeyFileAccess`], [`VaultError::KeyFileIsFolder`],
+    /// [`VaultError::KeyFileExposed`] or [`VaultError::KeyFileCorrupt`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, VaultError> {
         let path = path.into();
         let ring = RwLock::new(read(&path)?);

@@ -76,10 +76,14 @@ impl Ring {
         self.keys.insert(self.active.clone(), key);
     }
 
+    /// Of two who asked, who asked first may hear last.
+    pub(crate) fn is_late(&self, asked: &Asked) -> bool {
+        asked.at < self.asked.at
+    }
+
     /// Lets go of all but these keys, and lets this one wrap from now on, at hand or not.
     pub(crate) fn hold(&mut self, keys: &[WrappingKey], active: &str, asked: Asked) {
-        // Of two who asked, who asked first may hear last.
-        if asked.at < self.asked.at {
+        if self.is_late(&asked) {
             return;
         }
         self.asked = asked;

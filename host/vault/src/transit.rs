@@ -219,17 +219,25 @@ impl TransitKeys {
         // Before any other, and at hand or not: to hear whether we may still have it.
         if let Some(key) = keys.iter().find(|key| key.id == active) {
             let answered = self.transit.key(key).await;
-            self.held_mut().take_over(answered, keys, active, asked, self.clock.now_ms())?;
+            let mut held = self.held_mut();
+            if held.ring.is_late(&asked) {
+                return Ok(());
+            }
+            held.take_over(answered, keys, active, asked.clone(), self.clock.now_ms())?;
         }
         // Side by side: each that nothing is said about takes as long as the service may.
         let others = keys.iter().filter(|key| !self.held().ring.keys.contains_key(&key.id));
-        let asked: Vec<_> = others.map(|key| self.transit.answered(key)).collect();
-        let mut answers = stream::iter(asked).buffer_unordered(AT_ONCE);
+        let questions: Vec<_> = others.map(|key| self.transit.answered(key)).collect();
+        let mut answers = stream::iter(questions).buffer_unordered(AT_ONCE);
         let mut missing = Ok(());
         while let Some((id, answered)) = answers.next().await {
+            let mut held = self.held_mut();
+            // What a newer one let go of does not come back.
+            if held.ring.is_late(&asked) {
+                return Ok(());
+            }
             match answered {
                 Ok(new) => {
-                    let mut held = self.held_mut();
                     held.missing.remove(id);
                     held.ring.keys.insert(id.to_owned(), new);
                 }
@@ -238,7 +246,7 @@ impl TransitKeys {
                     missing = Err(VaultError::ProviderUnavailable { reason });
                 }
                 Err(_) => {
-                    self.held_mut().missing.insert(id.to_owned(), true);
+                    held.missing.insert(id.to_owned(), true);
                     missing = Err(VaultError::UnknownKey { key_id: id.to_owned() });
                 }
             }

@@ -49,8 +49,8 @@ impl Host {
         let made = engine.connect(tenant, new).await.expect("the connection is made");
         let fields = BTreeMap::from([("api_key".to_owned(), Secret::from_string(API_KEY.to_owned()))]);
         let secret = Secret::from_string(SECRET.to_owned());
-        let authorized = engine.authorize_with_fields(tenant, made.id, fields, Some(secret)).await;
-        let path = authorized.expect("Stripe takes the key").webhook_url.path().to_owned();
+        let authorized = engine.authorize_with_fields(tenant, made.id, fields, Some(secret), false).await;
+        let path = authorized.expect("Stripe takes the key").webhook_url.expect("it is told").path().to_owned();
         let serving = engine.clone();
         tokio::spawn(async move { bulkhead_server::serve(listener, serving, std::future::pending()).await });
         Self { address, path, engine, tenant, workers: None, _folder: folder }

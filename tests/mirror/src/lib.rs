@@ -94,6 +94,19 @@ impl Mirror {
         Ok(input)
     }
 
+    /// Reads what there is, makes a thing, and looks for it.
+    #[action]
+    fn look_and_make(input: Named) -> Result<Named, Failure> {
+        let there: String = http::get("https://mirror.example/pages").send()?.error_for_status()?.json()?;
+        if there == "it is there" {
+            return Ok(input);
+        }
+        let body = json!({ "name": input.thing });
+        http::post("https://mirror.example/things").json(&body).effect("thing").send()?.error_for_status()?;
+        http::get("https://mirror.example/things").send()?.error_for_status()?;
+        Ok(input)
+    }
+
     /// Says that it saw something of the provider's.
     #[action]
     fn see(input: Named) -> Result<Outcome<Named>, Failure> {

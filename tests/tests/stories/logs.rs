@@ -25,7 +25,7 @@ refusal_status = 401
 scheme = { kind = "token", at = { kind = "header", name = "x-token" } }
 "#;
 
-/// Mutation: log the key in host/server/src/auth.rs, the fields in host/engine/src/credentials.rs, or the answer in
+/// Mutations: host/engine/src/refusals.rs, `refused`, without whose it was; log the key in host/server/src/auth.rs, the fields in host/engine/src/credentials.rs, or the answer in
 /// host/engine/src/ports/sealing.rs.
 #[tokio::test]
 async fn no_secret_and_nothing_of_a_providers_answer_is_logged() {
@@ -54,12 +54,15 @@ async fn no_secret_and_nothing_of_a_providers_answer_is_logged() {
     let (wire, hook) = (Wire::to(&host), tenant.hook(&connection).await);
     let forged = wire.request(Method::POST, &hook).header("x-token", "a-forged-token").body("a-forged-body");
     assert_eq!(Reply::of(forged).await.status, 401);
+    let endpoint = hook.rsplit_once('/').unwrap().1.to_owned();
     assert_eq!(wire.get("bk_a-key-of-nobody", "/v1/runs").await.status, 401);
     let key = host.operator_key().to_owned();
     host.kill().await;
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(said.contains("answered"), "requests are logged: {said}");
-    let secrets = [credential, webhook, client, answer, &key, &own, "bk_a-key-of-nobody"];
+    let refused = said.lines().find(|line| line.contains("webhooks did not verify"));
+    assert!(refused.is_some_and(|line| line.contains(&connection)), "whose it was: {said}");
+    let secrets = [endpoint.as_str(), credential, webhook, client, answer, &key, &own, "bk_a-key-of-nobody"];
     for secret in secrets.into_iter().chain(["a-forged-token", "a-forged-body"]) {
         assert!(!said.contains(secret), "{secret:?} is logged: {said}");
     }

@@ -1,5 +1,7 @@
 //! A failed run that is run again: what was missing is there by now, and what was done is not done twice.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
 
 use crate::records::{Stage, answer, in_state};
@@ -18,6 +20,47 @@ async fn a_run_that_is_run_again_does_what_it_had_not_done() {
     assert_eq!(made, [true, false, false], "the first one once, the second one twice");
     let refused = stage.tenant().post(&retry, json!({})).await;
     assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("wrong-state")), "{refused:?}");
+}
+
+/// The list is too large to be kept, so the second attempt reads it again, and is told to slow down. That was not said of the
+/// thing, which the first attempt made.
+///
+/// Mutations: host/engine/src/settle.rs, `follows`, without its first arm of what `comes_short`: the thing is made twice;
+/// host/engine/src/commit.rs, `write_end`, as if every attempt had come to the end: the same.
+#[tokio::test]
+async fn what_was_made_is_not_made_again_for_what_is_said_of_something_before_it() {
+    let lists = AtomicUsize::new(0);
+    let stage = Stage::set(move |seen, _| match (seen.method.as_str(), seen.path.as_str()) {
+        ("GET", "/pages") if lists.fetch_add(1, Ordering::Relaxed) == 1 => answer(429, &json!({})),
+        ("GET", "/pages") => answer(200, &json!("x".repeat(1_200_000))),
+        ("GET", _) if lists.load(Ordering::Relaxed) == 1 => answer(503, &json!({})),
+        _ => answer(200, &json!({})),
+    })
+    .await;
+    let run = stage.act("look_and_make", json!({ "thing": "x" })).await;
+    let run = stage.run_until(run["id"].as_str().unwrap(), |run| run["state"] == "succeeded").await;
+    assert_eq!((stage.posted().len(), &run["attempt"]), (1, &json!(3)), "{run:#}");
+}
+
+/// Mutations: host/engine/src/settle.rs, `follows`, without its second arm of what `comes_short`: the run failed, and the thing
+/// is there; host/engine/src/commit.rs, `write_end`, of what a guest produced ask for what is open alone: it succeeded.
+#[tokio::test]
+async fn whoever_does_not_come_to_what_was_made_before_has_neither_failed_nor_succeeded() {
+    for (status, list) in [(404, json!({})), (200, json!("it is there"))] {
+        let lists = AtomicUsize::new(0);
+        let stage = Stage::set(move |seen, _| match (seen.method.as_str(), seen.path.as_str()) {
+            ("GET", "/pages") if lists.fetch_add(1, Ordering::Relaxed) == 1 => answer(status, &list),
+            ("GET", "/pages") => answer(200, &json!("x".repeat(1_200_000))),
+            ("GET", _) => answer(503, &json!({})),
+            _ => answer(200, &json!({})),
+        })
+        .await;
+        let run = stage.act("look_and_make", json!({ "thing": "x" })).await;
+        let run = stage.run_until(run["id"].as_str().unwrap(), in_state("uncertain")).await;
+        let said = run["failure"]["message"].as_str().unwrap();
+        assert!(said.contains("did not come to"), "{run:#}");
+        assert_eq!(stage.posted().len(), 1);
+    }
 }
 
 /// The route's input needs our id of something that nobody has linked yet.

@@ -203,3 +203,31 @@ async fn a_route_leads_from_an_event_that_there_is_to_actions_that_there_are() {
     }
     assert_eq!(tenant.get("/v1/routes").await.ok()["items"].as_array().map(Vec::len), Some(0));
 }
+
+/// A route that was there says at each event that nothing is done any more, and why.
+///
+/// Mutation: host/engine/src/routes.rs, `refuse_over`, whatever is over.
+#[tokio::test]
+async fn no_route_leads_from_or_to_a_connection_that_is_over() {
+    let host = Host::spawn().await;
+    host.publish("mirror").await;
+    let tenant = host.tenant("router").await;
+    let (lives, over) = (tenant.connection("mirror", json!({})).await, tenant.connection("mirror", json!({})).await);
+    let make = async |from: &str, to: &str| {
+        let step = json!({ "connection": to, "action": "take", "mapping": "{thing: .data.thing}" });
+        tenant.post("/v1/routes", json!({ "name": "r", "from": from, "event": "seen", "steps": [step] })).await
+    };
+    make(&lives, &over).await.ok();
+    tenant.request(reqwest::Method::DELETE, &format!("/v1/connections/{over}"), None).await.ok();
+    for (from, to) in [(&lives, &over), (&over, &lives)] {
+        let refused = make(from, to).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("disconnected")), "{refused:?}");
+    }
+    tenant.act(&lives, "see", json!({ "thing": "it" })).await;
+    let runs = tenant.runs_until("", |runs| runs.len() == 2 && runs.iter().all(has_ended)).await;
+    let routed = runs.iter().find(|run| run["target"] == "take").unwrap();
+    assert!(
+        routed["state"] != "succeeded" && routed["failure"]["message"].to_string().contains("disconnected"),
+        "{routed:#}"
+    );
+}

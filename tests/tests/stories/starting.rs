@@ -60,6 +60,29 @@ async fn the_keys_of_another_database_are_told_and_not_used() {
     host.tenant("as before").await;
 }
 
+/// Mutation: host/server/src/boot.rs, `open_vault`, without `warn_of_older_keys`; at each start.
+#[tokio::test]
+async fn a_new_database_beside_the_keys_of_an_older_one_is_told() {
+    let log = tempfile::tempdir().unwrap();
+    let file = log.path().join("log");
+    let mut host = Host::builder().log_to(&file).spawn().await;
+    let (database, keys) = (host.folder().join("bulkhead.db"), host.folder().join("keys.json"));
+    let warned = || {
+        let said = std::fs::read_to_string(&file).unwrap();
+        said.lines().filter(|line| line.contains("the database is new")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    host.restart().await;
+    assert_eq!(warned(), Vec::<String>::new());
+    host.kill().await;
+    for gone in ["bulkhead.db", "bulkhead.db-wal", "bulkhead.db-shm"] {
+        std::fs::remove_file(host.folder().join(gone)).unwrap();
+    }
+    host.restart().await;
+    let said = warned();
+    assert_eq!(said.len(), 1, "{said:?}");
+    says(&said[0], &["WARN", &database.display().to_string(), &keys.display().to_string()]);
+}
+
 /// Mutation: host/store/src/open.rs, `open_sqlite`, leave out the file lock.
 #[tokio::test]
 async fn a_database_in_use_is_left_alone() {

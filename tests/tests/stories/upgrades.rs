@@ -94,6 +94,11 @@ async fn a_version_that_asks_for_no_more_is_taken_by_itself_and_any_other_waits_
 
     stage.upload("1.1.0", &format!("{reads}{writes}")).await;
     assert_eq!(get(&tenant, &follows, "/v2/a").await, ("1.0.1".into(), json!("denied")));
+    let said = of(&tenant, &follows).await["warnings"].clone();
+    assert_eq!((said.as_array().unwrap().len(), &said[0]["code"]), (1, &json!("upgrade-waiting")), "{said:#}");
+    let path = format!("Version 1.1.0 waits for somebody. GET /v1/connections/{follows}/upgrade");
+    assert!(said[0]["message"].as_str().unwrap().contains(&path), "{said:#}");
+    assert_eq!(of(&tenant, &stays).await["warnings"], json!([]), "it was put there by name");
     let offered = offer(&tenant, &follows).await;
     assert_eq!((&offered["from"], &offered["to"]), (&json!("1.0.1"), &json!("1.1.0")));
     assert_eq!(offered["changes"][0]["text"], format!("send GET to `{API}/v2/*`"));
@@ -102,6 +107,7 @@ async fn a_version_that_asks_for_no_more_is_taken_by_itself_and_any_other_waits_
     let agreed = agree(&tenant, &follows, json!({ "version": "1.1.0" })).await.ok();
     assert_eq!((&agreed["version"], &agreed["follows"]), (&json!("1.1.0"), &json!(true)));
     assert_eq!(get(&tenant, &follows, "/v2/a").await, ("1.1.0".into(), json!(200)));
+    assert_eq!(agreed["warnings"], json!([]));
     // Less is no more: what was agreed to stays agreed to.
     stage.upload("1.2.0", &reads).await;
     assert_eq!(get(&tenant, &follows, "/v2/a").await, ("1.2.0".into(), json!("denied")));
@@ -121,10 +127,38 @@ async fn a_version_that_needs_other_settings_waits_for_them() {
     assert_eq!(get(&tenant, &connection, "/v1/a").await.0, "1.0.0");
     let offered = offer(&tenant, &connection).await;
     assert_eq!((offered["changes"].as_array().unwrap().len(), offered["settings"].as_array().unwrap().len()), (0, 1));
+    assert_eq!(offered["settings"][0]["pointer"], "/settings/region");
+    assert_eq!(of(&tenant, &connection).await["warnings"][0]["code"], "upgrade-waiting");
     assert_eq!(agree(&tenant, &connection, json!({ "version": "1.1.0" })).await.status, 422);
     let region = json!({ "version": "1.1.0", "settings": { "region": "eu" } });
     let taken = agree(&tenant, &connection, region).await.ok();
     assert_eq!((&taken["version"], &taken["settings"]["region"]), (&json!("1.1.0"), &json!("eu")));
+}
+
+/// Mutations: host/engine/src/upgrades.rs, `removed`, without what was asked for; without what was offered; host/manifest/src/
+/// grant/difference.rs, `gone`, whatever differs.
+#[tokio::test]
+async fn what_a_newer_version_has_no_longer_is_told() {
+    let host = Host::spawn().await;
+    let upload = async |number: &str, actions: Value, more: &str| {
+        let wasm = tiny::describing(&tiny::descriptor(&actions));
+        host.upload(tiny::with_manifest(&wasm, &tiny::manifest("tiny", number, more))).await.ok();
+    };
+    let action = |name: &str| tiny::action(name, &json!(true));
+    let (reads, writes) = (rule("\"GET\"", "/v1/*", ""), rule("\"POST\"", "/v2/*", ""));
+    upload("1.0.0", json!([action("pay"), action("refund")]), &format!("{reads}{writes}")).await;
+    let tenant = host.tenant("t").await;
+    let connection = tenant.post("/v1/connections", json!({ "connector": "tiny", "name": "c" })).await.text("id");
+    let limits = "[limits]\nmemory_mib = 32\n";
+    upload("1.1.0", json!([action("pay"), action("charge")]), &format!("{reads}{limits}")).await;
+    let offered = offer(&tenant, &connection).await;
+    assert_eq!(offered["changes"], json!([]));
+    let gone = json!([
+        { "text": format!("send POST to `{API}/v2/*`"), "change": "requests", "host": API, "methods": ["POST"], "path": "/v2/*" },
+        { "text": "have the action `refund`", "change": "action", "name": "refund" },
+    ]);
+    assert_eq!(offered["removed"], gone, "{offered:#}");
+    assert_eq!(of(&tenant, &connection).await["warnings"], json!([]), "less is taken by itself");
 }
 
 /// What a rule of effects says of their repetition.

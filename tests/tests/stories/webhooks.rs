@@ -4,6 +4,7 @@ mod addresses;
 mod handshakes;
 mod proofs;
 mod replies;
+mod secrets;
 mod tenants;
 
 use base64::Engine as _;
@@ -39,7 +40,7 @@ async fn told_by<'h>(host: &'h Host, webhook: &str) -> (Tenant<'h>, String) {
     let handles_webhooks = std::fs::read(component("stripe")).unwrap();
     host.upload(tiny::with_manifest(&handles_webhooks, &tiny::manifest("told", "1.0.0", webhook))).await.ok();
     let tenant = host.tenant("told").await;
-    let new = json!({ "connector": "told", "environment": "sandbox", "name": "c" });
+    let new = json!({ "connector": "told", "name": "c" });
     let made = tenant.post("/v1/connections", new).await.ok();
     let path = format!("/v1/connections/{}/webhook-secret", made["id"].as_str().unwrap());
     tenant.put(&path, json!({ "secret": TOKEN })).await.ok();

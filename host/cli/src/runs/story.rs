@@ -44,26 +44,47 @@ fn tell(run: &Value, out: &mut String) -> std::fmt::Result {
         }
     }
     tell_failure(run, "", out)?;
+    if text("state") == "uncertain" {
+        tell_choice(text("id"), text("operation") == "push", out)?;
+    }
     if has_more(run, "more_attempts") {
         writeln!(out, "\nearlier attempts are kept and not shown")?;
     }
     for attempt in list(run, "attempts") {
         tell_attempt(attempt, began, out)?;
+        let is_of = |verdict: &&Value| verdict.get("attempt") == attempt.get("number");
+        for verdict in list(run, "verdicts").iter().filter(is_of) {
+            tell_verdict(verdict, began, out)?;
+        }
     }
-    let journal = list(run, "journal");
-    if !journal.is_empty() {
-        writeln!(out, "\nrequests")?;
-    }
-    if has_more(run, "more_journal") {
-        writeln!(out, "  earlier ones are kept and not shown")?;
-    }
-    for entry in journal {
-        tell_request(entry, began, out)?;
-    }
+    tell_requests(run, began, out)?;
     for event in list(run, "events") {
         writeln!(out, "\nevent {}", word(event))?;
     }
     Ok(())
+}
+
+/// What only a person can settle, and how. A push goes on by what it made.
+fn tell_choice(id: &str, is_push: bool, out: &mut String) -> std::fmt::Result {
+    let external = if is_push { r#", "external": "its id there""# } else { "" };
+    writeln!(
+        out,
+        "to do       Look at the provider, and say what is so: POST /v1/runs/{id}/resolve with {{\"verdict\": \"happened\"{external}}},"
+    )?;
+    writeln!(
+        out,
+        "            {{\"verdict\": \"did-not-happen\"}} (it failed, then) or {{\"verdict\": \"send-again\"}}. That sends what has no answer or"
+    )?;
+    writeln!(
+        out,
+        "            was refused; \"requests\": [{{\"seq\": …, \"sub\": …}}] beside it names others. Until then nothing more happens."
+    )
+}
+
+fn tell_verdict(verdict: &Value, began: u64, out: &mut String) -> std::fmt::Result {
+    let part = |name: &str| verdict.get(name).map(word).unwrap_or_default();
+    let at = after(began, verdict.get("said_ms").and_then(Value::as_u64).unwrap_or_default());
+    writeln!(out, "\na person said: {}, {at}, with the API key {}", part("verdict"), part("said_by"))
 }
 
 fn tell_attempt(attempt: &Value, began: u64, out: &mut String) -> std::fmt::Result {
@@ -76,37 +97,87 @@ fn tell_attempt(attempt: &Value, began: u64, out: &mut String) -> std::fmt::Resu
         let part = |name: &str| line.get(name).filter(|value| !value.is_null()).map(word).unwrap_or_default();
         writeln!(out, "  {:<6} {} {}", part("level"), part("message"), part("fields"))?;
     }
-    match number("logs_dropped") {
-        0 => Ok(()),
-        dropped => writeln!(out, "  and {dropped} lines more than are kept"),
+    if let dropped @ 1.. = number("logs_dropped") {
+        writeln!(out, "  and {dropped} lines more than are kept")?;
     }
+    if outcome == "lost" {
+        writeln!(
+            out,
+            "  its host went away, and with it what it said and what it had only read since its last effect"
+        )?;
+    }
+    tell_frames(attempt, out)
 }
 
-fn tell_request(entry: &Value, began: u64, out: &mut String) -> std::fmt::Result {
+/// Where its code broke: after what it said, which says more.
+fn tell_frames(attempt: &Value, out: &mut String) -> std::fmt::Result {
+    for frame in frames(attempt).into_iter().flatten() {
+        let function = frame.get("function").and_then(Value::as_str).unwrap_or("a function without a name");
+        let offset = frame.get("offset").and_then(Value::as_u64).map(|offset| format!(" (offset {offset})"));
+        writeln!(out, "  at {function}{}", offset.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// Those of the host's own making: a connector's details are told as they are.
+fn frames(of: &Value) -> Option<&Vec<Value>> {
+    let details = of.pointer("/failure/details")?.as_object()?;
+    let is_trap = details.len() == 2 && details.contains_key("trap");
+    details.get("frames").filter(|_| is_trap)?.as_array()
+}
+
+fn tell_requests(run: &Value, began: u64, out: &mut String) -> std::fmt::Result {
+    let mut journal = list(run, "journal");
+    if !journal.is_empty() {
+        writeln!(out, "\nrequests")?;
+    }
+    if has_more(run, "more_journal") {
+        writeln!(out, "  earlier ones are kept and not shown")?;
+    }
+    while let [entry, later @ ..] = journal {
+        tell_request(entry, later, began, out)?;
+        journal = later;
+    }
+    Ok(())
+}
+
+fn tell_request(entry: &Value, later: &[Value], began: u64, out: &mut String) -> std::fmt::Result {
+    let number = |name: &str| entry.get(name).and_then(Value::as_u64).unwrap_or_default();
     let asked = entry.get("request").map(request).unwrap_or_default();
     let answer = entry.get("answer").filter(|value| !value.is_null()).map_or_else(|| "no answer".to_owned(), word);
-    let at = after(began, entry.get("intent_ms").and_then(Value::as_u64).unwrap_or_default());
+    let at = after(began, number("intent_ms"));
     let took = match entry.get("answer_ms").and_then(Value::as_u64) {
         Some(ms) => format!(" {}", after(began, ms)),
         None => String::new(),
     };
     write!(out, "  {at}  {asked} → {answer}{took}")?;
     if let Some(key) = entry.get("effect_key").and_then(Value::as_str) {
-        let sends = entry.get("sends").and_then(Value::as_u64).unwrap_or_default();
-        write!(out, "  sent {sends}× under key {key}")?;
+        write!(out, "  sent {}×", number("sends"))?;
+        if entry.pointer("/request/key_given") == Some(&Value::Bool(true)) {
+            write!(out, " under key {key}")?;
+        }
+        write!(out, "  seq {}, sub {}", number("seq"), number("sub"))?;
     }
     if let Some(attempt) = entry.get("superseded_by").and_then(Value::as_u64) {
-        write!(out, "  asked again in attempt {attempt}")?;
+        let is_same = |other: &&Value| SAME.iter().all(|name| other.get(name) == entry.get(name));
+        match later.iter().find(is_same).and_then(|again| again.get("attempt")) {
+            Some(again) => write!(out, "  asked again in attempt {again}")?,
+            None => write!(out, "  taken back after attempt {attempt}")?,
+        }
     }
     writeln!(out)
 }
+
+/// What a request and the same one asked again have in common.
+const SAME: [&str; 4] = ["leg", "seq", "sub", "request"];
 
 fn tell_failure(of: &Value, indent: &str, out: &mut String) -> std::fmt::Result {
     let Some(failure) = of.get("failure").filter(|value| !value.is_null()) else { return Ok(()) };
     let kind = failure.get("kind").map(word).unwrap_or_default();
     let message = failure.get("message").map(word).unwrap_or_default();
     writeln!(out, "{indent}failure     {kind}: {message}")?;
-    match failure.get("details").filter(|value| !value.is_null()) {
+    // Where code broke is told of its attempt.
+    match failure.get("details").filter(|value| !value.is_null() && frames(of).is_none()) {
         Some(details) => writeln!(out, "{indent}            {details}"),
         None => Ok(()),
     }
@@ -156,7 +227,8 @@ mod tests {
                     "log": [{ "level": "info", "message": "paying", "fields": { "amount": 5 } }], "logs_dropped": 2,
                 }],
                 "journal": [{
-                    "request": { "method": "POST", "url": "https://api.example.com/pay" }, "effect_key": "k1",
+                    "seq": 3, "sub": 1, "effect_key": "k1",
+                    "request": { "method": "POST", "url": "https://api.example.com/pay", "key_given": true },
                     "sends": 2, "intent_ms": 1_020, "answer_ms": 1_050, "answer": 402, "superseded_by": null,
                 }],
                 "more_attempts": true, "more_journal": true, "events": ["evt_1"],
@@ -173,11 +245,120 @@ mod tests {
             "earlier ones are kept",
             "info   paying {\"amount\":5}",
             "and 2 lines more",
-            "+20 ms  POST https://api.example.com/pay → 402 +50 ms  sent 2× under key k1",
+            "+20 ms  POST https://api.example.com/pay → 402 +50 ms  sent 2× under key k1  seq 3, sub 1\n",
             "event evt_1",
         ] {
             assert!(story.contains(words), "{words:?} is not in {story}");
         }
+        assert!(!story.contains("to do") && !story.contains("went away"), "{story}");
+    }
+
+    /// The lines of the requests of a run with this journal.
+    fn requests(journal: Value) -> Vec<String> {
+        let story = of(json!({ "id": "run_1", "created_ms": 0, "detail": { "journal": journal } }));
+        story.lines().skip_while(|line| *line != "requests").skip(1).map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn asked(attempt: u32, url: &str, superseded_by: Option<u32>) -> Value {
+        json!({
+            "leg": 0, "seq": 1, "sub": 0, "attempt": attempt, "request": { "method": "GET", "url": url },
+            "effect_key": null, "sends": 1, "intent_ms": 1, "answer_ms": 2, "answer": 503, "superseded_by": superseded_by,
+        })
+    }
+
+    /// Mutation: `tell_request`, name the attempt after which it was asked again.
+    #[test]
+    fn a_request_that_is_asked_again_says_in_which_attempt_it_was() {
+        let told = requests(json!([asked(1, "/a", Some(1)), asked(4, "/a", Some(4)), asked(5, "/b", None)]));
+        assert_eq!(
+            told,
+            [
+                "+1 ms  GET /a → 503 +2 ms  asked again in attempt 4",
+                // Another one has its place now.
+                "+1 ms  GET /a → 503 +2 ms  taken back after attempt 4",
+                "+1 ms  GET /b → 503 +2 ms",
+            ]
+        );
+    }
+
+    /// Mutation: `tell_request`, with the key whatever `key_given` says.
+    #[test]
+    fn a_key_is_told_of_an_effect_whose_provider_was_given_it() {
+        let sent = |given: Value| {
+            let mut entry = asked(1, "/a", None);
+            entry["effect_key"] = "k1".into();
+            entry["request"]["key_given"] = given;
+            requests(json!([entry])).concat()
+        };
+        assert!(sent(true.into()).ends_with("sent 1× under key k1  seq 1, sub 0"), "{}", sent(true.into()));
+        for given in [false.into(), Value::Null] {
+            assert!(sent(given.clone()).ends_with("+2 ms  sent 1×  seq 1, sub 0"), "{}", sent(given));
+        }
+    }
+
+    /// Mutations: `tell`, without `tell_choice`, or of every run; `tell_choice`, `external` of every run.
+    #[test]
+    fn an_uncertain_run_says_that_a_person_decides_and_how() {
+        let told = |state: &str, operation: &str| of(json!({ "id": "run_1", "state": state, "operation": operation }));
+        let (uncertain, push) = (told("uncertain", "act"), told("uncertain", "push"));
+        for words in ["POST /v1/runs/run_1/resolve", r#"{"verdict": "did-not-happen"}"#, r#"{"verdict": "send-again"}"#]
+        {
+            assert!(uncertain.contains(words) && push.contains(words), "{words:?} is not in {uncertain}");
+        }
+        assert!(uncertain.contains(r#"{"verdict": "happened"}"#), "{uncertain}");
+        assert!(push.contains(r#"{"verdict": "happened", "external": "its id there"}"#), "{push}");
+        assert!(!told("failed", "act").contains("/resolve"));
+    }
+
+    /// Mutation: `tell`, the verdicts after all attempts.
+    #[test]
+    fn what_a_person_said_stands_behind_the_attempt_that_it_is_about() {
+        let attempt = |number: u32| json!({ "number": number, "outcome": "uncertain" });
+        let said = |attempt: u32, verdict: &str| json!({ "attempt": attempt, "verdict": verdict, "said_by": "key_1", "said_ms": 1_500 });
+        let detail = json!({
+            "attempts": [attempt(1), attempt(2)], "verdicts": [said(1, "send-again"), said(2, "happened")],
+        });
+        let story = of(json!({ "id": "run_1", "created_ms": 1_000, "detail": detail }));
+        let told: Vec<_> =
+            story.lines().filter(|line| line.starts_with("attempt") || line.contains("person")).collect();
+        let said = |verdict: &str| format!("a person said: {verdict}, +500 ms, with the API key key_1");
+        assert!(told[0].starts_with("attempt 1") && told[2].starts_with("attempt 2"), "{story}");
+        assert_eq!([told[1], told[3]], [said("send-again"), said("happened")]);
+    }
+
+    /// Mutation: `tell_attempt`, say nothing of what went with a host.
+    #[test]
+    fn an_attempt_that_was_lost_says_what_went_with_it() {
+        let attempt = json!({ "number": 1, "outcome": "lost", "log": [] });
+        let story = of(json!({ "id": "run_1", "detail": { "attempts": [attempt] } }));
+        assert!(story.contains("its host went away, and with it what it said and what it had only read"), "{story}");
+    }
+
+    /// Mutations: `tell_failure`, with the frames; `tell_attempt`, the frames before the log.
+    #[test]
+    fn where_code_broke_comes_once_and_after_what_it_said() {
+        let failure = |details: Value| json!({ "kind": "trapped", "message": "It broke.", "details": details });
+        let frames = json!([{ "function": "core::panic", "offset": 7 }, { "function": null, "offset": null }]);
+        let broke = failure(json!({ "trap": "unreachable", "frames": frames }));
+        let attempt = json!({
+            "number": 1, "failure": broke, "log": [{ "level": "error", "message": "The connector panicked: why" }],
+        });
+        let story = of(json!({ "id": "run_1", "failure": broke, "detail": { "attempts": [attempt] } }));
+        let told: Vec<_> = story.lines().skip_while(|line| !line.starts_with("failure")).map(str::trim).collect();
+        assert_eq!(
+            told,
+            [
+                "failure     trapped: It broke.",
+                "",
+                "attempt 1: , +0 ms to +0 ms",
+                "failure     trapped: It broke.",
+                "error  The connector panicked: why",
+                "at core::panic (offset 7)",
+                "at a function without a name",
+            ]
+        );
+        let own = failure(json!({ "trap": "unreachable", "frames": frames, "more": 1 }));
+        assert!(of(json!({ "id": "run_1", "failure": own })).contains(r#""more":1"#));
     }
 
     /// A run that says this wherever somebody else's words stand.

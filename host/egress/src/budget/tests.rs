@@ -123,9 +123,9 @@ async fn who_waits_alone_may_wait_to_the_end() {
     assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
 }
 
-/// Mutations: `Scopes::of`, places that both share; `turns_of`, one pace for both; `Pass::of_host`, like a guest's.
+/// Mutations: `Scopes::of`, places that two of them share; `turns_of`, one pace for all; `Pass::of_host`, like a guest's.
 #[tokio::test(start_paused = true)]
-async fn what_the_host_asks_waits_for_no_place_or_turn_of_the_connections_guests() {
+async fn what_the_host_asks_waits_for_no_place_or_turn_of_those_whom_others_make_ask() {
     let (effect_key, books) = (bulkhead_vault::Secret::from_string("key".into()), Books::default());
     let effect = crate::request::EffectPlan { key: &effect_key, root: "", name: None, ordinal: 0 };
     let (fields, clock) = (Default::default(), crate::request::At(0));
@@ -133,8 +133,11 @@ async fn what_the_host_asks_waits_for_no_place_or_turn_of_the_connections_guests
     let by_host = Pass { budgets: &budgets, ..Pass::of_host("c", &[], &fields, effect, &books, &clock) };
     let rule = serde_json::from_value(json!({ "host": "a.example", "methods": ["GET"], "paths": ["/*"] })).unwrap();
     let url = "https://a.example/".parse().unwrap();
-    let [host, guest] = [by_host, Pass { by_host: false, ..by_host }].map(|pass| Scopes::of(&pass, &rule, &url));
-    assert_eq!(host.budgets, guest.budgets, "what a provider gives belongs to both");
+    let by = |by| Scopes::of(&Pass { by, ..by_host }, &rule, &url);
+    let [host, guest, webhook] = [Scopes::of(&by_host, &rule, &url), by(By::Guest), by(By::Webhook)];
+    assert_eq!(host.budgets, guest.budgets, "what a provider gives belongs to all");
+    assert_eq!(host.budgets, webhook.budgets);
+    assert!(host.own != webhook.own && webhook.own != guest.own && host.own != guest.own);
     let config = DoorConfig {
         per_connection_concurrency: 1,
         per_tenant_requests_per_second: 1,

@@ -28,10 +28,12 @@ use crate::error::Denial;
 use crate::intents::{NoIntents, Refused};
 use crate::ledger::Ledger;
 use crate::ledger::tests::Books;
-use crate::request::{AppPins, At, Audience, EffectPlan};
+use crate::request::{AppPins, At, Audience, By, EffectPlan};
 use crate::resolve::tests::Script;
 
 const PUBLIC: &str = "93.184.215.14";
+/// More than any of these takes, and less than anybody waits for what never ends.
+const PATIENCE: Duration = Duration::from_secs(20);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Writes down what is dialled and leads it to the upstream, whatever the address.
@@ -122,7 +124,7 @@ impl Scene {
             settings: &Value::Null,
             owner,
             tenant: self.tenant,
-            by_host: false,
+            by: By::Guest,
             app: self.app,
             app_is_shared: true,
             publisher: self.publisher,

@@ -41,7 +41,7 @@ fn inject(rule: &EgressRule, pins: &AppPins, fields: &[(&str, &str)]) -> Result<
         settings: &settings,
         owner: "c",
         tenant: "t",
-        by_host: false,
+        by: crate::request::By::Guest,
         app: None,
         app_is_shared: false,
         publisher: "p",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bulkhead_manifest::{ConnectionId, Failure, RunId};
 use bulkhead_runtime::{ActOutcome, ChangeOp, External, Output, Page, Produced, PullMode, Pushed, Receipt};
-use bulkhead_store::{DeliveryStatus, EndState, Link, NewRecord, TenantTx};
+use bulkhead_store::{Account, DeliveryStatus, EndState, Link, NewRecord, TenantTx};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -72,13 +72,14 @@ impl Engine {
         opened: &Opened,
         account: Option<&str>,
     ) -> Result<(), EngineFault> {
-        let (connection, before) = (opened.run.connection, &opened.connection.account);
+        let (connection, before) = (opened.run.connection, &opened.connection);
         // Somebody authorized it anew meanwhile, and was asked then: this is about the account before.
-        if account.is_none() || tx.hold_connection(connection).await?.account != *before {
+        if account.is_none() || tx.hold_connection(connection).await?.account != before.account {
             return Ok(());
         }
-        let key = opened.connection.account_key.as_deref();
-        Ok(tx.set_connection_account(connection, account, key, self.now_ms()).await?)
+        // What it is called stays: only what is said of it is new.
+        let account = Account { said: account, id: before.account_id.as_deref(), key: before.account_key.as_deref() };
+        Ok(tx.set_connection_account(connection, account, self.now_ms()).await?)
     }
 
     async fn write_receipt(

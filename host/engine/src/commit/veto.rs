@@ -29,7 +29,6 @@ impl Engine {
         tx: &mut TenantTx,
         opened: &Opened,
         produced: &Produced,
-        finished: Option<&Finished>,
     ) -> Result<Option<Failure>, EngineFault> {
         let refused = |code: &str, message: String| Ok(Some(coded(code, message)));
         let events = events_of(produced);
@@ -58,12 +57,6 @@ impl Engine {
             );
             return refused("cursor-limit", message);
         }
-        let most = self.limits().state_bytes;
-        if self.state_after(tx, opened, finished).await? > most {
-            let message =
-                format!("Its state would take more than {} MiB. Remove what is no longer needed.", most >> 20);
-            return refused("state-size-limit", message);
-        }
         Ok(None)
     }
 
@@ -91,42 +84,28 @@ impl Engine {
         Ok(false)
     }
 
-    /// What the connection's state will take, in bytes; 0 where the run writes none.
-    async fn state_after(
-        &self,
-        tx: &mut TenantTx,
-        opened: &Opened,
-        finished: Option<&Finished>,
-    ) -> Result<u64, EngineFault> {
-        let (run, writes) =
-            (&opened.run, finished.map(|finished| finished.state_writes.as_slice()).unwrap_or_default());
-        if writes.is_empty() {
-            return Ok(0);
-        }
-        // Held here whatever is written: every unit that writes state holds it before all but its own run, so that no
-        // two wait for each other.
-        let before = tx.hold_state(run.connection).await?;
-        if writes.iter().all(|(_, value)| value.is_none()) {
-            return Ok(0);
-        }
-        let lane = run.ordering_key.as_deref().unwrap_or_default();
-        let size = |(key, value): &(String, Option<String>)| value.as_ref().map_or(0, |value| key.len() + value.len());
-        let added: usize = writes.iter().map(size).sum();
-        let keys: Vec<&str> = writes.iter().map(|(key, _)| key.as_str()).collect();
-        let replaced = tx.state_size(run.connection, lane, &keys).await?;
-        Ok(before.saturating_sub(replaced).saturating_add(added as u64))
-    }
-
+    /// Writes what the run remembers, or says why not.
     pub(super) async fn write_state(
         &self,
         tx: &mut TenantTx,
         opened: &Opened,
         finished: Option<&Finished>,
-    ) -> Result<(), EngineFault> {
-        let run = &opened.run;
-        let key = run.ordering_key.as_deref().unwrap_or_default();
+    ) -> Result<Option<Failure>, EngineFault> {
+        let (run, most) = (&opened.run, self.limits().state_bytes);
         let writes = finished.map(|finished| finished.state_writes.as_slice()).unwrap_or_default();
-        Ok(tx.put_states(run.connection, key, writes, self.now_ms()).await?)
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        // Every unit that writes state holds it before all but its own run, so that no two wait for each other.
+        let lane = run.ordering_key.as_deref().unwrap_or_default();
+        let write = tx.weigh_state(run.connection, lane, writes).await?;
+        if write.after > most.max(write.before) {
+            let message =
+                format!("Its state would take more than {} MiB. Remove what is no longer needed.", most >> 20);
+            return Ok(Some(coded("state-size-limit", message)));
+        }
+        tx.put_states(write, self.now_ms()).await?;
+        Ok(None)
     }
 }
 

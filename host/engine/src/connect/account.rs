@@ -7,6 +7,7 @@ use bulkhead_store::Connection;
 use serde_json::{Map, Value};
 
 use super::ConnectError;
+use super::consent::is_twice;
 use crate::Engine;
 use crate::credentials::{OwnedProvider, base_url};
 use crate::oauth::Tokens;
@@ -112,6 +113,9 @@ pub(super) fn brought(oauth: &OAuth2, query: &[(String, String)]) -> Result<Map<
     let mut kept = Map::new();
     for name in &oauth.callback_params {
         if let Some((_, value)) = query.iter().find(|(key, _)| key == name) {
+            if is_twice(query, name) {
+                return Err(ConnectError::SaidTwice { name: name.clone() });
+            }
             if !worth_keeping(value) {
                 return Err(unconfirmed(format!("the provider's {name:?} cannot be kept")));
             }

@@ -13,13 +13,15 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::account::brought;
-use super::{ConnectError, Connected, First, NotConnected, hash, return_url};
+use super::{ConnectError, Connected, NotConnected, hash, is_browser_of, return_url};
 use crate::Engine;
-use crate::connections::{ConnectionError, Given};
+use crate::connections::{ConnectionError, Given, refuse_unfit};
 use crate::credentials::{OwnedProvider, WEBHOOK_SECRET, with_tokens};
 use crate::fault::EngineFault;
 use crate::oauth::{OAuthError, clipped};
 
+/// What is read of any answer.
+const OF_ANSWERS: [&str; 5] = ["state", "code", "iss", "error", "error_description"];
 /// What a session keeps sealed, besides a webhook secret.
 const PKCE: &str = "pkce";
 
@@ -31,7 +33,8 @@ impl Engine {
         browser: &str,
         webhook_secret: Option<Secret>,
     ) -> Result<Url, ConnectError> {
-        let (session, row) = self.live_session(token).await?;
+        let (session, row) = self.live_session(token, Some(browser)).await?;
+        refuse_unfit(webhook_secret.as_ref(), "/webhook_secret").map_err(ConnectError::Connection)?;
         let provider = self.provider(&row, &Map::new()).await.map_err(app_refused)?.ok_or_else(no_app)?;
         let started = provider.borrow().start();
         let pkce = self.seal_for_later(&session, PKCE, started.verifier.as_ref())?;
@@ -60,14 +63,13 @@ impl Engine {
         link: Option<&str>,
         query: Vec<(String, String)>,
     ) -> Result<Connected, NotConnected> {
+        if let Some(name) = OF_ANSWERS.into_iter().find(|name| is_twice(&query, name)) {
+            return Err(ConnectError::SaidTwice { name: name.to_owned() }.into());
+        }
         let state = param(&query, "state").ok_or(ConnectError::StateMismatch)?;
         let found = self.inner.store.system_read().await?.session_by_state(&hash(state)).await?;
         let session = self.still_live(found.ok_or(ConnectError::StateMismatch)?)?;
-        let same_browser = match (browser, &session.browser_hash) {
-            (Some(browser), Some(expected)) => bulkhead_vault::mac::constant_time_eq(&hash(browser), expected),
-            _ => false,
-        };
-        if !same_browser {
+        if !is_browser_of(&session, browser) {
             return Err(ConnectError::WrongBrowser.into());
         }
         let (engine, back) = (self.clone(), return_url(&session));
@@ -80,22 +82,15 @@ impl Engine {
             if row.app != Some(app) {
                 return Err(ConnectError::StateMismatch);
             }
-            match engine.redeem(&session, &row, &query, used_ms).await {
-                Ok(()) => engine.connected(&session, row.id).await,
-                // What was given waits with the link, which leads to nothing else any more.
-                Err(error @ ConnectError::AlreadyConnected { .. }) => Err(error),
-                Err(error) => {
-                    engine.give_back(&session, used_ms).await;
-                    Err(error)
-                }
-            }
+            let redeemed = engine.redeem(&session, &row, &query, used_ms).await;
+            engine.ended(&session, row.id, used_ms, redeemed).await
         });
         match finished.await {
             Ok(connected) => Ok(connected),
             Err(error) => {
                 let again = match (own, &error) {
                     (Some(_), ConnectError::AlreadyConnected { .. }) => true,
-                    (Some(link), _) => self.live_session(&link).await.is_ok(),
+                    (Some(link), _) => self.live_session(&link, browser).await.is_ok(),
                     (None, _) => false,
                 };
                 Err(NotConnected { error, return_url: back, again })
@@ -139,20 +134,16 @@ impl Engine {
         let (fields, meta) = with_tokens(CredentialFields::new(), tokens, &auth, None, self.now_ms());
         let given = Given { credential: Arc::new(fields), meta, account, webhook_secret };
         let authorized = if missing.is_empty() {
-            self.authorize(row, &given, session.second).await
+            self.authorize_or_offer(session, row, used_ms, &given).await
         } else {
-            Err(ConnectionError::NotAccepted(not_given(&missing)))
+            Err(ConnectionError::NotAccepted(not_given(&missing)).into())
         };
-        if let Err(ConnectionError::NotAccepted(_)) = authorized
+        if let Err(ConnectError::Connection(ConnectionError::NotAccepted(_))) = authorized
             && let Err(error) = self.give_back_tokens(row, &provider, &given).await
         {
             tracing::warn!(connection.id = %row.id, %error, "what was not accepted stays valid at the provider");
         }
-        if let Err(ConnectionError::AlreadyConnected { connection, name }) = authorized {
-            let first = First { connection, name };
-            return Err(self.offered(session, used_ms, first, &given).await);
-        }
-        Ok(authorized?)
+        authorized
     }
 
     /// Tokens that nobody keeps are taken back, unless a connection works for their account: to many providers they are
@@ -211,6 +202,11 @@ pub(super) fn withheld(oauth: &OAuth2, granted: Option<&[String]>) -> Vec<String
 pub(super) fn not_given(missing: &[String]) -> String {
     let missing = missing.join(", ");
     format!("the provider did not give all the access that is needed. Missing: {missing}. Allow all of it there")
+}
+
+/// Who reads the first and who reads the last would read two answers (RFC 6749, 3.1).
+pub(super) fn is_twice(query: &[(String, String)], name: &str) -> bool {
+    query.iter().filter(|(key, _)| key == name).nth(1).is_some()
 }
 
 fn param<'q>(query: &'q [(String, String)], name: &str) -> Option<&'q str> {

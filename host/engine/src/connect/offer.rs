@@ -2,21 +2,22 @@
 //!
 //! Invariants: it waits sealed with its link, as long as that would have worked; it goes to the first connection or nowhere,
 //! once, and only by the browser that got it. It is not revoked where nobody takes it: to many providers all that an account
-//! gave to an app is one authorization, and revoking this would end what the first connection works with.
+//! gave to an app is one authorization, and revoking this would end what the first connection works with. A webhook secret
+//! goes nowhere: it is of the second connection's address, and the first one's provider signs with another.
 
 use std::sync::Arc;
 
-use bulkhead_manifest::{Auth, ConnectionId};
+use bulkhead_manifest::{Auth, AuthField, ConnectionId};
 use bulkhead_store::Session;
-use bulkhead_vault::{CredentialFields, Secret, mac};
+use bulkhead_vault::{CredentialFields, Secret};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::consent::{not_given, withheld};
-use super::{ConnectError, Connected, First, hash};
+use super::{ConnectError, Connected, First, is_browser_of, return_url};
 use crate::Engine;
 use crate::carried::patiently;
-use crate::connections::{ConnectionError, Given};
+use crate::connections::{ConnectionError, Given, fillable};
 use crate::credentials::Meta;
 use crate::fault::{EngineFault, json, stored};
 
@@ -25,7 +26,6 @@ const OFFER: &str = "offer";
 /// Names inside: of what is no credential's field.
 const ABOUT: &str = "about";
 const CREDENTIAL: &str = "credential";
-const WEBHOOK_SECRET: &str = "webhook_secret";
 
 /// All of it that is no secret.
 #[derive(Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Engine {
             let sealed = self.sealed_offer(session, &first, given)?;
             let unit = || async {
                 let mut tx = self.inner.store.system().await?;
-                tx.offer(session.id, used_ms, &sealed).await?;
+                tx.offer(session.id, used_ms, &sealed, session.browser_hash.as_ref()).await?;
                 Ok(tx.commit().await?)
             };
             Ok::<_, ConnectError>(patiently(unit).await?)
@@ -66,25 +66,19 @@ impl Engine {
     /// Gives what was given by this link to the connection that the account has already: in the browser that brought it.
     pub async fn authorize_first(&self, token: &str, browser: Option<&str>) -> Result<Connected, ConnectError> {
         let session = self.session_of(token).await?;
-        let (Some(browser), Some(expected)) = (browser, &session.browser_hash) else {
-            return Err(ConnectError::WrongBrowser);
-        };
-        if !mac::constant_time_eq(&hash(browser), expected) {
-            return Err(ConnectError::WrongBrowser);
-        }
         if session.expires_ms <= self.now_ms() {
             return Err(ConnectError::Expired);
         }
         let (first, given) = self.opened_offer(&session)?.ok_or(ConnectError::Used)?;
+        if !is_browser_of(&session, browser) {
+            return Err(ConnectError::GivenElsewhere { return_url: return_url(&session) });
+        }
         let engine = self.clone();
         self.carried_through(async move {
             let row = engine.connection_row(session.tenant, first).await?;
             // It was asked for by what another connection needs.
-            if let Auth::OAuth2(oauth) = engine.auth_of(&row).await? {
-                let missing = withheld(&oauth, given.meta.scopes.as_deref());
-                if !missing.is_empty() {
-                    return Err(ConnectionError::NotAccepted(not_given(&missing)).into());
-                }
+            if let Some(lacks) = lacks(&engine.auth_of(&row).await?, &given) {
+                return Err(ConnectionError::NotAccepted(lacks).into());
             }
             // Taken first, so that of two who press the button one authorizes: it may be renewed a moment later.
             let mut tx = engine.inner.store.system().await?;
@@ -117,9 +111,6 @@ impl Engine {
         let mut fields = CredentialFields::new();
         fields.insert(ABOUT, Secret::from_string(json(&about)));
         fields.insert(CREDENTIAL, given.credential.to_json().map_err(EngineFault::from)?);
-        if let Some(secret) = &given.webhook_secret {
-            fields.insert(WEBHOOK_SECRET, Secret::new(secret.expose().to_vec()));
-        }
         let whole = fields.to_json().map_err(EngineFault::from)?;
         let sealed = self.seal_for_later(session, OFFER, Some(&whole))?;
         Ok(sealed.unwrap_or_default())
@@ -134,7 +125,19 @@ impl Engine {
         let About { first, meta, account } = stored("what a link keeps", about)?;
         let credential = fields.remove(CREDENTIAL).ok_or_else(|| missing(CREDENTIAL))?;
         let credential = Arc::new(CredentialFields::from_json(&credential).map_err(EngineFault::from)?);
-        let webhook_secret = fields.remove(WEBHOOK_SECRET);
-        Ok(Some((first, Given { credential, meta, account, webhook_secret })))
+        Ok(Some((first, Given { credential, meta, account, webhook_secret: None })))
     }
+}
+
+/// What a connection that authorizes so needs beyond what was given for another.
+fn lacks(auth: &Auth, given: &Given) -> Option<String> {
+    if let Auth::OAuth2(oauth) = auth {
+        let missing = withheld(oauth, given.meta.scopes.as_deref());
+        return (!missing.is_empty()).then(|| not_given(&missing));
+    }
+    let is_there = |field: &AuthField| field.optional || given.credential.get(&field.name).is_some();
+    let missing: Vec<_> = fillable(auth).ok()?.into_iter().filter(|field| !is_there(field)).collect();
+    let titles: Vec<_> = missing.iter().map(|field| field.title.as_str()).collect();
+    let more = format!("it asks for more than was filled in: {}. Authorize it by a link of its own", titles.join(", "));
+    (!missing.is_empty()).then_some(more)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bulkhead_manifest::{Auth, AuthField, AwsSigv4, ConnectionId, JwtSubject, RunId, TenantId};
 use bulkhead_runtime::Identity;
-use bulkhead_store::{Connection, ConnectionStatus, Owner};
+use bulkhead_store::{Account, Connection, ConnectionStatus, Owner};
 use bulkhead_vault::{CredentialFields, Secret};
 use serde_json::{Map, Value};
 
@@ -22,7 +22,7 @@ use crate::carried::patiently;
 use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, with_tokens};
 use crate::fault::stored;
 use crate::oauth::OAuthError;
-use crate::schema::{InvalidField, Schema};
+use crate::schema::{InvalidField, Schema, in_pointer, said};
 
 /// Bytes of one field: more fits in no header, and each answer is searched for it.
 const LONGEST_FIELD: usize = 16 << 10;
@@ -39,32 +39,45 @@ pub(crate) struct Given {
 }
 
 impl Engine {
-    /// Authorizes by what the tenant filled in (API key, user and password, nothing at all), after checking it.
+    /// Authorizes by what the tenant filled in (API key, user and password, nothing at all), after checking it. `second`:
+    /// also to an account that the tenant has connected already.
     pub async fn authorize_with_fields(
         &self,
         tenant: TenantId,
         connection: ConnectionId,
         fields: BTreeMap<String, Secret>,
         webhook_secret: Option<Secret>,
+        second: bool,
     ) -> Result<ConnectionView, ConnectionError> {
         let row = self.connection_row(tenant, connection).await?;
+        let given = self.filled_in(&row, fields, webhook_secret).await?;
+        self.authorize(&row, &given, second).await?;
+        self.connection(tenant, connection).await
+    }
+
+    /// What authorizes by fields, where they are what the connector asks for.
+    pub(crate) async fn filled_in(
+        &self,
+        row: &Connection,
+        fields: BTreeMap<String, Secret>,
+        webhook_secret: Option<Secret>,
+    ) -> Result<Given, ConnectionError> {
         let known = self.version(row.version).await?;
         let wanted = fillable(&known.manifest.auth)?;
-        let check = move || (invalid_fields(&wanted, &fields), fields);
-        let (invalid, fields) = self.inner.checks.run(tenant, check).await?;
+        let in_lines = in_lines(&known.manifest.auth);
+        let check = move || (invalid_fields(&wanted, in_lines, &fields), fields);
+        let (invalid, fields) = self.inner.checks.run(row.tenant, check).await?;
         if !invalid.is_empty() {
             return Err(ConnectionError::Invalid(invalid));
         }
-        refuse_empty(webhook_secret.as_ref(), "/webhook_secret")?;
+        refuse_unfit(webhook_secret.as_ref(), "/webhook_secret")?;
         let fields: CredentialFields = fields.into_iter().collect();
         let (credential, meta) = if known.manifest.auth.mints() {
-            self.with_first_token(&row, fields).await?
+            self.with_first_token(row, fields).await?
         } else {
             (fields, Meta::default())
         };
-        let given = Given { credential: Arc::new(credential), meta, webhook_secret, ..Given::default() };
-        self.authorize(&row, &given, false).await?;
-        self.connection(tenant, connection).await
+        Ok(Given { credential: Arc::new(credential), meta, webhook_secret, ..Given::default() })
     }
 
     /// What was filled in, and the first token that is got with it: where there is none, nothing is stored.
@@ -79,7 +92,7 @@ impl Engine {
             }
             OAuthError::BadApp(problem) => ConnectionError::NotAccepted(problem),
             OAuthError::Fault(fault) => (*fault).into(),
-            OAuthError::Unreachable(_) | OAuthError::Answered(_) | OAuthError::Unreadable => {
+            OAuthError::Unreachable(_) | OAuthError::Answered(_) | OAuthError::Unreadable | OAuthError::Unusable(_) => {
                 ConnectionError::NotChecked(error.to_string())
             }
         })?;
@@ -113,11 +126,13 @@ impl Engine {
         let held = tx.hold_connection(connection).await?;
         refuse_ended(&held)?;
         refuse_other_account(&held, account)?;
-        // The id for routing is the one that the host learned itself; a guest's word only labels.
-        let key = given.account.get("id").and_then(Value::as_str);
-        if let (Some(app), Some(key), false) = (held.app, key, second)
-            && held.account_key.as_deref() != Some(key)
-            && let Some(first) = tx.first_of_account(connection, app, key).await?
+        // The id for routing is the one that the host learned itself; a guest's word only labels, and says within its tenant
+        // that an account is there already.
+        let (key, id) = (given.account.get("id").and_then(Value::as_str), account.get("id").and_then(Value::as_str));
+        // Where nothing was given there is nothing that another connection could be authorized by.
+        if let (Some(id), false, false) = (id, second, given.credential.is_empty())
+            && held.account_id.as_deref() != Some(id)
+            && let Some(first) = tx.first_of_account(connection, id).await?
         {
             return Err(ConnectionError::AlreadyConnected { connection: first.id, name: first.name });
         }
@@ -128,8 +143,9 @@ impl Engine {
             // Authorized anew, it may be another endpoint of the provider's: the secret of before is not this one's.
             self.roll(&mut Shelf::Tenant(&mut tx), owner, WEBHOOK_SECRET, secret, 0).await?;
         }
-        let account = (!account.is_empty()).then(|| Value::Object(account.clone()).to_string());
-        tx.set_connection_account(connection, account.as_deref(), key, now_ms).await?;
+        let said = (!account.is_empty()).then(|| Value::Object(account.clone()).to_string());
+        let account = Account { said: said.as_deref(), id, key };
+        tx.set_connection_account(connection, account, now_ms).await?;
         tx.set_connection_status(connection, ConnectionStatus::Active, now_ms).await?;
         let kept = tx.commit().await;
         self.inner.listeners.forget(owner);
@@ -152,16 +168,19 @@ impl Engine {
     }
 }
 
-/// An empty secret verifies nothing: every webhook would be refused, and nothing would tell why.
-pub(super) fn refuse_empty(secret: Option<&Secret>, pointer: &str) -> Result<(), ConnectionError> {
-    let message =
-        || "an empty secret verifies nothing: leave it out, or give the one that the provider shows".to_owned();
-    match secret {
-        Some(secret) if secret.is_empty() => {
-            Err(ConnectionError::Invalid(vec![InvalidField { pointer: pointer.to_owned(), message: message() }]))
-        }
-        _ => Ok(()),
+/// What is wrong with a secret that somebody gave. A blank one verifies nothing: all would be refused, and nothing would tell
+/// why.
+pub fn unfit_secret(secret: &[u8]) -> Option<String> {
+    let is_blank = |text: &str| text.chars().all(|letter| letter.is_whitespace() || letter.is_control());
+    if std::str::from_utf8(secret).is_ok_and(is_blank) {
+        return Some("a secret is not empty: leave it out, or give the one that the provider shows".to_owned());
     }
+    (secret.len() > LONGEST_FIELD).then(|| format!("a secret has at most {LONGEST_FIELD} bytes"))
+}
+
+pub(crate) fn refuse_unfit(secret: Option<&Secret>, pointer: &str) -> Result<(), ConnectionError> {
+    let refused = |message| ConnectionError::Invalid(vec![InvalidField { pointer: pointer.to_owned(), message }]);
+    secret.and_then(|secret| unfit_secret(secret.expose())).map_or(Ok(()), |message| Err(refused(message)))
 }
 
 /// What ended is over.
@@ -240,10 +259,17 @@ pub(crate) fn fillable(auth: &Auth) -> Result<Vec<AuthField>, ConnectionError> {
     }
 }
 
+/// The field whose text has lines: something is signed with it, and it is not sent.
+fn in_lines(auth: &Auth) -> Option<&'static str> {
+    matches!(auth, Auth::OAuth2JwtBearer(_)).then_some("private_key")
+}
+
 /// Every field that is missing, unknown or not of its form; values are never repeated.
-fn invalid_fields(wanted: &[AuthField], given: &BTreeMap<String, Secret>) -> Vec<InvalidField> {
+fn invalid_fields(wanted: &[AuthField], in_lines: Option<&str>, given: &BTreeMap<String, Secret>) -> Vec<InvalidField> {
     let mut invalid = Vec::new();
-    let mut refuse = |name: &str, message: String| invalid.push(InvalidField { pointer: format!("/{name}"), message });
+    let mut refuse = |name: &str, message: String| {
+        invalid.push(InvalidField { pointer: said(format!("/fields/{}", in_pointer(name))), message })
+    };
     for field in wanted {
         match given.get(&field.name).map(Secret::expose_str) {
             None if field.optional => {}
@@ -251,6 +277,10 @@ fn invalid_fields(wanted: &[AuthField], given: &BTreeMap<String, Secret>) -> Vec
             Some(Err(_)) => refuse(&field.name, format!("{} is not text", field.title)),
             Some(Ok(text)) if text.len() > LONGEST_FIELD => {
                 refuse(&field.name, format!("{} has at most {LONGEST_FIELD} bytes", field.title));
+            }
+            Some(Ok(text)) if text.contains(char::is_control) && in_lines != Some(field.name.as_str()) => {
+                let message = "a line break or another control character, which no request can carry: give it without";
+                refuse(&field.name, format!("{} has {message}", field.title));
             }
             Some(Ok(text)) => {
                 if !field.pattern.as_deref().is_none_or(|pattern| matches_whole(pattern, text)) {

@@ -66,14 +66,16 @@ fn as_json(request: Request<Vec<u8>>) -> Request<Vec<u8>> {
     Request::from_parts(parts, Value::Object(fields).to_string().into_bytes())
 }
 
-/// Tokens as the crate reads them, whatever a provider makes of the standard: without `token_type` they are bearer tokens; how
+/// Tokens as the crate reads them, whatever a provider makes of the standard: without a `token_type` they are bearer tokens; how
 /// long they live may be text, and scopes a list. What cannot be read is left out: the tokens are given once.
 fn standard(body: &[u8]) -> Vec<u8> {
     let Ok(Value::Object(mut said)) = serde_json::from_slice(body) else { return body.to_vec() };
     if !said.contains_key("access_token") {
         return body.to_vec();
     }
-    said.entry("token_type").or_insert_with(|| "bearer".into());
+    if said.get("token_type").is_none_or(Value::is_null) {
+        said.insert("token_type".to_owned(), "bearer".into());
+    }
     if let Some(expires) = said.remove("expires_in").as_ref().and_then(seconds) {
         said.insert("expires_in".to_owned(), expires.into());
     }
@@ -129,7 +131,9 @@ mod tests {
     #[test]
     fn tokens_are_bearer_tokens_where_nothing_else_is_said() {
         let given = |body: &str| String::from_utf8(standard(body.as_bytes())).unwrap();
-        assert!(given(r#"{"access_token":"a"}"#).contains(r#""token_type":"bearer""#));
+        for body in [r#"{"access_token":"a"}"#, r#"{"access_token":"a","token_type":null}"#] {
+            assert!(given(body).contains(r#""token_type":"bearer""#));
+        }
         for body in [r#"{"access_token":"a","token_type":"mac"}"#, r#"{"error":"invalid_grant"}"#, "[1]", "{"] {
             assert_eq!(given(body), body);
         }

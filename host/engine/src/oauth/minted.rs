@@ -18,13 +18,15 @@ use url::Url;
 
 use super::asking::{Caller, seconds};
 use super::revoking::{FORM, basic, form};
-use super::{Blame, Client, OAuthError, Response, Tokens, auth_type, failure, tokens};
+use super::{Blame, Client, OAuthError, Response, Tokens, access_token, auth_type, failure, tokens};
 use crate::Engine;
 use crate::fault::EngineFault;
 
 /// How long an assertion holds, seconds. It is used at once; clocks differ.
 const ASSERTION_S: u64 = 300;
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// Fields that say who asks, and that an answer may well repeat.
+const NAMES: [&str; 4] = ["client_id", "issuer", "subject", "key_id"];
 
 /// With what a token is got.
 pub(crate) struct Minter<'a> {
@@ -56,6 +58,11 @@ impl Minter<'_> {
         self.app.as_deref().map_or(Blame::Connection, Blame::App)
     }
 
+    /// What a provider is told in confidence.
+    fn told(&self) -> Vec<&Secret> {
+        self.fields.iter().filter(|(name, _)| !NAMES.contains(name)).map(|(_, secret)| secret).collect()
+    }
+
     fn caller(&self, json: bool) -> Caller {
         let concurrency_key = self.concurrency_key.clone();
         Caller { engine: self.engine.clone(), headers: BTreeMap::new(), json, concurrency_key }
@@ -83,8 +90,8 @@ impl Minter<'_> {
             request = request.add_extra_param(name.clone(), value.clone());
         }
         let answer = request.request_async(&self.caller(grant.client_auth == ClientAuth::Json)).await;
-        let answer = answer.map_err(|error| failure(error, self.blame()))?;
-        Ok(tokens(&answer, " ", grant.expires_default_s))
+        let answer = answer.map_err(|error| failure(error, self.blame(), &self.told()))?;
+        tokens(&answer, " ", grant.expires_default_s)
     }
 
     async fn by_assertion(&self, grant: &OAuth2JwtBearer) -> Result<Tokens, OAuthError> {
@@ -118,12 +125,15 @@ impl Minter<'_> {
         let answer = self.caller(false).send(request).await.map_err(OAuthError::Unreachable)?;
         if !answer.status().is_success() {
             return Err(match serde_json::from_slice::<BasicErrorResponse>(answer.body()) {
-                Ok(error) => failure(RequestTokenError::ServerResponse(error), self.blame()),
+                Ok(error) => {
+                    let told: Vec<_> = self.told().into_iter().chain([&signed]).collect();
+                    failure(RequestTokenError::ServerResponse(error), self.blame(), &told)
+                }
                 Err(_) => answered(answer.status().as_u16()),
             });
         }
         let answer: Response = serde_json::from_slice(answer.body()).map_err(|_| OAuthError::Unreadable)?;
-        Ok(tokens(&answer, " ", grant.expires_default_s))
+        tokens(&answer, " ", grant.expires_default_s)
     }
 
     async fn by_exchange(&self, exchange: &TokenExchange) -> Result<Tokens, OAuthError> {
@@ -155,7 +165,7 @@ impl Minter<'_> {
         let token = exchange.token.lookup(&body).and_then(Value::as_str).ok_or(OAuthError::Unreadable)?;
         let expires = exchange.expires.as_ref().and_then(|pointer| seconds(pointer.lookup(&body)?));
         Ok(Tokens {
-            access_token: Secret::from_string(token.to_owned()),
+            access_token: access_token(token)?,
             refresh_token: None,
             expires_in_s: expires.or(exchange.expires_default_s.map(u64::from)),
             refresh_expires_in_s: None,

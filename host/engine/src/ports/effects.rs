@@ -15,18 +15,20 @@ use crate::journal::{Answered, Entry, Place, leaves_open, shown};
 
 /// Of what was only read, a leg's journal keeps so much, and nothing of it that is larger: the next attempt asks for it
 /// again. What was asked for besides is looked at before it is answered, so an effect that was made of something else stops
-/// the run. Bytes.
+/// the run, and `settle` hears how far the attempt came. Bytes.
 const MOST_KEPT: usize = 4 << 20;
 pub(super) const LARGEST_KEPT: usize = 1 << 20;
 
 impl Bound {
-    /// Keeps an answer: durably for an effect, with the next durable write for anything else. `None`: the lease is gone.
+    /// Keeps an answer: durably for an effect, with the next durable write for anything else, and with it when that was asked.
+    /// `None`: the lease is gone.
     pub(super) async fn keep(
         &self,
         call: &Call,
         answered: Answered,
         captured: Vec<Captured>,
         is_effect: bool,
+        asked_ms: u64,
     ) -> Result<Option<Answered>, EngineFault> {
         let place = (call.seq, call.sub);
         let mut kept = answered;
@@ -48,8 +50,8 @@ impl Bound {
         }
         // Outside a run there is nothing to keep it with; what only reads can be asked again.
         let at_once = !captured.is_empty() && self.to.candidate.is_none();
-        let intent = self.intent(call, false, None, false, kept.at_ms);
-        let answer = if at_once || self.keeps(kept.bytes()) { Some(self.sealed(place, &kept).await?) } else { None };
+        let intent = self.intent(call, None, asked_ms);
+        let answer = if self.keeps(kept.bytes()) { Some(self.sealed(place, &kept).await?) } else { None };
         let (answer_ms, shown) = (kept.at_ms, kept.shown());
         let entry = NewEntry { intent, answer, answer_ms, shown, retryable: kept.retryable(), refused: kept.refused() };
         if at_once && !self.keep_entry(&entry, &captured).await? {
@@ -103,22 +105,15 @@ impl Bound {
         }
     }
 
-    fn intent(
-        &self,
-        call: &Call,
-        unsafe_request: bool,
-        effect_key: Option<String>,
-        keyed: bool,
-        now_ms: u64,
-    ) -> NewIntent {
+    fn intent(&self, call: &Call, effect: Option<&Intent>, now_ms: u64) -> NewIntent {
         NewIntent {
             seq: call.seq,
             sub: call.sub,
             fingerprint: call.fingerprint,
-            request: shown(&call.request),
-            effect_key,
-            keyed,
-            unsafe_request,
+            request: shown(&call.request, effect.map(|effect| effect.given)),
+            effect_key: effect.map(|effect| effect.effect_key.clone()),
+            keyed: effect.is_some_and(|effect| effect.keyed),
+            unsafe_request: effect.is_some(),
             version: self.to.version,
             now_ms,
         }
@@ -128,7 +123,8 @@ impl Bound {
     pub(super) fn ambiguous(&self, place: Place, request: &HttpRequest, said: String) -> Halt {
         let keyed = self.progress(|progress| progress.journal.entries.get(&place).is_some_and(|entry| entry.keyed));
         if keyed {
-            let message = format!("{} {}: {said}. It is sent again as it is.", request.method, request.url);
+            let message =
+                format!("{} {}: {said}. Sent again, it is recognised by its key.", request.method, request.url);
             return HaltReason::RetryLater { message, retry_after_ms: self.held_back_ms() }.into();
         }
         let message = format!(
@@ -173,7 +169,7 @@ impl Intending<'_> {
         });
         let flush = flush.ok_or(Refused::LeaseLost)?;
         let now_ms = bound.engine.now_ms();
-        let new = bound.intent(self.call, true, Some(intent.effect_key.clone()), intent.keyed, now_ms);
+        let new = bound.intent(self.call, Some(intent), now_ms);
         match bound.engine.inner.store.intend(&bound.to.lease, &flush, &new).await {
             Ok(()) => {}
             Err(StoreError::LeaseLost { .. }) => return Err(Refused::LeaseLost),

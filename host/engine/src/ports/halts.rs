@@ -15,7 +15,7 @@ pub(super) fn diverged(call: &Call) -> Halt {
 
 pub(super) fn unknown(request: &HttpRequest) -> Halt {
     let message = format!(
-        "{} {} may have been carried out before the host stopped, and the provider has no way to recognise a repeated request.",
+        "{} {} may have been carried out: the host stopped before it wrote down what came of it, or could not write. The provider has no way to recognise a repeated request.",
         request.method, request.url
     );
     HaltReason::Uncertain { message }.into()

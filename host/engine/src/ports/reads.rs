@@ -14,7 +14,7 @@ use super::Bound;
 use super::halts::host;
 use crate::fault::{EngineFault, json as text, stored};
 
-/// All of it is kept for the next attempt, so it has an end.
+/// It is all in memory, and some of it is kept for the next attempt.
 const MOST_READ: usize = 16 << 20;
 /// What an answer weighs besides its text.
 const ENTRY: usize = 64;

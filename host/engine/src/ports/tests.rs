@@ -178,7 +178,7 @@ async fn reading(lengths: &'static [usize]) -> (Provider, World, Vec<Call>) {
 #[tokio::test]
 async fn of_what_was_only_read_the_journal_keeps_so_much_and_the_rest_is_asked_for_again() {
     let (provider, world, calls) =
-        reading(&[10, LARGEST_KEPT + 1, LARGEST_KEPT, 1_000_000, 1_000_000, 1_000_000, 1_000_000, 5]).await;
+        reading(&[10, LARGEST_KEPT + 1, LARGEST_KEPT - 10_000, 1_000_000, 1_000_000, 1_000_000, 1_000_000, 5]).await;
     let kept = [true, false, true, true, true, true, false, true, true];
     for again in [false, true] {
         let (ports, before) = (claimed(&world).await, provider.asked().len());
@@ -193,7 +193,25 @@ async fn of_what_was_only_read_the_journal_keeps_so_much_and_the_rest_is_asked_f
     }
 }
 
-/// Mutations: `close`, with all answers; with none, done or not.
+/// Mutation: `keep`, write down as the time of asking that of the answer.
+#[tokio::test]
+async fn what_is_only_read_is_written_down_with_when_it_was_asked_and_when_it_was_answered() {
+    let provider = Provider::held(fine).await;
+    let world = in_line(&provider).await;
+    let (ports, asked_ms, call) = (claimed(&world).await, world.engine.now_ms(), call("GET", "/v1/a"));
+    let answering = async {
+        provider.is_asked(1).await;
+        world.passes(500);
+        provider.let_go();
+    };
+    let (sent, ()) = tokio::join!(ports.send(&call), answering);
+    assert_eq!(body(sent), "fine");
+    let entries = ports.close(false).await.unwrap();
+    let times: Vec<_> = entries.iter().map(|entry| (entry.intent.now_ms, entry.answer_ms)).collect();
+    assert_eq!(times, [(asked_ms, asked_ms + 500)]);
+}
+
+/// Mutations: `close`, with all answers; with none, done or not; with what there is but once: a commit is tried again.
 #[tokio::test]
 async fn what_is_done_keeps_no_answers_to_what_it_only_read() {
     let (_provider, world, calls) = reading(&[10, 10]).await;
@@ -202,9 +220,11 @@ async fn what_is_done_keeps_no_answers_to_what_it_only_read() {
         for call in calls.iter().take(2) {
             assert!(matches!(ports.send(call).await, Sent::Answer { result: Ok(_), .. }));
         }
-        let entries = ports.close(done).await.unwrap();
-        let answered: Vec<_> = entries.iter().map(|entry| (entry.answer.is_some(), entry.shown.as_str())).collect();
-        assert_eq!(answered, [(!done, "200"); 2]);
+        for _ in 0..2 {
+            let entries = ports.close(done).await.unwrap();
+            let answered: Vec<_> = entries.iter().map(|entry| (entry.answer.is_some(), entry.shown.as_str())).collect();
+            assert_eq!(answered, [(!done, "200"); 2]);
+        }
     }
 }
 
@@ -274,6 +294,25 @@ async fn of_two_answers_the_first_counts_with_what_was_captured_of_it() {
     let counts = body(again);
     let number = counts.chars().find(char::is_ascii_digit).unwrap();
     assert_eq!(captured(&world).await, Some(format!("a-session-of-number-{number}")), "{counts}");
+}
+
+/// Mutation: `keep`, of what was captured keep all: whoever captures writes sixteen MiB in one unit.
+#[tokio::test]
+async fn of_what_was_read_with_a_secret_in_it_the_journal_keeps_no_more_than_of_other_reads() {
+    let provider = Provider::new(|asked| {
+        let padding = "x".repeat(if asked.number == 0 { LARGEST_KEPT } else { 10 });
+        asked.ok(&format!(r#"{{"session":"a-session-of-number-0","padding":"{padding}"}}"#))
+    })
+    .await;
+    let world = in_line(&provider).await;
+    for kept in [false, true] {
+        let ports = claimed(&world).await;
+        let call = Call { seq: 1 + u32::from(kept), largest_answer: 16 << 20, ..call("GET", "/v1/sessions") };
+        assert!(body(ports.send(&call).await).contains("bulkhead:captured:session"));
+        assert_eq!(captured(&world).await.as_deref(), Some("a-session-of-number-0"));
+        let next = claimed(&world).await.before_send(&call).await;
+        assert_eq!(matches!(next, Decision::Answered { .. }), kept, "{next:?}");
+    }
 }
 
 /// Mutation: `put_captured`, whatever has become of the connection.

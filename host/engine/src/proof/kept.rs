@@ -2,8 +2,9 @@
 //!
 //! Invariants: what is known outlives a try that failed, for a day; who names what is not there spends his own address's
 //! minute, and what was there before is asked for anew whatever was spent. Each owner knows for himself: what another's
-//! request came to is nothing to him, and nobody else's proofs drive his out. What has proved a request is kept apart: nothing
-//! that strangers name drives it out. All of it is bounded: of each kind, of one owner, and in owners.
+//! request came to is nothing to him, and no other's proofs drive his out, unless [`MOST_OWNERS`] others are asked since: then
+//! all of his goes, and is fetched again when he is. What has proved a request is kept apart: nothing that strangers name drives
+//! it out. All of it is bounded: of each kind, of one owner, and in owners.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};

@@ -422,7 +422,9 @@ async fn a_key_in_use_is_not_removed() {
     assert_eq!((world.uses(&first).await, world.views().await.len()), (0, 1));
 }
 
-/// Mutation: `settle_removals`, without `uses`: what was counted once.
+/// What is under it was not tried to be opened yet: nothing says that it cannot be.
+///
+/// Mutations: `settle_removals`, without `uses`: what was counted once; say how many they are.
 #[tokio::test]
 async fn what_was_sealed_after_all_was_looked_through_keeps_its_key() {
     let world = World::new(3).await;
@@ -435,12 +437,25 @@ async fn what_was_sealed_after_all_was_looked_through_keeps_its_key() {
     world.put(&world.sealed(&late, 1, 1)).await;
     assert!(!world.keys().remove(&first).await.unwrap());
     world.look_after().await;
-    assert_eq!((world.states().await[0], world.views().await[0].uses), (WrappingKeyState::Retiring, Some(1)));
+    assert_eq!((world.states().await[0], world.views().await[0].uses), (WrappingKeyState::Retiring, None));
     assert_eq!(world.opens(&world.vault, 3).await, 3);
     assert!(!world.keys().remove(&first).await.unwrap());
     world.look_after().await;
     assert_eq!(world.states().await, [WrappingKeyState::Active]);
     assert_eq!(world.opens(&world.restarted(), 3).await, 3);
+}
+
+/// The background may have destroyed it before it is read.
+///
+/// Mutation: `unless_gone`, not found.
+#[tokio::test]
+async fn a_key_that_is_gone_before_its_removal_is_answered_is_gone() {
+    let world = World::new(1).await;
+    let view = world.views().await.remove(0);
+    assert_eq!(unless_gone(Ok(view.clone())).unwrap(), Some(view));
+    assert_eq!(unless_gone(Err(WrappingKeyError::NotFound)).unwrap(), None);
+    let not_yet = unless_gone(Err(WrappingKeyError::Active { id: "a".into() }));
+    assert!(matches!(not_yet, Err(WrappingKeyError::Active { .. })), "{not_yet:?}");
 }
 
 /// Mutation: `uses`, whoever else is at it.

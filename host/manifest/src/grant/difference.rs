@@ -178,6 +178,21 @@ pub(super) fn between(asked: &Permissions, approved: &Permissions) -> Difference
     Difference { changes }
 }
 
+/// What `before` asks for and `after` does not: nothing of what is only asked for in another way.
+pub(super) fn gone(before: &Permissions, after: &Permissions) -> Difference {
+    let is_gone = |change: &Change| {
+        matches!(
+            change,
+            Change::Scope { .. }
+                | Change::Requests { .. }
+                | Change::ReadOnly { .. }
+                | Change::Webhooks
+                | Change::Import { .. }
+        )
+    };
+    Difference { changes: between(before, after).changes.into_iter().filter(is_gone).collect() }
+}
+
 fn auth(asked: &Auth, approved: &Auth, changes: &mut Vec<Change>) {
     if *asked == Auth::None || asked == approved {
         return;

@@ -78,6 +78,12 @@ impl Ask {
         difference::between(&self.0, &approved.0)
     }
 
+    /// What this asks for and another does not ask for at all.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Difference {
+        difference::gone(&self.0, &other.0)
+    }
+
     /// Agreement to all of it.
     #[must_use]
     pub fn approve(self) -> Approved {

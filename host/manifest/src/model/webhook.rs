@@ -51,6 +51,13 @@ impl Webhook {
         std::iter::once(&self.scheme).chain(&self.also)
     }
 
+    /// What is kept as the webhook secret, in words; `None` where a request can be proved without one.
+    #[must_use]
+    pub fn secret_is(&self) -> Option<String> {
+        let needed: Option<Vec<_>> = self.schemes().map(Scheme::secret_is).collect();
+        needed?.into_iter().next()
+    }
+
     /// Whether a path goes on with a token.
     #[must_use]
     pub fn has_path_token(&self) -> bool {

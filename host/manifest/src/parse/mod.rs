@@ -15,6 +15,7 @@ mod tree;
 use serde::Deserialize;
 
 pub use error::{ManifestError, Problem};
+pub use nearest::nearest;
 
 use crate::model::Manifest;
 use reader::Reader;

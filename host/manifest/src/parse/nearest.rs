@@ -4,7 +4,7 @@
 const MAX_EDITS: usize = 2;
 
 /// The nearest of the known words, if it is near enough to be meant.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let distance = |candidate: &'k str| (edits(word, candidate), candidate);
     let (edits, candidate) = known.into_iter().map(distance).min()?;
     // Of a short word two edits leave little.

@@ -160,3 +160,15 @@ fn what_is_sealed_cannot_be_written_whoever_holds_its_pages() {
     assert_eq!(file.write_at(&[8], 0).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     assert!(file.set_len(1).is_err());
 }
+
+/// Mutation: `open`, without `NotADirectory`.
+#[test]
+fn a_file_in_the_place_of_the_directory_is_called_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("artifacts");
+    std::fs::write(&file, "a note").unwrap();
+    let problem = Artifacts::open(file.clone(), [1; 32], [1; 32], Most { one: 1, all: 1 }).err().unwrap();
+    let said = crate::StartError::Artifacts { dir: file.clone(), problem }.to_string();
+    assert!(said.contains(&file.display().to_string()) && said.contains("it is a file"), "{said}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "a note");
+}

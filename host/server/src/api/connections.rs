@@ -112,6 +112,9 @@ struct Credential {
     #[serde(default)]
     fields: BTreeMap<String, String>,
     webhook_secret: Option<String>,
+    /// Whether it may be to an account that the tenant has connected already.
+    #[serde(default)]
+    second: bool,
 }
 
 async fn authorize(
@@ -121,11 +124,11 @@ async fn authorize(
     body: Json<Credential>,
 ) -> Answer<axum::Json<ConnectionView>> {
     let tenant = tenant.may("connections", Access::Write)?;
-    let credential = body.read().await?;
-    let fields = credential.fields.into_iter().map(|(name, value)| (name, Secret::from_string(value))).collect();
-    let webhook_secret = credential.webhook_secret.map(Secret::from_string);
+    let Credential { fields, webhook_secret, second } = body.read().await?;
+    let fields = fields.into_iter().map(|(name, value)| (name, Secret::from_string(value))).collect();
+    let webhook_secret = webhook_secret.map(Secret::from_string);
     let connection = id(&connection, "connection")?;
-    Ok(axum::Json(desk.engine.authorize_with_fields(tenant, connection, fields, webhook_secret).await?))
+    Ok(axum::Json(desk.engine.authorize_with_fields(tenant, connection, fields, webhook_secret, second).await?))
 }
 
 #[derive(Deserialize)]

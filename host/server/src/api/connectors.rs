@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bulkhead_manifest::{ConnectorId, VersionId};
+use bulkhead_manifest::{ConnectorId, Limits, VersionId};
 use bulkhead_store::{Connector, ListedVersion, Part, Version};
 use http::StatusCode;
 use serde::Serialize;
@@ -58,6 +58,8 @@ struct Listed {
 struct Whole {
     #[serde(flatten)]
     version: Listed,
+    /// What a run gets on this host, whatever more the manifest asks for.
+    limits: Limits,
     imports: Value,
     exports: Value,
     descriptor: Value,
@@ -100,9 +102,11 @@ fn view(connector: Connector) -> View {
     }
 }
 
-fn whole(version: Version) -> Whole {
+async fn whole(desk: &Desk, version: Version) -> Answer<Whole> {
+    let limits = desk.engine.effective_limits(version.id).await?;
     let json = |text: &str| serde_json::from_str(text).unwrap_or_default();
-    Whole {
+    Ok(Whole {
+        limits,
         imports: json(&version.imports),
         exports: json(&version.exports),
         descriptor: json(&version.descriptor),
@@ -114,7 +118,7 @@ fn whole(version: Version) -> Whole {
             bytes: version.size,
             created_ms: version.created_ms,
         },
-    }
+    })
 }
 
 fn listed(version: ListedVersion) -> Listed {
@@ -140,7 +144,7 @@ async fn list(caller: Caller<Forward>, State(desk): State<Desk>) -> Answer<List<
 
 async fn inspect(caller: Caller, State(desk): State<Desk>, Path(name): Path<String>) -> Answer<axum::Json<Inspected>> {
     let (connector, newest) = found(&caller, &desk, &name, None).await?;
-    Ok(axum::Json(Inspected { connector: view(connector), newest: whole(newest) }))
+    Ok(axum::Json(Inspected { connector: view(connector), newest: whole(&desk, newest).await? }))
 }
 
 async fn version(
@@ -149,7 +153,7 @@ async fn version(
     Path((name, version)): Path<(String, String)>,
 ) -> Answer<axum::Json<Whole>> {
     let (_, version) = found(&caller, &desk, &name, Some(&version)).await?;
-    Ok(axum::Json(whole(version)))
+    Ok(axum::Json(whole(&desk, version).await?))
 }
 
 /// The connector of this name and its version of this name, or its newest.

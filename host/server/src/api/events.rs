@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Desk;
-use crate::api::{List, Paging, connection_of};
+use crate::api::{Limit, List, Paging, connection_of};
 use crate::auth::{Access, Caller, Tenant, tenant_needed};
 use crate::problem::Answer;
 
@@ -22,7 +22,8 @@ pub(crate) fn routes() -> Router<Desk> {
 struct Filter {
     connection: Option<String>,
     before: Option<String>,
-    limit: Option<u32>,
+    #[serde(default)]
+    limit: Limit,
 }
 
 impl Filter {

@@ -61,11 +61,13 @@ async fn create(caller: Caller, State(desk): State<Desk>, body: Json<New>) -> An
     let no_later = new.expires_ms.is_some_and(|end| caller.expires_ms().is_none_or(|own| end <= own));
     let may_be_without_end = new.expires_ms.is_none() && caller.expires_ms().is_none();
     let now_ms = desk.engine.clock().now_ms();
+    let is_kept = new.expires_ms.is_none_or(can_be_kept);
     let is_to_come = new.expires_ms.is_none_or(|end| end > now_ms);
     Fields::default()
         .name("/name", &new.name)
+        .require(is_kept, "/expires_ms", format!("a moment is at most {}", i64::MAX))
         .require(is_to_come, "/expires_ms", format!("this is over: it is {now_ms} now, in milliseconds since 1970"))
-        .require(no_later || may_be_without_end, "/expires_ms", expires_no_later(caller.expires_ms()))
+        .require(no_later || may_be_without_end || !is_kept, "/expires_ms", expires_no_later(caller.expires_ms()))
         .require(new.scopes.len() <= MOST_SCOPES, "/scopes", format!("a key has at most {MOST_SCOPES} scopes"))
         .also(invalid_scopes(caller.scopes(), &new.scopes))
         .done()?;
@@ -134,6 +136,11 @@ fn refuse_stronger(caller: &Caller, scopes: &[String]) -> Answer<()> {
     }
     let detail = "That key may do what this one may not. Use one that may do as much.";
     Err(Problem::new(StatusCode::FORBIDDEN, "stronger-key", detail))
+}
+
+/// The databases' numbers have a sign.
+fn can_be_kept(moment_ms: u64) -> bool {
+    i64::try_from(moment_ms).is_ok()
 }
 
 fn expires_no_later(than_ms: Option<u64>) -> String {

@@ -19,7 +19,8 @@ use bulkhead_engine::USUAL_OVERLAP_MS;
 use bulkhead_manifest::{ConnectionId, TenantId};
 use bulkhead_store::{After, Page, Part};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Desk;
 use crate::body::id;
@@ -66,15 +67,36 @@ pub(crate) struct List<T> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Paging {
     before: Option<String>,
-    limit: Option<u32>,
+    #[serde(default)]
+    limit: Limit,
 }
+
+/// How many rows a page has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit(u32);
 
 const USUAL_LIMIT: u32 = 50;
 const LARGEST_LIMIT: u32 = 200;
 
+impl Default for Limit {
+    fn default() -> Self {
+        Self(USUAL_LIMIT)
+    }
+}
+
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rows = u32::deserialize(deserializer)?;
+        if (1..=LARGEST_LIMIT).contains(&rows) {
+            return Ok(Self(rows));
+        }
+        Err(D::Error::custom(format!("a page has 1 to {LARGEST_LIMIT} rows, not {rows}")))
+    }
+}
+
 impl Paging {
     fn limit(&self) -> u32 {
-        self.limit.unwrap_or(USUAL_LIMIT).clamp(1, LARGEST_LIMIT)
+        self.limit.0
     }
 
     pub(crate) fn page<Id: std::str::FromStr>(&self) -> Answer<Page<Id>> {
@@ -119,7 +141,8 @@ impl<T> List<T> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Forward {
     after: Option<String>,
-    limit: Option<u32>,
+    #[serde(default)]
+    limit: Limit,
 }
 
 impl Forward {
@@ -128,7 +151,7 @@ impl Forward {
             let detail = "`after` is not a cursor of this list.";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-cursor", detail));
         }
-        Ok(After { after: self.after, limit: self.limit.unwrap_or(USUAL_LIMIT).clamp(1, LARGEST_LIMIT) })
+        Ok(After { after: self.after, limit: self.limit.0 })
     }
 }
 
@@ -163,14 +186,25 @@ pub(crate) fn created<T: Serialize>(value: T) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    #![allow(clippy::unwrap_used)]
+    use http::Request;
 
-    /// Mutation: `Paging::limit` or `Forward::page`, without `clamp`.
+    use super::*;
+    use crate::body::query;
+
+    /// Mutation: `Limit::deserialize`, whatever it is.
     #[test]
-    fn a_page_has_at_least_one_row_and_at_most_two_hundred() {
-        let limit = |limit| Paging { before: None, limit }.limit();
-        assert_eq!([None, Some(0), Some(200), Some(201), Some(u32::MAX)].map(limit), [50, 1, 200, 200, 200]);
-        let forward = |limit| Forward { after: None, limit }.page().ok().map(|page| page.limit);
-        assert_eq!([None, Some(0), Some(201)].map(forward), [Some(50), Some(1), Some(200)]);
+    fn a_page_has_one_row_to_two_hundred_and_any_other_number_is_refused() {
+        let parts = |asked: &str| Request::get(format!("/v1/runs?{asked}")).body(()).unwrap().into_parts().0;
+        let limit =
+            |asked| query::<Paging>(&parts(asked)).map(|paging| paging.limit()).map_err(|refused| refused.status());
+        let after =
+            |asked| query::<Forward>(&parts(asked)).ok().and_then(|forward| forward.page().ok()).map(|page| page.limit);
+        for (asked, rows) in [("", 50), ("limit=1", 1), ("limit=200", 200)] {
+            assert_eq!((limit(asked), after(asked)), (Ok(rows), Some(rows)), "{asked}");
+        }
+        for asked in ["limit=0", "limit=201", "limit=4294967295", "limit=4294967296", "limit=-1", "limit=", "limit=x"] {
+            assert_eq!((limit(asked), after(asked)), (Err(StatusCode::BAD_REQUEST), None), "{asked}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::Desk;
 use crate::auth::{Access, Tenant};
-use crate::body::{Json, Path, id};
+use crate::body::{Json, Path, id, only};
 use crate::problem::{Answer, Problem};
 
 pub(crate) fn routes() -> Router<Desk> {
@@ -45,7 +45,7 @@ pub(crate) fn run_answer(run: RunView) -> Response {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Answer<Option<String>> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = only(headers, "idempotency-key")? else { return Ok(None) };
     match value.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= LONGEST_KEY => Ok(Some(key.to_owned())),
         _ => {

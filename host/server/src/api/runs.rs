@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::Desk;
-use crate::api::{List, Paging, connection_of};
+use crate::api::{Limit, List, Paging, connection_of};
 use crate::auth::{Access, Tenant};
 use crate::body::{Json, Object, Path, id};
 use crate::problem::{Answer, Problem};
@@ -30,7 +30,8 @@ struct Filter {
     connection: Option<String>,
     state: Option<String>,
     before: Option<String>,
-    limit: Option<u32>,
+    #[serde(default)]
+    limit: Limit,
 }
 
 async fn list(tenant: Tenant<Filter>, State(desk): State<Desk>) -> Answer<List<RunView>> {
@@ -79,7 +80,7 @@ async fn resolve(
     Path(run): Path<String>,
     body: Json<Resolve>,
 ) -> Answer<axum::Json<RunView>> {
-    let tenant = tenant.may("runs", Access::Write)?;
+    let (said_by, tenant) = (tenant.key(), tenant.may("runs", Access::Write)?);
     let verdict = match body.read().await? {
         Resolve::Happened { external, version } => {
             let of_something = version.is_none() || external.is_some();
@@ -96,7 +97,7 @@ async fn resolve(
             Verdict::SendAgain { requests: requests.iter().map(named).collect() }
         }
     };
-    Ok(axum::Json(desk.engine.resolve_uncertain(tenant, id(&run, "run")?, verdict).await?))
+    Ok(axum::Json(desk.engine.resolve_uncertain(tenant, id(&run, "run")?, verdict, said_by).await?))
 }
 
 async fn cancel(tenant: Tenant, State(desk): State<Desk>, Path(run): Path<String>) -> Answer<axum::Json<RunView>> {

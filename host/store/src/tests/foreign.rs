@@ -1,6 +1,6 @@
 //! Every statement carries its tenant: what is one tenant's is not there for another, by whatever id it is asked for.
 
-use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, EventId, RouteId, RunId, TenantId, VersionId};
+use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, EventId, KeyId, RouteId, RunId, TenantId, VersionId};
 
 use super::deliveries::came;
 use super::{NOW, World, new_run, on_both, success};
@@ -104,6 +104,7 @@ async fn one_of_everything(world: &World, tenant: TenantId, connection: Connecti
     let once = NewRun { dedupe_key: Some("once".into()), ..new_run(connection) };
     let mut tx = world.store.tenant(tenant).await.unwrap();
     tx.finish_run(&run.lease(), &success(NOW)).await.unwrap();
+    tx.put_verdict(&run, VerdictKind::Happened, KeyId::new(NOW), NOW).await.unwrap();
     tx.create_route(&route).await.unwrap();
     tx.insert_events(std::slice::from_ref(&event)).await.unwrap();
     let to = FanOut { event: event.id, route: route.id, step: 0, run: new_run(connection) };
@@ -142,6 +143,7 @@ async fn sees_nothing(tx: &mut TenantTx, its: &Its) {
     assert_eq!(tx.state_keys(its.connection, "", "", 9).await.unwrap(), Vec::<String>::new());
     assert_eq!(tx.attempts(its.run).await.unwrap().rows, []);
     assert_eq!(tx.requests(its.run).await.unwrap().rows, []);
+    assert_eq!(tx.verdicts(its.run).await.unwrap(), []);
     for connection in [None, Some(its.connection)] {
         for state in [None, Some(RunState::Queued), Some(RunState::Succeeded)] {
             assert!(tx.runs(&RunFilter { connection, state }, Page::first(9)).await.unwrap().is_empty());

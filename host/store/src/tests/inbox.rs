@@ -1,13 +1,24 @@
 use std::time::Duration;
 
-use bulkhead_manifest::{ConnectionId, TenantId};
+use bulkhead_manifest::{AppId, ConnectionId, TenantId};
 use futures::FutureExt as _;
 use futures::future::join_all;
 
 use super::deliveries::delivery;
 use super::{NOW, World, on_both, ordered};
-use crate::inbox::{Inbox, Request};
+use crate::inbox::{Inbox, Request, large};
 use crate::*;
+
+/// Mutation: inbox.rs, `large`, whatever comes: parts for several tenants, and for nobody, are one unit of one of them.
+#[test]
+fn a_large_request_is_of_the_tenant_whose_address_it_came_to() {
+    let (tenant, connection) = (TenantId::new(NOW), ConnectionId::new(NOW));
+    let to = Some((tenant, connection));
+    let parts = |scope, count| (0..count).map(|part| delivery(scope, to, &part.to_string())).collect::<Vec<_>>();
+    let (endpoint, app) = (Scope::Endpoint(connection), Scope::App(AppId::new(NOW)));
+    assert_eq!(large(&parts(endpoint, 129)), Some(tenant));
+    assert_eq!([large(&parts(endpoint, 128)), large(&parts(app, 1_000)), large(&[])], [None; 3]);
+}
 
 /// What a provider sends about one thing: its run has to stay in order with the others about it.
 fn about(tenant: TenantId, connection: ConnectionId, thing: &str, key: &str) -> NewDelivery {
@@ -38,6 +49,18 @@ async fn large_requests_do_not_share_a_batch_without_end() {
         assert!(inbox.put(vec![new]).now_or_never().is_none(), "it waits to be kept");
     }
     assert_eq!([requests.batch().await.len(), requests.batch().await.len(), requests.batch().await.len()], [2, 2, 1]);
+}
+
+/// Mutation: inbox.rs, `batch`, count requests.
+#[tokio::test]
+async fn requests_of_many_parts_do_not_share_a_batch_without_end() {
+    let (tenant, connection) = (TenantId::new(NOW), ConnectionId::new(NOW));
+    let (inbox, requests) = Inbox::new(Duration::from_secs(10));
+    for number in 0..3 {
+        let parts = (0..64).map(|part| about(tenant, connection, "a thing", &format!("{number} {part}"))).collect();
+        assert!(inbox.put(parts).now_or_never().is_none(), "it waits to be kept");
+    }
+    assert_eq!([requests.batch().await.len(), requests.batch().await.len()], [2, 1]);
 }
 
 on_both! {
@@ -97,6 +120,15 @@ on_both! {
             }
         }
         assert_eq!(world.claim(10).await, []);
+    }
+
+    async fn a_request_of_very_many_parts_is_kept_once(world) {
+        let (tenant, connection) = world.tenant_with_connection(1_000).await;
+        let parts = || (0..300).map(|part| about(tenant, connection, "a thing", &format!("evt_{part}"))).collect::<Vec<_>>();
+        let (first, again) = (parts(), parts());
+        assert_eq!(world.store.accept_deliveries(first.clone()).await.unwrap(), first.iter().map(accepted).collect::<Vec<_>>());
+        let duplicates: Vec<_> = first.iter().map(|part| Accepted::Duplicate { of: part.id }).collect();
+        assert_eq!(world.store.accept_deliveries(again).await.unwrap(), duplicates);
     }
 
     async fn requests_with_the_same_keys_in_another_order_do_not_run_into_each_other(world) {

@@ -9,6 +9,7 @@ mod claims;
 mod components;
 mod deliveries;
 mod foreign;
+mod house;
 mod inbox;
 mod journal;
 mod lanes;
@@ -108,7 +109,8 @@ impl TenantTx {
         now_ms: u64,
     ) -> Result<()> {
         let values = [(key.to_owned(), value.map(str::to_owned))];
-        self.put_states(connection, ordering_key, &values, now_ms).await
+        let write = self.weigh_state(connection, ordering_key, &values).await?;
+        self.put_states(write, now_ms).await
     }
 }
 

@@ -278,7 +278,8 @@ on_both! {
             let mut tx = world.store.tenant(tenant).await.unwrap();
             assert_eq!(tx.app(app.id).await.unwrap().pins, "{}");
             tx.create_connection(&new).await.unwrap();
-            tx.set_connection_account(new.id, Some("{\"realmId\":\"9\"}"), Some("9"), NOW + 1).await.unwrap();
+            let account = Account { said: Some("{\"realmId\":\"9\"}"), id: Some("9"), key: Some("9") };
+            tx.set_connection_account(new.id, account, NOW + 1).await.unwrap();
             tx.commit().await.unwrap();
             made.push(new);
         }

@@ -64,6 +64,18 @@ async fn a_missing_folder_is_named() {
     assert!(matches!(&refused, OpenError::NoFolder { folder } if folder == Path::new("/no/such/folder")), "{refused}");
 }
 
+/// Mutation: open.rs, `open_sqlite`, without `is_dir`: it has a second name.
+#[tokio::test]
+async fn a_folder_in_the_place_of_the_file_is_called_one_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    std::fs::create_dir(&path).unwrap();
+    let refused = Store::open(at(&path)).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Folder { .. }), "{refused}");
+    assert!(refused.to_string().contains("store.db is a folder"), "{refused}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is laid beside it");
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_database_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! Order, leases, ends.
 
-use bulkhead_manifest::ConnectionId;
+use bulkhead_manifest::{ConnectionId, KeyId};
 
 use super::{NOW, attempt_end, ids, new_run, on_both, order, ordered, success};
 use crate::*;
@@ -280,6 +280,34 @@ on_both! {
         assert!(tx.settle_uncertain(run.id, EndState::Failed, None).await.unwrap_err().is_not_found());
         tx.commit().await.unwrap();
         assert_eq!(world.run(tenant, run.id).await.state, RunState::Succeeded);
+    }
+
+    /// Mutations: verdicts.rs, `OF_RUN`, the oldest, or of every tenant; `verdicts`, the newest first; `AWAITED`, whatever state.
+    async fn what_people_said_of_a_run_stays_and_who_waits_for_a_word_is_known(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let (other, _) = world.tenant_with_connection(10).await;
+        world.enqueue(tenant, &new_run(connection)).await;
+        let run = world.claim_one().await;
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.finish_run(&run.lease(), &RunEnd { state: EndState::Uncertain, ..success(NOW) }).await.unwrap();
+        tx.commit().await.unwrap();
+        let awaited = async || world.store.system_read().await.unwrap().verdicts_awaited().await.unwrap();
+        assert_eq!(awaited().await, [(tenant, 1)]);
+
+        let said_by = KeyId::new(NOW);
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.settle_uncertain(run.id, EndState::Failed, None).await.unwrap();
+        for number in 0..=100 {
+            let kind = if number == 100 { VerdictKind::DidNotHappen } else { VerdictKind::SendAgain };
+            tx.put_verdict(&run, kind, said_by, NOW + number).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let said = async |tenant| world.store.tenant_read(tenant).await.unwrap().verdicts(run.id).await.unwrap();
+        let told = said(tenant).await;
+        let last = Verdict { attempt: 1, kind: VerdictKind::DidNotHappen, said_by, said_ms: NOW + 100 };
+        assert_eq!((told.len(), told[0].said_ms, told[99]), (100, NOW + 1, last));
+        assert_eq!(said(other).await, []);
+        assert_eq!(awaited().await, []);
     }
 
     async fn runs_are_listed_newest_first_and_by_what_they_are(world) {

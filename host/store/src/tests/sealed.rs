@@ -93,7 +93,7 @@ async fn filled(world: &World) -> Owner {
     tx.commit().await.unwrap();
     let mut tx = world.store.system().await.unwrap();
     assert!(tx.use_session(other, NOW).await.unwrap());
-    tx.offer(other, NOW, b"old\xff\x00-offer").await.unwrap();
+    tx.offer(other, NOW, b"old\xff\x00-offer", None).await.unwrap();
     tx.commit().await.unwrap();
     owner
 }
@@ -183,7 +183,7 @@ on_both! {
         tx.want_wrapping_key_gone("a", NOW + 1).await.unwrap();
         assert!(!tx.removing_wrapping_key("a", NOW).await.unwrap(), "something uses it");
         tx.note_rewrapped("b", NOW + 3, 0).await.unwrap();
-        tx.look_through_again("b", 0).await.unwrap();
+        tx.look_through_again("b", Some(0)).await.unwrap();
         tx.want_wrapping_key_gone("b", NOW + 1).await.unwrap();
         assert!(!tx.removing_wrapping_key("b", NOW).await.unwrap(), "it is looked through again");
         let stays = async |tx: &mut SystemTx| {
@@ -196,7 +196,7 @@ on_both! {
         tx.note_tried("a", NOW + 6, 4).await.unwrap();
         assert_eq!(stays(&mut tx).await, (None, Some(NOW + 4), Some(NOW + 6), Some(4)));
         tx.want_wrapping_key_gone("a", NOW + 7).await.unwrap();
-        tx.look_through_again("a", 5).await.unwrap();
+        tx.look_through_again("a", Some(5)).await.unwrap();
         assert_eq!(stays(&mut tx).await, (None, None, Some(NOW + 6), Some(5)));
         tx.note_rewrapped("a", NOW + 4, 0).await.unwrap();
         assert!(!tx.removing_wrapping_key("a", NOW + 5).await.unwrap(), "nobody wants it to go");
@@ -240,6 +240,7 @@ const PLAIN: &[&str] = &[
     "id",
     "state_hash",
     "token_hash",
+    "verdicts.said_by",
     "versions.digest",
 ];
 

@@ -26,8 +26,8 @@ on_both! {
     }
 }
 
-async fn write(tx: &mut TenantTx, connection: ConnectionId, value: Option<&str>) -> Result<()> {
-    tx.put_state(connection, "", "k", value, NOW).await
+async fn write(tx: &mut TenantTx, connection: ConnectionId, key: &str, value: Option<&str>) -> Result<()> {
+    tx.put_state(connection, "", key, value, NOW).await
 }
 
 async fn bytes(world: &World, tenant: TenantId, connection: ConnectionId) -> Result<u64> {
@@ -36,19 +36,20 @@ async fn bytes(world: &World, tenant: TenantId, connection: ConnectionId) -> Res
 
 /// Two units of one connection: what the second does, it does while the first has written and not yet ended.
 ///
-/// Mutations: state.rs, `put_states`, hold only before GROW: both take off, or add, what both found; HOLD, `DO NOTHING`
+/// Mutations: state.rs, `weigh_state`, do not hold: both take off, or add, what both found; HOLD, `DO NOTHING`
 /// and a plain look at the row: nobody waits, and the limit is judged by a size that is old by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_units_that_remember_the_second_counts_what_the_first_one_wrote() {
     let Some(world) = World::on_postgres().await else { return };
     let (tenant, connection) = world.tenant_with_connection(10).await;
-    // The same new key, the same key once more, and its removal: as many bytes as there are in the end.
-    for (value, size) in [(Some("12345"), 6), (Some("1"), 2), (None, 0)] {
+    // The same new key, the same key once more, its removal, and two new keys: as many bytes as there are in the end.
+    let same = [(Some("12345"), 6), (Some("1"), 2), (None, 0)].map(|(value, size)| ("k", value, size));
+    for (key, value, size) in same.into_iter().chain([("j", Some("1"), 4)]) {
         let mut first = world.store.tenant(tenant).await.unwrap();
-        write(&mut first, connection, value).await.unwrap();
+        write(&mut first, connection, "k", value).await.unwrap();
         let mut second = world.store.tenant(tenant).await.unwrap();
         let second = tokio::spawn(async move {
-            write(&mut second, connection, value).await?;
+            write(&mut second, connection, key, value).await?;
             second.commit().await
         });
         world.somebody_waits().await;
@@ -59,12 +60,12 @@ async fn of_two_units_that_remember_the_second_counts_what_the_first_one_wrote()
 
     // What is judged before it is written is held from then on.
     let mut first = world.store.tenant(tenant).await.unwrap();
-    assert_eq!(first.hold_state(connection).await.unwrap(), 0);
+    assert_eq!(first.hold_state(connection).await.unwrap(), 4);
     let mut second = world.store.tenant(tenant).await.unwrap();
     let judged = tokio::spawn(async move { second.hold_state(connection).await });
     world.somebody_waits().await;
-    write(&mut first, connection, Some("1")).await.unwrap();
+    write(&mut first, connection, "l", Some("1")).await.unwrap();
     first.commit().await.unwrap();
-    assert_eq!(judged.await.unwrap().unwrap(), 2);
+    assert_eq!(judged.await.unwrap().unwrap(), 6);
     world.end().await;
 }

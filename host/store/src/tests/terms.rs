@@ -6,6 +6,8 @@ use super::deliveries::app;
 use super::{NOW, World, on_both};
 use crate::*;
 
+const REALM: Account<'_> = Account { said: None, id: Some("realm"), key: Some("realm") };
+
 /// Two connections of one tenant, the first made before the second, and their app.
 async fn connections_of_an_app(world: &World) -> (TenantId, [ConnectionId; 2], AppId) {
     let tenant = world.tenant().await;
@@ -35,17 +37,17 @@ on_both! {
         tx.create_session(&later).await.unwrap();
         tx.commit().await.unwrap();
         let mut tx = world.store.system().await.unwrap();
-        assert!(tx.offer(first.id, NOW, &[7]).await.unwrap_err().is_not_found(), "it was not used");
+        assert!(tx.offer(first.id, NOW, &[7], Some(&[5; 32])).await.unwrap_err().is_not_found(), "it was not used");
         assert!(tx.use_session(first.id, NOW).await.unwrap());
-        tx.offer(first.id, NOW, &[7]).await.unwrap();
+        tx.offer(first.id, NOW, &[7], Some(&[5; 32])).await.unwrap();
         let kept = tx.session_by_token(&[1; 32]).await.unwrap().unwrap();
-        assert_eq!((kept.offered, kept.second), (Some(vec![7]), true));
+        assert_eq!((kept.offered, kept.second, kept.browser_hash), (Some(vec![7]), true, Some([5; 32])));
         assert!(!tx.take_offer(first.id, NOW + 10).await.unwrap(), "its time is over");
         assert!(tx.take_offer(first.id, NOW + 9).await.unwrap());
         assert!(!tx.take_offer(first.id, NOW + 9).await.unwrap(), "somebody has it");
-        tx.offer(first.id, NOW, &[8]).await.unwrap();
+        tx.offer(first.id, NOW, &[8], None).await.unwrap();
         assert!(tx.use_session(later.id, NOW + 20).await.unwrap());
-        tx.offer(later.id, NOW + 20, &[9]).await.unwrap();
+        tx.offer(later.id, NOW + 20, &[9], None).await.unwrap();
         assert_eq!((tx.forget_offers(NOW + 9).await.unwrap(), tx.forget_offers(NOW + 10).await.unwrap()), (0, 1));
         assert_eq!(tx.session_by_token(&[1; 32]).await.unwrap().unwrap().offered, None);
         assert_eq!(tx.session_by_token(&[2; 32]).await.unwrap().unwrap().offered, Some(vec![9]));
@@ -95,23 +97,34 @@ on_both! {
         assert_eq!(read().await.edition, seen.edition + 2);
     }
 
-    /// Mutations: connections.rs, `FIRST_OF_ACCOUNT`, also its own, a disconnected one, or another tenant's.
+    /// Mutations: connections.rs, `FIRST_OF_ACCOUNT`, also its own, a disconnected one, another tenant's, another
+    /// environment's; without an app nobody's, or with one another app's.
     async fn another_connection_to_the_same_account_is_found(world) {
-        let (tenant, [one, two], app) = connections_of_an_app(world).await;
+        let (tenant, [one, two], _) = connections_of_an_app(world).await;
         let first = world.connection(tenant, 1).await;
         let mut tx = world.store.tenant(tenant).await.unwrap();
         for connection in [one, two] {
-            tx.set_connection_account(connection, None, Some("realm"), NOW).await.unwrap();
+            tx.set_connection_account(connection, REALM, NOW).await.unwrap();
         }
-        let mut found = async |own, key| tx.first_of_account(own, app, key).await.unwrap().map(|found| found.id);
+        let mut found = async |own, id| tx.first_of_account(own, id).await.unwrap().map(|found| found.id);
         assert_eq!((found(two, "realm").await, found(one, "realm").await), (Some(one), Some(two)));
-        assert_eq!((found(first, "realm").await, found(first, "another").await), (Some(one), None));
+        assert_eq!((found(first, "realm").await, found(two, "another").await), (None, None), "of no app, or another account");
+        let without_app = world.new_connection(1);
+        let named = NewConnection { id: ConnectionId::new(NOW + 4), ..world.new_connection(1) };
+        let elsewhere = NewConnection { id: ConnectionId::new(NOW + 5), environment: "other".into(), ..world.new_connection(1) };
+        for new in [&without_app, &named, &elsewhere] {
+            tx.create_connection(new).await.unwrap();
+            tx.set_connection_account(new.id, Account { key: None, ..REALM }, NOW).await.unwrap();
+        }
+        let mut found = async |own| tx.first_of_account(own, "realm").await.unwrap().map(|found| found.id);
+        let firsts = [found(named.id).await, found(without_app.id).await, found(elsewhere.id).await, found(two).await];
+        assert_eq!(firsts, [Some(without_app.id), Some(named.id), None, Some(one)], "without an app, by its connector");
         tx.set_connection_status(one, ConnectionStatus::Disconnected, NOW).await.unwrap();
-        assert_eq!(tx.first_of_account(two, app, "realm").await.unwrap(), None);
+        assert_eq!(tx.first_of_account(two, "realm").await.unwrap(), None);
         tx.commit().await.unwrap();
         let (other, theirs) = world.tenant_with_connection(1).await;
         let mut tx = world.store.tenant(other).await.unwrap();
-        assert_eq!(tx.first_of_account(theirs, app, "realm").await.unwrap(), None);
+        assert_eq!(tx.first_of_account(theirs, "realm").await.unwrap(), None);
     }
 }
 
@@ -119,12 +132,12 @@ on_both! {
 #[tokio::test]
 async fn of_two_that_connect_one_account_at_once_the_second_sees_the_first() {
     let Some(world) = World::on_postgres().await else { return };
-    let (tenant, [one, two], app) = connections_of_an_app(&world).await;
+    let (tenant, [one, two], _) = connections_of_an_app(&world).await;
     let mut first = world.store.tenant(tenant).await.unwrap();
-    assert_eq!(first.first_of_account(one, app, "realm").await.unwrap(), None);
-    first.set_connection_account(one, None, Some("realm"), NOW).await.unwrap();
+    assert_eq!(first.first_of_account(one, "realm").await.unwrap(), None);
+    first.set_connection_account(one, REALM, NOW).await.unwrap();
     let mut second = world.store.tenant(tenant).await.unwrap();
-    let (found, ()) = tokio::join!(second.first_of_account(two, app, "realm"), async {
+    let (found, ()) = tokio::join!(second.first_of_account(two, "realm"), async {
         world.somebody_waits().await;
         first.commit().await.unwrap();
     });

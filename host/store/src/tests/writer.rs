@@ -3,9 +3,11 @@ use std::time::Duration;
 use bulkhead_manifest::TenantId;
 use futures::future::join_all;
 use sqlx::{Executor as _, Row as _};
+use tokio::time::Instant;
 
 use super::{NOW, World, new_version};
 use crate::store::Pools;
+use crate::writer::Written;
 use crate::{NewTenant, NewVersion, Page, Store, StoreConfig, StoreError};
 
 fn tenant(name: &str) -> NewTenant {
@@ -162,6 +164,54 @@ async fn a_tenants_units_wait_for_each_other_and_not_before_another_tenants() {
     for commit in told {
         commit.await.unwrap().unwrap();
     }
+}
+
+/// Mutations: writer.rs, `turn`, without waiting until it is due; `Drop`, without leaving the line: what is undone was written,
+/// too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wrote_much_keeps_its_own_next_unit_waiting() {
+    let world = World::on_sqlite().await;
+    let (busy, other) = (world.tenant().await, world.tenant().await);
+    let Pools::Lite { writer, .. } = &world.store.inner.pools else { panic!("this is SQLite") };
+    for undone in [false, true] {
+        let mut much = writer.turn(Some(busy)).await.unwrap();
+        much.wrote(Written { rows: 1_064, bytes: 0 });
+        let began = Instant::now();
+        if undone {
+            drop(much);
+        } else {
+            much.commit().await.unwrap();
+        }
+        let mut next = Box::pin(writer.turn(Some(busy)));
+        assert!(futures::poll!(&mut next).is_pending());
+        writer.turn(Some(other)).await.unwrap().commit().await.unwrap();
+        next.await.unwrap().commit().await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(100), "undone: {undone}");
+    }
+}
+
+/// Mutation: unit.rs, `run_many`, a row for each statement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_rows_keep_the_next_unit_waiting() {
+    let world = World::on_sqlite().await;
+    let (tenant, connection) = world.tenant_with_connection(10).await;
+    let values: Vec<_> = (0..1_000).map(|key| (key.to_string(), Some("1".to_owned()))).collect();
+    let mut tx = world.store.tenant(tenant).await.unwrap();
+    let write = tx.weigh_state(connection, "", &values).await.unwrap();
+    tx.put_states(write, NOW).await.unwrap();
+    let began = Instant::now();
+    tx.commit().await.unwrap();
+    world.store.tenant(tenant).await.unwrap().commit().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
+}
+
+/// Mutations: `Written`, each of its four numbers.
+#[test]
+fn what_is_written_keeps_waiting_by_its_rows_and_its_bytes() {
+    let waits = |rows, bytes| Written { rows, bytes }.keeps_waiting().map_or(0, |wait| wait.as_millis());
+    assert_eq!([waits(64, 0), waits(0, 64 << 10), waits(0, 0)], [0; 3]);
+    assert_eq!([waits(1_064, 0), waits(0, 1_088 << 10), waits(1_064, 1_088 << 10)], [100, 40, 140]);
+    assert_eq!([waits(usize::MAX, 0), waits(0, usize::MAX), waits(10_000, 1 << 30)], [250; 3]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

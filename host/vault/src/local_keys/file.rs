@@ -50,6 +50,9 @@ pub(super) fn read(path: &Path) -> Result<Ring, VaultError> {
     let file = File::open(path).map_err(failed)?;
     // Asked of the open file, not of the path: what is checked is what is read.
     let facts = file.metadata().map_err(failed)?;
+    if facts.is_dir() {
+        return Err(VaultError::KeyFileIsFolder { path: path.to_owned() });
+    }
     let mode = facts.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(VaultError::KeyFileExposed { path: path.to_owned(), mode });
@@ -221,6 +224,20 @@ mod tests {
         let first = ring_at(&path);
         ring_at(&path);
         assert_eq!(read(&path).unwrap().active, first.active);
+    }
+
+    /// Whatever its mode: a folder whose mode is put right is no key file either.
+    ///
+    /// Mutation: `read`, without `is_dir`.
+    #[test]
+    fn a_folder_in_the_place_of_the_file_is_called_one() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o700, 0o755] {
+            std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+            let error = read(folder.path()).err().unwrap();
+            assert!(matches!(error, VaultError::KeyFileIsFolder { .. }), "{mode:o}: {error}");
+            assert!(error.to_string().contains("is a folder"), "{error}");
+        }
     }
 
     /// Mutation: `change`, without `lock`.

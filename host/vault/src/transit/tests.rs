@@ -304,6 +304,27 @@ fn a_node_lets_go_of_keys_that_are_known_no_more() {
     assert!(matches!(held.unwrap(&wrapped, b""), Err(VaultError::UnknownKey { key_id }) if key_id == world.first.id));
 }
 
+/// Mutations: `hold_all`, take over what is late; put in what is late.
+#[tokio::test]
+async fn who_asked_first_and_hears_last_brings_back_no_key_that_a_newer_one_let_go_of() {
+    for answers in 1..=2 {
+        let world = World::new();
+        let held = world.open(std::slice::from_ref(&world.first)).unwrap();
+        let [second, third] = [(); 2].map(|()| now(held.make(&[])).unwrap());
+        let before = [world.first.clone(), third, second.clone()];
+        world.service.slow.store(true, Ordering::Relaxed);
+        let mut late = std::pin::pin!(held.hold(&before, &world.first.id, asked()));
+        for _ in 0..answers {
+            assert!(futures::poll!(late.as_mut()).is_pending());
+        }
+        held.hold(std::slice::from_ref(&second), &second.id, asked()).await.unwrap();
+        late.await.unwrap();
+        let keys: Vec<_> = held.held().ring.keys.keys().cloned().collect();
+        assert_eq!((keys, held.active()), (vec![second.id.clone()], second.id), "after {answers}");
+        assert!(held.held().missing.is_empty());
+    }
+}
+
 /// Mutation: `guard_anew`, what was kept before.
 #[test]
 fn a_newer_key_of_the_services_guards_ours_without_our_showing_them() {

@@ -4,7 +4,7 @@ use bulkhead_tests::{Host, Tenant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::publish_pay;
+use super::{KEYED, publish, publish_pay};
 
 /// Where a connection's id may stand, and what is sent there.
 fn of_a_connection() -> Vec<(Method, &'static str, Value)> {
@@ -138,7 +138,7 @@ async fn a_route_cannot_begin_or_end_at_a_foreign_connection() {
 #[tokio::test]
 async fn a_foreign_app_cannot_be_used_or_changed() {
     let host = Host::spawn().await;
-    publish_pay(&host).await;
+    publish(&host, &json!([]), KEYED).await;
     let (owner, stranger) = (host.tenant("owner").await, host.tenant("stranger").await);
     let new = json!({ "connector": "tiny", "name": "app", "webhook_secret": "a-webhook-secret" });
     let app = owner.post("/v1/apps", new).await.text("id");

@@ -210,3 +210,43 @@ async fn the_word_bearer_may_be_small() {
     let request = Wire::to(&host).request(Method::GET, "/v1/tenants").header("authorization", value);
     assert_eq!(Reply::of(request).await.status, 200);
 }
+
+/// Mutation: host/server/src/api/keys.rs, `create`, without `can_be_kept`: another end is kept than is told.
+#[tokio::test]
+async fn an_end_that_no_database_can_hold_is_refused() {
+    let host = Host::spawn().await;
+    let tenant = host.tenant("t").await;
+    let new = |end: u64| json!({ "name": "k", "scopes": ["runs"], "expires_ms": end });
+    let wire = Wire::to(&host);
+    let key = key(&tenant, &["*"]).await;
+    let most = u64::try_from(i64::MAX).unwrap();
+    for end in [most + 1, u64::MAX] {
+        let refused = wire.send(&key, Method::POST, "/v1/keys", &new(end)).await.problem(422, "invalid-input");
+        assert_eq!(pointers(&refused), ["/expires_ms"]);
+    }
+    let made = wire.send(&key, Method::POST, "/v1/keys", &new(most)).await;
+    assert_eq!((made.status, made.json()["expires_ms"].as_u64()), (201, Some(most)));
+}
+
+/// Mutation: host/server/src/body.rs, `only`, the first of several.
+#[tokio::test]
+async fn a_header_that_is_there_twice_is_refused_whichever_was_meant() {
+    let host = Host::spawn().await;
+    let (one, other) = (host.tenant("one").await, host.tenant("other").await);
+    let wire = Wire::to(&host);
+    let asks = || wire.request(Method::GET, "/v1/runs");
+    let key = format!("Bearer {}", host.operator_key());
+    let named = |twice: [&str; 2]| {
+        let request = asks().header("authorization", &key);
+        twice.into_iter().fold(request, |request, id| request.header("bulkhead-tenant", id))
+    };
+    let mut twice = vec![named([one.id(), other.id()]), named([one.id(), one.id()])];
+    let request = asks().header("bulkhead-tenant", one.id());
+    twice.push(request.header("authorization", &key).header("authorization", "Bearer bk_another"));
+    let path = "/v1/connections/conn_0/actions/pay";
+    let act = wire.request(Method::POST, path).header("authorization", &key).header("bulkhead-tenant", one.id());
+    twice.push(act.header("idempotency-key", "a").header("idempotency-key", "b").body("{}"));
+    for request in twice {
+        Reply::of(request).await.problem(400, "header-repeated");
+    }
+}

@@ -48,7 +48,8 @@ async fn pages(host: &Host) {
     let (keys, pages) = follow(&tenant, "/v1/keys?limit=3", "before", "id").await;
     assert_eq!((keys.len(), pages), (4, 2), "{keys:?}");
     for name in ["one", "two", "three"] {
-        host.upload(tiny::connector(name, "1.0.0")).await.ok();
+        let wasm = tiny::with_manifest(&tiny::connector(name, "1.0.0"), &tiny::manifest(name, "1.0.0", super::KEYED));
+        host.upload(wasm).await.ok();
         tenant.post("/v1/apps", json!({ "connector": name, "name": name })).await.ok();
     }
     let connectors = follow(&tenant, "/v1/connectors?limit=3", "after", "name").await;

@@ -30,6 +30,9 @@ async fn operator_key(host: &Host, scopes: &[&str]) -> String {
     host.operator(Method::POST, "/v1/keys", Some(new)).await.text("key")
 }
 
+/// By a key, which an app pins.
+const KEYED: &str = "[auth]\nkind = \"api_key\"\nfields = [{ name = \"key\", title = \"Key\" }]\n";
+
 /// Publishes a connector with these actions, for everybody.
 async fn publish(host: &Host, actions: &Value, more_manifest: &str) {
     let wasm = tiny::describing(&tiny::descriptor(actions));

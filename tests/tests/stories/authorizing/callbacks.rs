@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use simulated_providers::{Consent, Point};
 
-use super::{Browser, REALM, TOKENS, Waiting, change, read_books, shop, status, token_ends_in, with};
+use super::{Browser, REALM, TOKENS, Waiting, change, query_of, read_books, shop, status, token_ends_in, with};
 use crate::tiny;
 
 /// Mutations: take the session from the cookie instead of the state; host/server/src/connect_pages.rs, `routes`, without
@@ -40,6 +40,36 @@ async fn an_answer_counts_once() {
     again.says(410, "has been used");
     browser.get(&link).await.says(410, "has been used");
     assert_eq!(waiting.shop.quickbooks.effect("token.granted"), waiting.granted + 1);
+}
+
+/// Mutations: host/engine/src/connect/consent.rs, `finish_oauth`, read the first; host/engine/src/connect/account.rs, `brought`,
+/// the same.
+#[tokio::test]
+async fn an_answer_that_says_something_twice_connects_nothing() {
+    let waiting = Waiting::new().await;
+    let mut browser = Browser::new();
+    let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
+    let twice = |name: &str, value: &str| format!("{callback}&{name}={value}");
+    let query = query_of(&callback);
+    for name in ["state", "code"] {
+        for value in ["another", query[name].as_str()] {
+            browser.get(&twice(name, value)).await.says(400, "more than once");
+        }
+        let other_first = callback.replacen('?', &format!("?{name}=another&"), 1);
+        browser.get(&other_first).await.says(400, "more than once");
+    }
+    for name in ["error", "error_description", "iss"] {
+        browser.get(&format!("{}&{name}=b", twice(name, "a"))).await.says(400, "more than once");
+    }
+    waiting.still_waits().await;
+    // What is about whom it is: then the state is spent.
+    browser.get(&twice("realmId", "1")).await.says(400, "more than once");
+    waiting.still_waits().await;
+    browser.get(&callback).await.says(400, "does not belong to a link of ours");
+    // Somebody else's word beside it does not spend it.
+    let callback = waiting.allow(&browser.begin(&waiting.link().await).await);
+    browser.get(&format!("{callback}&state=another")).await.says(400, "more than once");
+    assert_eq!(browser.get(&callback).await.status, 200);
 }
 
 /// Mutation: do not compare the browser.

@@ -9,10 +9,14 @@ use futures::stream;
 use serde_json::json;
 
 use super::accounts::{key_in_use, stripe};
+use super::stage::{API, Stage};
 use super::{Waiting, status};
 use crate::hostile::WEBHOOK;
 use crate::provider::Provider;
 use crate::tiny;
+
+/// Whatever a story tells the connector to do.
+const SETTINGS: &str = "[settings]\ntype = \"object\"\n";
 
 /// Mutation: store it, and then check it.
 #[tokio::test]
@@ -43,7 +47,7 @@ async fn whom_the_provider_has_to_authorize_nobody_authorizes_by_filling_in_noth
     assert_eq!(waiting.status().await, "pending");
 }
 
-/// Mutation: take an empty secret.
+/// Mutations: host/engine/src/connections/authorization.rs, `unfit_secret`, take an empty one, a blank one, or one of any length.
 #[tokio::test]
 async fn a_webhook_secret_that_verifies_nothing_is_refused() {
     let (host, _provider) = stripe().await;
@@ -55,6 +59,14 @@ async fn a_webhook_secret_that_verifies_nothing_is_refused() {
     let alone = tenant.put(&path, json!({ "secret": "" })).await;
     for (answer, pointer) in [(both, "/webhook_secret"), (alone, "/secret")] {
         assert_eq!((answer.status, &answer.body["errors"][0]["pointer"]), (422, &json!(pointer)), "{:#}", answer.body);
+    }
+    let most = 16 << 10;
+    for unfit in [" ".to_owned(), "\n".to_owned(), "\0".to_owned(), "x".repeat(most + 1)] {
+        let alone = tenant.put(&path, json!({ "secret": unfit })).await;
+        assert_eq!((alone.status, &alone.body["code"]), (422, &json!("invalid-input")), "{:#}", alone.body);
+    }
+    for fit in ["-----BEGIN PUBLIC KEY-----\nMCow\n".to_owned(), "x".repeat(most)] {
+        assert_eq!(tenant.put(&path, json!({ "secret": fit })).await.status, 204);
     }
 }
 
@@ -70,8 +82,39 @@ async fn a_field_that_no_header_could_carry_is_refused_by_name() {
     let path = format!("/v1/connections/{connection}/credential");
     let refused = tenant.put(&path, json!({ "fields": { "api_key": key } })).await;
     let error = &refused.body["errors"][0];
-    assert_eq!((refused.status, &error["pointer"]), (422, &json!("/api_key")), "{:#}", refused.body);
+    assert_eq!((refused.status, &error["pointer"]), (422, &json!("/fields/api_key")), "{:#}", refused.body);
     assert!(error["message"].as_str().unwrap().ends_with("has at most 16384 bytes"), "{error:#}");
+}
+
+/// Mutations: host/engine/src/connections/authorization.rs, `invalid_fields`, take it; `in_lines`, none.
+#[tokio::test]
+async fn a_field_that_no_request_can_carry_is_refused_when_it_is_given() {
+    let provider = Provider::agreeable().await;
+    for (auth, name) in [
+        ("kind = \"api_key\"\nfields = [{ name = \"key\", title = \"Key\" }]", "key"),
+        ("kind = \"basic\"\nusername_title = \"User\"\npassword_title = \"Password\"", "password"),
+    ] {
+        let stage = Stage::plain(Stage::at(&provider, &[API]), auth, "").await;
+        let connection = stage.connection().await;
+        let fields = |value: &str| {
+            let mut fields = json!({ name: value });
+            if name == "password" {
+                fields["username"] = json!("me");
+            }
+            fields
+        };
+        for sign in ["\n", "\r\n", "\0", "\t", "\u{7f}", "\u{85}"] {
+            for value in [format!("key{sign}X-Other: 1"), format!("key{sign}")] {
+                let refused = stage.fill(&connection, fields(&value)).await;
+                let error = &refused.body["errors"][0];
+                assert_eq!((refused.status, &error["pointer"]), (422, &json!(format!("/fields/{name}"))), "{value:?}");
+                let message = error["message"].as_str().unwrap();
+                assert!(message.contains("line break or another control character"), "{message}");
+            }
+        }
+        assert_eq!(stage.view(&connection).await["status"], "pending");
+        stage.fill(&connection, fields("a key ü~")).await.ok();
+    }
 }
 
 /// Mutation: let it wait for somebody to authorize it.
@@ -92,7 +135,7 @@ async fn a_check_changes_nothing_at_the_provider() {
     let provider = Provider::agreeable().await;
     let host = Host::builder().upstream("mirror.example", provider.url()).spawn().await;
     let egress = "[[egress]]\nhost = \"mirror.example\"\nmethods = [\"POST\"]\npaths = [\"/*\"]\nread_only_posts = [\"/things\"]\n";
-    let manifest = tiny::manifest("mirror", "0.1.0", &format!("{WEBHOOK}{egress}"));
+    let manifest = tiny::manifest("mirror", "0.1.0", &format!("{WEBHOOK}{egress}{SETTINGS}"));
     host.upload(tiny::with_manifest(&std::fs::read(component("mirror")).unwrap(), &manifest)).await.ok();
     let tenant = host.tenant("t").await;
     for sign_in_at in ["things", "sessions"] {
@@ -129,7 +172,7 @@ async fn a_check_that_nobody_answers_is_given_up() {
     .await;
     let host = Host::builder().upstream("mirror.example", provider.url()).spawn().await;
     let egress = "[[egress]]\nhost = \"mirror.example\"\nmethods = [\"GET\"]\npaths = [\"/pages\"]\n";
-    let more = format!("{WEBHOOK}{egress}[limits]\nwall_ms = 4000000000\n");
+    let more = format!("{WEBHOOK}{egress}{SETTINGS}[limits]\nwall_ms = 4000000000\n");
     let manifest = tiny::manifest("mirror", "0.1.0", &more);
     host.upload(tiny::with_manifest(&std::fs::read(component("mirror")).unwrap(), &manifest)).await.ok();
     let tenant = host.tenant("t").await;

@@ -24,7 +24,7 @@ async fn a_user_and_a_password_are_what_basic_asks_for_and_sends() {
     let asks = ["App password", "name=\"username\" type=\"text\"", "name=\"password\" type=\"password\""];
     assert!(asks.iter().all(|asked| page.text.contains(asked)), "{}", page.text);
     let refused = stage.fill(&connection, json!({ "username": "me" })).await;
-    assert_eq!((refused.status, &refused.body["errors"][0]["pointer"]), (422, &json!("/password")));
+    assert_eq!((refused.status, &refused.body["errors"][0]["pointer"]), (422, &json!("/fields/password")));
     stage.fill(&connection, json!({ "username": "me", "password": "open sesame" })).await.ok();
     let view = stage.view(&connection).await;
     assert_eq!((&view["status"], &view["auth"]), (&json!("active"), &json!("basic")));

@@ -12,6 +12,7 @@ mod pages;
 mod pinned;
 mod races;
 mod renewing;
+mod repeated;
 mod scopes;
 mod secrets;
 mod stage;
@@ -98,6 +99,22 @@ impl Browser {
         Page::of(self.with_cookie(self.client.post(link).form(fields)).send().await.unwrap()).await
     }
 
+    /// The same, and keeps what the page gives it to keep.
+    async fn fill_and_keep(&mut self, link: &str, fields: &[(&str, &str)]) -> Page {
+        let filled = self.with_cookie(self.client.post(link).form(fields)).send().await.unwrap();
+        self.keep(&filled);
+        Page::of(filled).await
+    }
+
+    fn keep(&mut self, response: &Response) {
+        for cookie in response.headers().get_all("set-cookie") {
+            let cookie = cookie.to_str().unwrap();
+            assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
     /// Presses the button on the link's page; gives the provider's address.
     async fn begin(&mut self, link: &str) -> String {
         self.begin_with(link, &[("", "")]).await
@@ -107,12 +124,7 @@ impl Browser {
     async fn begin_with(&mut self, link: &str, fields: &[(&str, &str)]) -> String {
         let begun = self.with_cookie(self.client.post(link).form(fields)).send().await.unwrap();
         assert_eq!(begun.status(), 303, "to the provider");
-        for cookie in begun.headers().get_all("set-cookie") {
-            let cookie = cookie.to_str().unwrap();
-            assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
-            self.cookies.insert(name.to_owned(), value.to_owned());
-        }
+        self.keep(&begun);
         begun.headers()["location"].to_str().unwrap().to_owned()
     }
 }

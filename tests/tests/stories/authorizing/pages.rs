@@ -17,7 +17,7 @@ async fn quiet(host: &Host, tenant: &Tenant<'_>) -> String {
     tenant.post("/v1/connections", json!({ "connector": "quiet", "name": "quiet" })).await.text("id")
 }
 
-/// Mutation: tell the three apart by whether there are fields.
+/// Mutations: tell the three apart by whether there are fields; host/server/templates/connect.html, without who asks.
 #[tokio::test]
 async fn the_page_speaks_of_what_the_connector_asks_for() {
     let shop = Shop::open(Host::builder(), &mut Silence).await;
@@ -30,6 +30,8 @@ async fn the_page_speaks_of_what_the_connector_asks_for() {
     assert!(books.contains("allow the access there") && books.contains("Continue to QuickBooks Online"), "{books}");
     assert!(key.contains("Secret or restricted key") && !key.contains("You will go to"), "{key}");
     assert!(quiet.contains("nothing to fill in") && !quiet.contains("You will go to"), "{quiet}");
+    let asks = format!("Asked for by <code>{}</code>", shop.host.url().trim_start_matches("http://"));
+    assert!([&books, &key, &quiet].iter().all(|page| page.contains(&asks)), "{key}");
     let view = tenant.get(&format!("/v1/connections/{}", shop.stripe_connection)).await.text("webhook_url");
     assert!(key.contains("Webhook secret (optional)") && key.contains(&view), "{key}");
     assert!(!books.contains("Webhook secret"), "QuickBooks' webhooks are the app's: {books}");

@@ -65,7 +65,12 @@ impl Stage {
 
     /// Another version, with another `auth`.
     pub(super) async fn upload(&self, version: &str, auth: &str) {
-        self.host.upload(staged("hostile", version, auth, &rule(API, ""))).await.ok();
+        self.upload_by("hostile", version, auth, &rule(API, "")).await;
+    }
+
+    /// The same, with another component and these rules.
+    pub(super) async fn upload_by(&self, name: &str, version: &str, auth: &str, rules: &str) {
+        self.host.upload(staged(name, version, auth, rules)).await.ok();
     }
 
     /// All of these hosts are this provider.

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use bulkhead_tests::PATIENCE;
 use bulkhead_tests::shop::Shop;
+use bulkhead_tests::{Host, PATIENCE, Tenant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::accounts::{key_in_use, stripe};
 use super::stage::{API, LOGIN, Stage, form, says};
-use super::{Browser, Page, REALM, allow, found, query_of, read_books, shop, status};
+use super::{Browser, Page, REALM, allow, change, found, query_of, read_books, shop, status};
 use crate::provider::Provider;
 
 /// Opens a link that says this.
@@ -56,6 +57,13 @@ impl Asked {
         found(&self.shop.host, &format!("{kept} AND name = 'authorization'")).await
     }
 
+    /// In a browser where nothing was given.
+    #[track_caller]
+    fn leads_nowhere(&self, page: &Page) {
+        waits_elsewhere(page);
+        assert!(page.text.contains("https://shop.example/books?status=not_connected"), "{}", page.text);
+    }
+
     #[track_caller]
     fn offers(&self, page: &Page) {
         assert_eq!(page.status, 409, "{}", page.text);
@@ -67,6 +75,19 @@ impl Asked {
         let action = format!("action=\"{}/first\"", &self.link[self.link.find("/connect/").unwrap()..]);
         assert!(page.text.contains(&action) && page.text.contains("again</button>"), "{}", page.text);
     }
+}
+
+/// It says where to go on, and offers no way that would lead back to it.
+#[track_caller]
+fn waits_elsewhere(page: &Page) {
+    assert_eq!(page.status, 409, "{}", page.text);
+    assert!(
+        page.text.contains("Already connected") && page.text.contains("ask whoever sent you the link"),
+        "{}",
+        page.text
+    );
+    let leads = ["<form", "/connect/", "Try again"];
+    assert!(!leads.iter().any(|words| page.text.contains(words)), "{}", page.text);
 }
 
 /// Mutations: host/engine/src/connections/authorization.rs, `write_authorization`, without `first_of_account`; host/engine/
@@ -87,9 +108,10 @@ async fn an_account_that_is_connected_already_is_offered_to_its_first_connection
 
     Page::of(browser.press_first(link, "cross-site").await).await.says(403, "sent from another site");
     let mut other = Browser::new();
-    Page::of(other.press_first(link, "same-origin").await).await.says(400, "another browser");
+    asked.leads_nowhere(&Page::of(other.press_first(link, "same-origin").await).await);
     other.begin(&opened(shop, &shop.new_books().await, json!({})).await).await;
-    Page::of(other.press_first(link, "same-origin").await).await.says(400, "another browser");
+    asked.leads_nowhere(&Page::of(other.press_first(link, "same-origin").await).await);
+    asked.leads_nowhere(&other.get(link).await);
     assert!(asked.generation(1).await && !asked.generation(2).await);
     let done = browser.press_first(link, "same-origin").await;
     let back = format!("https://shop.example/books?status=connected&connection={}", asked.first());
@@ -110,7 +132,7 @@ async fn an_account_that_is_connected_already_is_offered_to_its_first_connection
 async fn an_offer_ends_with_its_link() {
     let asked = Asked::with(json!({})).await;
     asked.offers(&asked.page);
-    super::change(&asked.shop.host, "UPDATE connect_sessions SET expires_ms = 1 WHERE offered IS NOT NULL").await;
+    change(&asked.shop.host, "UPDATE connect_sessions SET expires_ms = 1 WHERE offered IS NOT NULL").await;
     Page::of(asked.browser.press_first(&asked.link, "same-origin").await).await.says(410, "has expired");
     asked.browser.get(&asked.link).await.says(410, "has been used");
     assert!(!asked.generation(2).await);
@@ -172,7 +194,7 @@ async fn what_was_given_for_another_connection_has_all_that_the_first_one_needs_
 #[tokio::test]
 async fn the_same_id_in_another_environment_is_another_account() {
     let shop = shop().await;
-    super::change(&shop.host, "UPDATE connections SET environment = 'production'").await;
+    change(&shop.host, "UPDATE connections SET environment = 'production'").await;
     let second = shop.new_books().await;
     let mut browser = Browser::new();
     let link = opened(&shop, &second, json!({})).await;
@@ -204,4 +226,107 @@ async fn whoever_wants_an_account_twice_says_so() {
         assert_eq!(shop.tenant().request(Method::DELETE, &path, None).await.status, 204);
     }
     assert_eq!(again(&third).await, 200);
+}
+
+/// One more connection to Stripe, still to be authorized.
+async fn another(tenant: &Tenant<'_>) -> String {
+    let new = json!({ "connector": "stripe", "environment": "sandbox", "name": "another" });
+    tenant.post("/v1/connections", new).await.text("id")
+}
+
+async fn give(tenant: &Tenant<'_>, connection: &str, key: &str, second: bool) -> (u16, Value) {
+    let given = json!({ "fields": { "api_key": key }, "second": second });
+    let answer = tenant.put(&format!("/v1/connections/{connection}/credential"), given).await;
+    (answer.status, answer.body)
+}
+
+/// Whose key it is the connector's `check` says.
+///
+/// Mutations: host/engine/src/connections/authorization.rs, `write_authorization`, `key` in the place of `id`; whatever
+/// `second` says; host/store/src/connections.rs, `FIRST_OF_ACCOUNT`, whatever the environment, also disconnected ones.
+#[tokio::test]
+async fn an_account_that_a_key_belongs_to_is_not_connected_a_second_time_unawares() {
+    let (host, provider) = stripe().await;
+    let (tenant, stranger) = (host.tenant("t").await, host.tenant("stranger").await);
+    let first = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let second = another(&tenant).await;
+    let (status, problem) = give(&tenant, &second, "sk_test_one_rolled", false).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("already-connected")), "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().contains(&first), "{problem:#}");
+    assert_eq!(super::status(&tenant, &second).await, "pending");
+    assert_eq!(key_in_use(&host, tenant.id(), &first, &provider).await, "sk_test_one");
+    // Its own account is no second one, another's account neither, nor is one of another tenant's.
+    assert_eq!(give(&tenant, &first, "sk_test_one_rolled", false).await.0, 200);
+    assert_eq!(give(&tenant, &second, "sk_test_two", false).await.0, 200);
+    stranger.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let third = another(&tenant).await;
+    assert_eq!(give(&tenant, &third, "sk_test_one", false).await.0, 409);
+    assert_eq!(give(&tenant, &third, "sk_test_one", true).await.0, 200, "somebody said so");
+    let fourth = another(&tenant).await;
+    assert_eq!(give(&tenant, &fourth, "sk_test_one", false).await.0, 409);
+    let elsewhere = "UPDATE connections SET environment = 'production' WHERE account IS NOT NULL";
+    change(&host, elsewhere).await;
+    assert_eq!(give(&tenant, &fourth, "sk_test_one", false).await.0, 200, "the others are in another environment");
+    let fifth = another(&tenant).await;
+    assert_eq!(give(&tenant, &fifth, "sk_test_one", false).await.0, 409);
+    tenant.request(Method::DELETE, &format!("/v1/connections/{fourth}"), None).await.ok();
+    assert_eq!(give(&tenant, &fifth, "sk_test_one", false).await.0, 200, "what is over stands in nobody's way");
+}
+
+/// The person who fills in a form has the same choice as who comes back from a provider.
+///
+/// Mutations: host/engine/src/connect.rs, `submit_fields`, without the browser; `live_session`, whatever the browser;
+/// `authorize_or_offer`, without `offered`; host/engine/src/connect/offer.rs, `opened_offer`, with the webhook secret.
+#[tokio::test]
+async fn what_was_typed_for_a_second_connection_goes_to_the_first_in_the_browser_where_it_was_typed() {
+    let (host, provider) = stripe().await;
+    let tenant = host.tenant("t").await;
+    let first = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let second = another(&tenant).await;
+    let link = tenant.post(&format!("/v1/connections/{second}/sessions"), json!({})).await.text("url");
+    let (mut browser, other) = (Browser::new(), Browser::new());
+    let typed = [("api_key", "sk_test_one_rolled"), ("webhook-secret", "of-the-second-address")];
+    let offers = |page: &Page| {
+        assert_eq!(page.status, 409, "{}", page.text);
+        assert!(page.text.contains("/first\"") && page.text.contains("again</button>"), "{}", page.text);
+    };
+    offers(&browser.fill_and_keep(&link, &typed).await);
+    offers(&browser.get(&link).await);
+    waits_elsewhere(&other.get(&link).await);
+    waits_elsewhere(&other.fill(&link, &typed).await);
+    waits_elsewhere(&Page::of(other.press_first(&link, "same-origin").await).await);
+    assert_eq!(key_in_use(&host, tenant.id(), &first, &provider).await, "sk_test_one");
+    let done = Page::of(browser.press_first(&link, "same-origin").await).await;
+    assert!(done.status == 200 && done.text.contains("You are connected"), "{}", done.text);
+    assert_eq!(key_in_use(&host, tenant.id(), &first, &provider).await, "sk_test_one_rolled");
+    assert_eq!(super::status(&tenant, &second).await, "pending");
+    let view = tenant.get(&format!("/v1/connections/{first}")).await.ok();
+    assert_eq!(view["webhook_secret_ms"], Value::Null, "it is of another address: {view:#}");
+    browser.get(&link).await.says(410, "has been used");
+    // Whoever sends the link may have meant it.
+    let link = tenant.post(&format!("/v1/connections/{second}/sessions"), json!({ "second": true })).await.text("url");
+    assert_eq!(Browser::new().fill(&link, &[("api_key", "sk_test_one")]).await.status, 200);
+    assert_eq!(super::status(&tenant, &second).await, "active");
+}
+
+/// A form of a newer version that asks for less.
+///
+/// Mutation: host/engine/src/connect/offer.rs, `lacks`, without what is to be filled in.
+#[tokio::test]
+async fn what_was_typed_for_another_connection_has_all_that_the_first_one_needs_or_is_not_taken() {
+    let auth = |fields: &str| format!("kind = \"api_key\"\nfields = [{fields}]");
+    let (key, salt) = ("{ name = \"key\", title = \"Key\" }", "{ name = \"salt\", title = \"Salt\" }");
+    let stage = Stage::by("mirror", Host::builder(), &auth(&format!("{key}, {salt}")), "").await;
+    let first = stage.connection().await;
+    stage.fill(&first, json!({ "key": "one", "salt": "two" })).await.ok();
+    stage.upload_by("mirror", "1.1.0", &auth(key), "").await;
+    let second = stage.connection().await;
+    let link = stage.tenant().post(&format!("/v1/connections/{second}/sessions"), json!({})).await.text("url");
+    let mut browser = Browser::new();
+    assert_eq!(browser.fill_and_keep(&link, &[("key", "another")]).await.status, 409);
+    let refused = Page::of(browser.press_first(&link, "same-origin").await).await;
+    refused.says(400, "asks for more than was filled in: Salt");
+    let kept =
+        format!("SELECT 1 FROM credentials WHERE owner = '{first}' AND generation = 1 AND name = 'authorization'");
+    assert!(found(&stage.host, &kept).await);
 }

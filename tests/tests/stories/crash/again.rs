@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use bulkhead_tests::{Host, HostBuilder, PATIENCE, Tenant};
+use bulkhead_tests::{Host, HostBuilder, PATIENCE, Tenant, host_program};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use super::ledger::{Ledger, Script, Stop, Trouble};
+use crate::starting::ended;
 use crate::wait::{has_ended, until};
 
 /// A bookkeeper with a ledger that behaves as it is told.
@@ -65,6 +67,14 @@ impl Desk {
         let id = run["id"].as_str().unwrap();
         self.tenant().post(&format!("/v1/runs/{id}/resolve"), verdict).await.ok();
         self.comes_to(id, has_ended).await
+    }
+
+    /// What the command line tells of a run.
+    async fn told(&self, id: &str) -> String {
+        let mut command = Command::new(host_program());
+        command.args(["runs", id]).env("BULKHEAD_URL", self.host.url()).env("BULKHEAD_TENANT", &self.tenant);
+        command.env("BULKHEAD_KEY", self.host.operator_key());
+        String::from_utf8(ended(command).await.stdout).unwrap()
     }
 
     async fn cancel(&self, id: &str) {
@@ -130,6 +140,45 @@ async fn send_again_sends_what_is_missing_and_nothing_else() {
     let run = desk.resolve(&run, json!({ "verdict": "send-again" })).await;
     assert_eq!(run["state"], "succeeded", "{run:#}");
     desk.stands(&[("one", 1, 1), ("two", 2, 1), ("three", 1, 1)]);
+}
+
+/// Mutations: host/engine/src/resolve.rs, `resolve_uncertain`, without `put_verdict`, or before it is asked whether the run is
+/// uncertain; host/server/src/boot.rs, `boot`, without `warn_of_doubts`; host/cli/src/runs/story.rs, `tell`, without
+/// `tell_choice` or `tell_verdict`.
+#[tokio::test]
+async fn a_person_hears_of_a_doubt_and_what_was_said_of_it_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut desk = Desk::at(Host::builder().log_to(&log), &[("one", LOST)]).await;
+    let run = desk.act("book", booking("one", false)).await;
+    assert_eq!(run["state"], "uncertain", "{run:#}");
+    let id = run["id"].as_str().unwrap();
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("wait for a person's word"));
+    desk.host.restart().await;
+    let said = std::fs::read_to_string(&log).unwrap();
+    let line = said.lines().find(|line| line.contains("wait for a person's word")).unwrap();
+    for words in ["WARN", "runs=1", &desk.tenant, "`bulkhead runs --state uncertain`"] {
+        assert!(line.contains(words), "{words:?} is not in {line}");
+    }
+    let told = desk.told(id).await;
+    assert!(told.contains(&format!("POST /v1/runs/{id}/resolve")) && !told.contains("under key"), "{told}");
+
+    let verdict = |verdict: &str| json!({ "verdict": verdict });
+    let run = desk.resolve(&run, verdict("send-again")).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    let late = desk.tenant().post(&format!("/v1/runs/{id}/resolve"), verdict("did-not-happen")).await;
+    assert_eq!(late.status, 409, "{late:?}");
+    let run = desk.tenant().get(&format!("/v1/runs/{id}")).await.ok();
+    let verdicts = run["detail"]["verdicts"].as_array().unwrap();
+    assert_eq!(verdicts.len(), 1, "{run:#}");
+    let keys = desk.host.operator(Method::GET, "/v1/keys", None).await.ok();
+    let expected = json!({
+        "attempt": 1, "verdict": "send-again", "said_by": keys["items"][0]["id"], "said_ms": verdicts[0]["said_ms"],
+    });
+    assert_eq!(verdicts[0], expected);
+    let told = desk.told(id).await;
+    assert!(told.contains("a person said: send-again, +") && told.contains("asked again in attempt 2"), "{told}");
+    assert!(!told.contains("to do"), "{told}");
 }
 
 /// Mutation: host/engine/src/resolve.rs, `resolve_uncertain`, of what did not happen nothing is asked anew: run again, it is

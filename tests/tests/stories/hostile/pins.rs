@@ -32,7 +32,7 @@ async fn a_newer_version_cannot_send_an_apps_credential_elsewhere() {
     let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
     host.upload(version("0.2.0", &[old, new])).await.ok();
     let tenant = host.tenant("customer").await;
-    let connect = json!({ "connector": "hostile", "app": app, "environment": "sandbox", "name": "c" });
+    let connect = json!({ "connector": "hostile", "app": app, "name": "c" });
     let connection = tenant.post("/v1/connections", connect).await.text("id");
     let credential = json!({ "fields": { "key": "a-key-of-the-customer" } });
     tenant.put(&format!("/v1/connections/{connection}/credential"), credential).await.ok();

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bulkhead_tests::{Answer, Host, HostBuilder, Tenant, component};
+use bulkhead_tests::{Answer, Host, HostBuilder, PATIENCE, Tenant, component};
 use memchr::memmem;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -154,30 +154,24 @@ impl Scene {
             }
             Attack::Pull { connector, streams } => {
                 let path = format!("streams/{}/pull?wait_ms=60000", nth_of(streams, nth));
-                let mut page = tenant.post(&of(connector, path), json!({})).await;
-                // As long as it says that there is more.
-                while page.body["output"]["more"] == true {
-                    let before = page.body["id"].clone();
-                    page = follower(&tenant, |run| run["cause"]["page"] == before).await;
-                }
-                page
+                let page = tenant.post(&of(connector, path), json!({})).await;
+                let goes_on = page.body["output"]["more"] == true;
+                if goes_on { self.newest(&tenant, attacker.connection(connector)).await } else { page }
             }
             Attack::Push { connector, streams } => {
-                let path = format!("records/{}/{nth}", nth_of(streams, nth));
-                let pushed = tenant.put(&of(connector, path), json!(nth)).await;
-                follower(&tenant, |run| run["id"] == pushed.body["id"]).await
+                let path = format!("records/{}/{nth}?wait_ms=60000", nth_of(streams, nth));
+                tenant.put(&of(connector, path), json!(nth)).await
             }
             Attack::Receive { connector, bodies } => {
                 let path = tenant.hook(attacker.connection(connector)).await;
                 let told = Wire::to(&self.host).request(Method::POST, &path).body(received(nth_of(bodies, nth)));
                 assert_eq!(Reply::of(told).await.status / 100, 2);
-                let to = json!(attacker.connection(connector));
-                // The newest: it was there before the provider was told that all is well.
-                follower(&tenant, |run| run["operation"] == "receive" && run["connection"] == to).await
+                // It was there before the provider was told that all is well.
+                self.newest(&tenant, attacker.connection(connector)).await
             }
             Attack::Connect { connectors } => {
                 let connector = nth_of(connectors, nth);
-                let new = json!({ "connector": connector, "name": "c", "environment": "sandbox" });
+                let new = json!({ "connector": connector, "name": "c" });
                 let id = tenant.post("/v1/connections", new).await.text("id");
                 tenant.put(&format!("/v1/connections/{id}/credential"), json!({ "fields": {} })).await
             }
@@ -196,6 +190,23 @@ impl Scene {
             }
         };
         Came::of(self, answer)
+    }
+
+    /// The newest run of a connection, once it has ended and says of no page that there is more: whatever follows a page is
+    /// there when that has ended. Looked at no more often than the scene's pace is.
+    async fn newest(&self, tenant: &Tenant<'_>, connection: &str) -> Answer {
+        let mut beat = tokio::time::interval(self.beat.max(Duration::from_millis(50)));
+        let until = Instant::now() + PATIENCE;
+        loop {
+            beat.tick().await;
+            let runs = tenant.get(&format!("/v1/runs?limit=1&connection={connection}")).await.ok();
+            let id = runs["items"][0]["id"].as_str().unwrap_or_default();
+            let run = tenant.get(&format!("/v1/runs/{id}")).await;
+            if has_ended(&run.body) && run.body["output"]["more"] != true {
+                return run;
+            }
+            assert!(Instant::now() < until, "it never ended: {run:#?}");
+        }
     }
 
     /// A number that no other upload of the attackers' has.
@@ -278,12 +289,4 @@ fn nth_of<T>(all: &[T], nth: usize) -> &T {
 /// As it is sent: what is a text to begin with is no JSON, then.
 fn received(body: &Value) -> String {
     body.as_str().map_or_else(|| body.to_string(), str::to_owned)
-}
-
-/// The newest run that is meant, once it has ended.
-async fn follower(tenant: &Tenant<'_>, is_meant: impl Fn(&Value) -> bool) -> Answer {
-    let newest = |runs: &[Value]| runs.iter().find(|run| is_meant(run)).cloned();
-    let runs = tenant.runs_until("", |runs| newest(runs).is_some_and(|run| has_ended(&run))).await;
-    let id = newest(&runs).unwrap_or_default()["id"].as_str().unwrap_or_default().to_owned();
-    tenant.get(&format!("/v1/runs/{id}")).await
 }

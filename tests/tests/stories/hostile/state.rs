@@ -42,7 +42,7 @@ async fn what_only_looks_like_a_value_is_not_kept() {
     assert_eq!(attacker.answer("recall", json!({})).await, json!({ "word": null, "keys": [] }));
 }
 
-/// Mutation: host/engine/src/commit.rs, `veto`, leave out the comparison with `state_bytes`.
+/// Mutation: host/engine/src/commit/veto.rs, `write_state`, leave out the comparison.
 #[tokio::test]
 async fn a_connection_keeps_no_more_than_64_mib() {
     let stage = Stage::set().await;
@@ -56,7 +56,7 @@ async fn a_connection_keeps_no_more_than_64_mib() {
     stage.still_serves().await;
 }
 
-/// What a run reads is kept for its next attempt.
+/// What a run reads is in the host's memory for as long as it runs.
 ///
 /// Mutation: host/engine/src/ports/reads.rs, `pinned`, leave out the comparison with `MOST_READ`.
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_run_reads_no_more_than_16_mib() {
 
 /// What a connection keeps can be replaced, however full it is: what goes makes room for what comes.
 ///
-/// Mutation: host/engine/src/commit.rs, `veto`, count what is written without what it replaces.
+/// Mutation: host/store/src/state.rs, `weigh_state`, count what is written without what it replaces.
 #[tokio::test]
 async fn what_is_kept_can_be_replaced_when_it_is_much() {
     let stage = Stage::set().await;

@@ -38,10 +38,12 @@ const NEIGHBOURS: usize = 2;
 const LEAST: i32 = 19;
 /// A lane of the attacker's begins no sooner anew.
 const LANE_BEAT: Duration = Duration::from_secs(1);
-/// So many connections of eight lanes each: more than a tenant's share.
-const CONNECTIONS: usize = 4;
+/// Actions and pulls at once: more than a tenant's share.
+const LANES: usize = 32;
+/// So many actions are one connection's. A pull goes on for as long as there are pages, and is its connection's alone.
 const LANES_EACH: usize = 8;
-/// What is no action and no pull, at once.
+/// What is no action and no pull, at once. What it costs to ask for that by the API, again and again until it is over, is not
+/// the question here.
 const OTHERS: usize = 4;
 /// Components that one window takes at most.
 const PREPARED: u32 = 12;
@@ -201,7 +203,8 @@ impl Scene {
         let (came, begun, attack) = (Mutex::new(BTreeMap::new()), AtomicUsize::new(0), &misbehaviour.attack);
         let (mut crowd, mut calls, mut windows) = (Vec::new(), Vec::new(), 0);
         // Of its own: what an attack before this one has used up is used up.
-        for _ in 0..CONNECTIONS {
+        let (connections, lanes_each) = crowd_of(attack);
+        for _ in 0..connections {
             crowd.push(self.anew(attacker, attack).await);
         }
         loop {
@@ -212,7 +215,7 @@ impl Scene {
             }
             windows += 1;
             // Who attacks comes after all else on this machine, but comes.
-            let (begun, lanes) = (begun.swap(0, Ordering::Relaxed), CONNECTIONS * lanes_each(attack));
+            let (begun, lanes) = (begun.swap(0, Ordering::Relaxed), connections * lanes_each);
             assert!(begun >= lanes, "{}: {begun} attacks began in {lanes} lanes", misbehaviour.name);
             self.calms_down(attacker).await;
             quiet.listen(neighbours).await;
@@ -233,8 +236,9 @@ impl Scene {
         begun: &AtomicUsize,
         came: &Mutex<BTreeMap<String, usize>>,
     ) {
-        let lanes = lanes_each(attack);
-        let lanes: Vec<_> = crowd.iter().flat_map(|attacker| (0..lanes).map(move |lane| (attacker, lane))).collect();
+        let (_, lanes_each) = crowd_of(attack);
+        let lanes: Vec<_> =
+            crowd.iter().flat_map(|attacker| (0..lanes_each).map(move |lane| (attacker, lane))).collect();
         let apart = LANE_BEAT / u32::try_from(lanes.len()).unwrap();
         let raging = lanes.into_iter().zip(0..).map(async |((attacker, lane), place)| {
             tokio::time::sleep(apart * place).await;
@@ -269,10 +273,13 @@ impl Scene {
     }
 }
 
-/// Of each connection. What is no action and no pull is asked for by the API again and again until it is over, and what that
-/// costs is not the question here.
-fn lanes_each(attack: &Attack) -> usize {
-    if matches!(attack, Attack::Act { .. } | Attack::Pull { .. }) { LANES_EACH } else { OTHERS / CONNECTIONS }
+/// How many connections, and lanes of each.
+fn crowd_of(attack: &Attack) -> (usize, usize) {
+    match attack {
+        Attack::Act { .. } => (LANES / LANES_EACH, LANES_EACH),
+        Attack::Pull { .. } => (LANES, 1),
+        _ => (OTHERS, 1),
+    }
 }
 
 /// The 99th percentile.

@@ -81,7 +81,7 @@ async fn judged(is_signed: impl Fn(&Seen) -> bool + Send + Sync + 'static) -> Pr
 
 async fn signing_connection(tenant: &Tenant<'_>, region: &str) -> String {
     let settings = json!({ "region": region });
-    let new = json!({ "connector": "hostile", "name": "aws", "environment": "sandbox", "settings": settings });
+    let new = json!({ "connector": "hostile", "name": "aws", "settings": settings });
     let id = tenant.post("/v1/connections", new).await.text("id");
     let fields = json!({ "access_key_id": "AKIDEXAMPLE", "secret_access_key": SECRET_KEY, "session_token": TOKEN });
     tenant.put(&format!("/v1/connections/{id}/credential"), json!({ "fields": fields })).await.ok();
@@ -138,7 +138,7 @@ async fn the_page_asks_for_an_access_key_and_hides_what_is_secret() {
     let provider = Provider::agreeable().await;
     let host = host(Host::builder(), &provider, AWS).await;
     let tenant = host.tenant("t").await;
-    let new = json!({ "connector": "hostile", "name": "aws", "environment": "sandbox" });
+    let new = json!({ "connector": "hostile", "name": "aws" });
     let id = tenant.post("/v1/connections", new).await.text("id");
     let page = Browser::new().get(&link(&tenant, &id).await).await.text;
     for (name, kind) in [("access_key_id", "text"), ("secret_access_key", "password"), ("session_token", "password")] {

@@ -118,3 +118,17 @@ async fn a_webhook_that_nothing_handles_is_refused() {
     refused_manifest(&host, &manifest, "exports-mismatch", &["does not export `webhooks`", "leave [webhook] out"])
         .await;
 }
+
+/// Mutation: host/engine/src/limits.rs, `effective`, what is asked for.
+#[tokio::test]
+async fn what_a_run_gets_is_said_where_a_manifest_asks_for_more() {
+    let host = Host::spawn().await;
+    let manifest = tiny::manifest("greedy", "1.0.0", "[limits]\nmemory_mib = 100000\ncpu_ms = 7\n");
+    let published = host.upload(tiny::with_manifest(&tiny::connector("greedy", "1.0.0"), &manifest)).await.ok();
+    let limits = json!({ "memory_mib": 512, "cpu_ms": 7, "wall_ms": 30_000, "response_mib": 16 });
+    assert_eq!(published["limits"], limits, "{published:#}");
+    for (path, place) in [("greedy", "/newest/limits"), ("greedy/versions/1.0.0", "/limits")] {
+        let shown = host.operator(reqwest::Method::GET, &format!("/v1/connectors/{path}"), None).await.ok();
+        assert_eq!(shown.pointer(place), Some(&limits), "{shown:#}");
+    }
+}

@@ -93,7 +93,7 @@ async fn an_address_cannot_be_guessed() {
     let (tenant, path) = told(&host).await;
     let mut addresses = vec![path];
     for _ in 0..4 {
-        let new = json!({ "connector": "told", "environment": "sandbox", "name": "c" });
+        let new = json!({ "connector": "told", "name": "c" });
         addresses.push(tenant.hook(&tenant.post("/v1/connections", new).await.text("id")).await);
     }
     let random = |path: &String| BASE64_URL_SAFE_NO_PAD.decode(path.strip_prefix("/hooks/hk_").unwrap()).unwrap();

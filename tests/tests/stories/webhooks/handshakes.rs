@@ -60,7 +60,7 @@ pub(super) async fn told_elsewhere(host: &Host) -> (Tenant<'_>, String) {
     let manifest = tiny::manifest("elsewhere", "1.0.0", TOLD_BY_TOKEN);
     host.upload(tiny::with_manifest(&handles_webhooks, &manifest)).await.ok();
     let tenant = host.tenant("elsewhere").await;
-    let new = json!({ "connector": "elsewhere", "environment": "sandbox", "name": "c" });
+    let new = json!({ "connector": "elsewhere", "name": "c" });
     let id = tenant.post("/v1/connections", new).await.text("id");
     let path = tenant.hook(&id).await;
     (tenant, path)

@@ -196,7 +196,7 @@ async fn what_one_tenant_has_fetched_slowly_keeps_no_other_tenant_waiting() {
     let (host, _root) = host_before(&provider).await;
     let (_, path) = told_by(&host, CERTIFIED).await;
     let other = host.tenant("other").await;
-    let new = json!({ "connector": "told", "environment": "sandbox", "name": "c" });
+    let new = json!({ "connector": "told", "name": "c" });
     let id = other.post("/v1/connections", new).await.text("id");
     other.put(&format!("/v1/connections/{id}/webhook-secret"), json!({ "secret": TOKEN })).await.ok();
     let (slow, quick) = (Certified { host: &host, path }, Certified { host: &host, path: other.hook(&id).await });

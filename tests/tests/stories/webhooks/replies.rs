@@ -47,12 +47,17 @@ async fn a_run_answers_the_request_it_came_of() {
     let reply = tell(&host, &path, TOKEN, &json!({ "id": "2", "reply": page }).to_string()).await;
     assert_eq!((reply.status, reply.header("location")), (200, ""), "{reply:?}");
     assert!(reply.header("content-type").starts_with("text/plain"), "{reply:?}");
+    let gone = json!([204, [["Content-Type", "application/json"], ["X-Own", "1"]], "gone"]);
+    let reply = tell(&host, &path, TOKEN, &json!({ "id": "4", "reply": gone }).to_string()).await;
+    assert_eq!((reply.status, reply.text.as_str(), reply.header("x-own")), (204, "", "1"), "{reply:?}");
+    let unsaid = ["content-length", "content-type"];
+    assert!(unsaid.iter().all(|name| !reply.headers.contains_key(*name)), "{reply:?}");
     // Nothing to say is an answer; the same request again has none of its own, and no second run.
     let reply = tell(&host, &path, TOKEN, r#"{"id":"3"}"#).await;
     assert_eq!((reply.status, reply.text.as_str()), (200, ""));
     let reply = tell(&host, &path, TOKEN, r#"{"id":"3"}"#).await;
     assert_eq!((reply.status, reply.text.as_str()), (200, "Working on it."));
-    assert_eq!(items(&tenant, "/v1/runs").await.len(), 3);
+    assert_eq!(items(&tenant, "/v1/runs").await.len(), 4);
 }
 
 /// Mutation: host/engine/src/waiting.rs, `await_end`, wait without end; host/runtime/src/answer.rs, `reply`, of any size.

@@ -3,9 +3,6 @@
 use super::*;
 use crate::unpack::tests::gzipped;
 
-/// More than any of these takes, and less than anybody waits for what never ends.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// With the redirect followed the upstream would see a second request.
 #[tokio::test]
 async fn a_redirect_is_an_answer() {
@@ -37,7 +34,7 @@ async fn a_credential_that_the_provider_echoes_does_not_reach_the_guest() {
     assert!(answer.headers.contains(&("x-echo".into(), "Bearer [secret]".into())));
 }
 
-/// Mutation: `Injection::remember`, the text alone.
+/// Mutation: `Texts::readings`, without JSON.
 #[tokio::test]
 async fn a_credential_that_the_provider_echoes_in_json_does_not_either() {
     let body = r#"{"plain":"a\"token/with=b","php":"a\"token\/with=b"}"#;
@@ -50,7 +47,7 @@ async fn a_credential_that_the_provider_echoes_in_json_does_not_either() {
 
 /// What is sent to authorize is nobody's to read, in whatever writing it comes back.
 ///
-/// Mutations: `redact::writings`, without the last; `Injection::add_credential`, `Basic` without `remember`;
+/// Mutations: `Texts::readings`, without addresses; `Injection::add_credential`, `Basic` without `remember`;
 /// `Injection::signatures`, nothing, or the whole value alone; `Door::send`, without them.
 #[tokio::test]
 async fn what_authorized_a_request_does_not_come_back_in_another_writing() {

@@ -20,6 +20,7 @@ async fn an_unsafe_request_leaves_only_after_its_intent() {
         url: "https://api.example.com/v1/a?b=c".into(),
         effect_key: key,
         keyed: true,
+        given: true,
         window_ms: Some(86_400_000),
     };
     assert_eq!(*journal.intents.lock().unwrap(), [intent]);
@@ -28,6 +29,24 @@ async fn an_unsafe_request_leaves_only_after_its_intent() {
     let error = scene.send_as("conn_1", post(), &journal).await.unwrap_err();
     assert!(matches!(error, DoorError::Refused(Refused::LeaseLost)) && !error.request_sent());
     assert_eq!(scene.upstream.seen().len(), 1);
+}
+
+/// What does the same again by its method needs no key, and people are not told that it had one.
+///
+/// Mutation: door.rs, `Cleared::intent`, a key is given wherever it may be sent again.
+#[tokio::test]
+async fn an_intent_says_whether_the_provider_is_given_its_key() {
+    let mut scene = Scene::answering(|_| Reaction::Answer(OK.to_vec())).await;
+    scene.rule.methods = vec!["PUT".to_owned()];
+    let mut said = Vec::new();
+    let by_method = Idempotency::Method { window_minutes: 1 };
+    for idempotency in [scene.rule.idempotency.clone(), by_method, Idempotency::None] {
+        scene.rule.idempotency = idempotency;
+        let journal = Journal::new(&scene.upstream);
+        scene.send_as("conn_1", Outgoing { method: "PUT".into(), ..post() }, &journal).await.unwrap();
+        said.extend(journal.intents.lock().unwrap().iter().map(|intent| (intent.keyed, intent.given)));
+    }
+    assert_eq!(said, [(true, true), (true, false), (false, false)]);
 }
 
 #[tokio::test]

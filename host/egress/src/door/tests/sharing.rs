@@ -3,6 +3,7 @@
 use rustls::HandshakeKind;
 
 use super::*;
+use crate::pace::EACH;
 use crate::unpack::tests::gzipped;
 
 #[tokio::test]
@@ -256,7 +257,8 @@ async fn a_connection_to_each_name_of_a_domain_does_not_stay_open() {
     assert_eq!(scene.door.shared.pool.idle(), 2);
 }
 
-/// Mutations: `Door::send` or `clean`, without `owe`; `read`, without `turns`.
+/// Mutations: `Door::send` or `clean`, without `owe`; `read`, without `turns`; `Door::deliver`, whatever is sent is an effect,
+/// or nothing is.
 #[tokio::test]
 async fn what_is_sent_read_and_unpacked_takes_its_tenants_turns() {
     let much = vec![b'x'; 1 << 20];
@@ -267,13 +269,65 @@ async fn what_is_sent_read_and_unpacked_takes_its_tenants_turns() {
     // Two a second for now: 1 MiB is worth eight seconds.
     let config = DoorConfig { per_tenant_requests_per_second: 2, budget_wait_ms: 1_000, ..DoorConfig::default() };
     let packed = answered("content-encoding: gzip\r\n", gzipped(&much));
-    for (request, answer) in [(Outgoing { body: much.clone().into(), ..post() }, OK.to_vec()), (get(), packed)] {
+    let large = Outgoing { body: much.clone().into(), ..post() };
+    // What became of an effect is read at once, and paid for by whoever comes next.
+    for (request, answer) in [(large, OK.to_vec()), (get(), packed), (post(), answered("", much.clone()))] {
         let scene = Scene::new(config.clone(), &[&[PUBLIC]], move |_| Reaction::Answer(answer.clone())).await;
         scene.send(request).await.unwrap();
         let error = scene.send(get()).await.unwrap_err();
         assert!(matches!(error, DoorError::RateLimited { retry_after_ms: 5_000.. }), "{error:?}");
     }
-    let scene = Scene::new(config, &[&[PUBLIC]], move |_| Reaction::Answer(answered("", much.clone()))).await;
-    let error = scene.send(Outgoing { timeout_ms: Some(1_000), ..get() }).await.unwrap_err();
-    assert!(matches!(error, DoorError::Timeout { sent: true }), "{error:?}");
+    // What is only read waits for its turns.
+    let scene = Scene::new(config, &[&[PUBLIC]], move |_| Reaction::Answer(answered("", vec![b'x'; 4 * EACH]))).await;
+    let began = Instant::now();
+    scene.send(get()).await.unwrap();
+    assert!(began.elapsed() > Duration::from_millis(300), "{:?}", began.elapsed());
+}
+
+/// Mutation: `clean`, the limit for whatever is packed.
+#[tokio::test]
+async fn what_nobody_unpacks_takes_no_turns() {
+    let config = DoorConfig { per_tenant_requests_per_second: 2, budget_wait_ms: 2_000, ..DoorConfig::default() };
+    for coding in ["br", "gzip, gzip", "gzip"] {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: 4\r\n\r\nnone");
+        let scene =
+            Scene::new(config.clone(), &[&[PUBLIC]], move |_| Reaction::Answer(answer.clone().into_bytes())).await;
+        for _ in 0..2 {
+            let error = scene.send(get()).await.unwrap_err();
+            assert!(matches!(error, DoorError::Packed { .. }), "{coding}: {error:?}");
+        }
+    }
+}
+
+/// Who makes the host compute keeps places of its own connection alone.
+///
+/// Mutation: `Door::send`, keep all places to the end.
+#[tokio::test]
+async fn what_is_computed_on_an_answer_keeps_no_place_that_others_share() {
+    let shared = r#"{"scope":"app","requests":100,"per_seconds":1,"concurrency":1}"#;
+    let packed = gzipped(&[b'x'; 100]);
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len());
+    let packed = [head.into_bytes(), packed].concat();
+    let react = move |nth| Reaction::Answer(if nth == 0 { packed.clone() } else { OK.to_vec() });
+    let mut scene = Scene::playing(&["a.example.com"], &[shared], react).await;
+    scene.app = Some("app_1");
+    let busy = crate::aside::tests::busy().await;
+    let mut first = std::pin::pin!(scene.anywhere("conn_1", "a.example.com", "x"));
+    let second = async {
+        loop {
+            match scene.anywhere("conn_2", "a.example.com", "x").await {
+                // The first is not answered yet.
+                Err(DoorError::RateLimited { .. }) => {}
+                sent => return sent,
+            }
+        }
+    };
+    let second = tokio::select! {
+        biased;
+        _ = &mut first => panic!("it did not wait"),
+        second = tokio::time::timeout(PATIENCE, second) => second.expect("its place is kept"),
+    };
+    second.unwrap();
+    drop(busy);
+    first.await.unwrap();
 }

@@ -37,6 +37,27 @@ pub enum Scheme {
     None,
 }
 
+impl Scheme {
+    /// What is kept as the webhook secret, in words; `None` where nothing is needed.
+    #[must_use]
+    pub fn secret_is(&self) -> Option<String> {
+        let repeated = "what the provider calls this webhook";
+        let what = match self {
+            Self::Hmac(_) => "the secret that the provider signs with",
+            Self::PublicKey(scheme) => match &scheme.key {
+                PublicKey::Ed25519 { .. } => "the public key of the provider's signatures",
+                PublicKey::Certificate { .. } if scheme.signed.placeholders().any(|name| name == "secret") => repeated,
+                PublicKey::Certificate { .. } => return None,
+            },
+            Self::Jwt(scheme) => return Some(format!("what the provider's tokens have as `{}`", scheme.secret_claim)),
+            Self::Postback(scheme) if scheme.secret_field.is_some() => repeated,
+            Self::Token { expects: TokenValue::Secret, .. } => "the token that the provider repeats",
+            Self::Postback(_) | Self::Token { expects: TokenValue::ClientId, .. } | Self::None => return None,
+        };
+        Some(what.to_owned())
+    }
+}
+
 /// A MAC over the raw bytes, in a header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,47 @@
+#![allow(clippy::unwrap_used)]
+use serde_json::json;
+
+use super::*;
+
+fn given(token: &str, kind: &str) -> Result<Tokens, OAuthError> {
+    let said = json!({ "access_token": token, "token_type": kind }).to_string();
+    tokens(&serde_json::from_str(&said).unwrap(), " ", None)
+}
+
+/// Mutation: `tokens`, without the comparison with `BEARER`.
+#[test]
+fn a_token_of_a_type_that_is_not_known_is_not_used() {
+    for kind in ["bearer", "Bearer", "BEARER", "BearerToken", "bot", "user"] {
+        assert_eq!(given("a-token", kind).unwrap().access_token.expose(), b"a-token", "{kind}");
+    }
+    for kind in ["mac", "MAC", "DPoP", "pop", "N_A", "bearer2", "bear", ""] {
+        assert!(matches!(given("a-token", kind), Err(OAuthError::Unusable(_))), "{kind}");
+    }
+}
+
+/// Mutation: `access_token`, whatever it is.
+#[test]
+fn a_token_that_no_request_can_carry_is_not_used() {
+    for token in ["", "a\r\nX-Other: b", "a\nb", "a\0b", "a\tb", "a\u{7f}b", "é"] {
+        assert!(matches!(given(token, "bearer"), Err(OAuthError::Unusable(_))), "{token:?}");
+    }
+    assert_eq!(given("a ~!\"b", "bearer").unwrap().access_token.expose(), b"a ~!\"b");
+}
+
+/// Mutations: `failure`, without `redacted`; `clipped`, without the mask, or before what is no sign of a word is left out.
+#[test]
+fn of_what_a_provider_says_what_it_was_told_is_left_out() {
+    let told = Secret::from_string("abc+def/ghi&==1234~x".to_owned());
+    for (said, read) in [
+        ("id:abc+def/ghi&==1234~x, really", "id:[secret], really"),
+        ("body code=x&c=abc%2Bdef%2fghi%26%3D%3D1234~x&y", "body code=x&c=[secret]&y"),
+        (r"abc\u002bdef/ghi\u0026==1234~x", "[secret]"),
+        ("client_\u{7}secret=another-one", "client_secret=[secret]"),
+    ] {
+        let answer = json!({ "error": "invalid_grant", "error_description": said });
+        let error = RequestTokenError::ServerResponse(serde_json::from_value(answer).unwrap());
+        let shown = failure(error, Blame::Connection, &[&told]).to_string();
+        assert!(shown.contains(&format!("(invalid_grant: {read})")), "{shown}");
+    }
+    assert_eq!(clipped(&"x".repeat(1_000)).len(), 200);
+}
