@@ -8,8 +8,11 @@
 //! ([`shown`], [`answered`]); what is kept (a host's log and all files of its folder when it goes, a database when it
 //! ends) is searched for all that was told until then ([`search`], [`kept`]). Secrets may stand nowhere; card numbers and
 //! bearer tokens not in what people read. What programs exchange (inputs, outputs, events) may have the latter.
+//! What one process was told is looked for in what others wrote when a whole run is over (`together.rs`).
 //!
 //! Invariant: nothing here uses the host's own idea of a card number or a secret.
+
+mod together;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,6 +22,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+
+pub(crate) use together::keep;
+pub use together::{Looked, look_through};
 
 /// Secrets that hosts of this process were given, or made.
 static CONFIDENCE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -97,8 +103,8 @@ fn remember_all(document: &Value) {
 
 /// Remembers one.
 pub fn remember(secret: &str) {
-    if secret.len() >= SHORTEST {
-        confidence().insert(secret.to_owned());
+    if secret.len() >= SHORTEST && confidence().insert(secret.to_owned()) {
+        together::tell(secret);
     }
 }
 

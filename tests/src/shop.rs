@@ -178,7 +178,7 @@ impl Shop {
 
     async fn connect_stripe(&self) -> String {
         let tenant = self.tenant();
-        let connection = tenant.connection("stripe", json!({ "api_key": STRIPE_KEY })).await;
+        let connection = tenant.sandboxed("stripe", json!({ "api_key": STRIPE_KEY })).await;
         let view = tenant.get(&format!("/v1/connections/{connection}")).await.text("webhook_url");
         // As the merchant does it in Stripe's dashboard.
         let endpoint = Client::builder()

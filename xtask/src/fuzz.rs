@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz [TARGET…] [--seconds N]`: the targets of `fuzz/` under libFuzzer, one after the other.
 //!
 //! What every test run does with the same properties needs none of this: `tests/fuzz` goes through the corpora and so many
-//! mutations on any toolchain.
+//! mutations on any toolchain. That the targets themselves build and hold, `cargo xtask test walls` sees where a nightly
+//! toolchain and cargo-fuzz are there: an ordinary test run would build everything once more for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,15 +34,33 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<(),
     let known = targets(workspace)?;
     let (chosen, seconds) = read(arguments, &known)?;
     require_nightly()?;
-    let cargo_fuzz = cargo_fuzz(workspace)?;
+    hold(workspace, &cargo_fuzz(workspace)?, &chosen, seconds)
+}
+
+/// What the walls say of all targets: that they held, each for a moment; or why nobody tried, where that is not to be had.
+pub(crate) fn moment(workspace: &Workspace) -> Result<String, Problem> {
+    const SECONDS: u64 = 5;
+    let left_out =
+        |why: &str| Ok(format!("walls: left out fuzz targets, because there is no {why} (`cargo xtask fuzz --help`)"));
+    if require_nightly().is_err() {
+        return left_out("nightly toolchain");
+    }
+    let Some(cargo_fuzz) = installed(workspace) else { return left_out("cargo-fuzz") };
+    let targets = targets(workspace)?;
+    hold(workspace, &cargo_fuzz, &targets, SECONDS)?;
+    Ok(format!("walls: fuzz targets {}, {SECONDS} s each", targets.len()))
+}
+
+/// Builds each of these and runs it for so long.
+fn hold(workspace: &Workspace, cargo_fuzz: &Path, chosen: &[String], seconds: u64) -> Result<(), Problem> {
     // The versions that the product is built with.
     let (from, to) = (workspace.root.join("Cargo.lock"), workspace.root.join("fuzz/Cargo.lock"));
     fs::copy(from, &to).map_err(Problem::file(&to))?;
     let mut found = Vec::new();
-    for target in &chosen {
-        process::run(&mut cargo_fuzz_command(workspace, &cargo_fuzz, "build", target))?;
+    for target in chosen {
+        process::run(&mut cargo_fuzz_command(workspace, cargo_fuzz, "build", target))?;
         say(&format!("fuzzing {target} for {seconds} s"));
-        match run(workspace, &cargo_fuzz, target, seconds)? {
+        match run(workspace, cargo_fuzz, target, seconds)? {
             Some(inputs) => println!("fuzz: {target} held for {inputs} inputs"),
             None => found.push(target.clone()),
         }
@@ -86,17 +105,22 @@ fn require_nightly() -> Result<(), Problem> {
 }
 
 fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf, Problem> {
-    if let Some(installed) = process::find("cargo-fuzz") {
+    if let Some(installed) = installed(workspace) {
         return Ok(installed);
     }
-    let tools = workspace.target.join("tools");
-    let program = tools.join("bin/cargo-fuzz");
-    if !program.is_file() {
-        say("installing cargo-fuzz into target/tools");
-        let mut install = workspace.cargo(&["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"]);
-        process::run(install.arg(&tools))?;
-    }
-    Ok(program)
+    say("installing cargo-fuzz into target/tools");
+    let mut install = workspace.cargo(&["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"]);
+    process::run(install.arg(tools(workspace)))?;
+    Ok(tools(workspace).join("bin/cargo-fuzz"))
+}
+
+fn installed(workspace: &Workspace) -> Option<PathBuf> {
+    let ours = || Some(tools(workspace).join("bin/cargo-fuzz")).filter(|program| program.is_file());
+    process::find("cargo-fuzz").or_else(ours)
+}
+
+fn tools(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("tools")
 }
 
 fn cargo_fuzz_command(workspace: &Workspace, cargo_fuzz: &Path, what: &str, target: &str) -> Command {

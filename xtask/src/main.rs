@@ -15,6 +15,7 @@ mod demo;
 mod distribution;
 mod fuzz;
 mod guests;
+mod leaks;
 mod lint;
 mod mutants;
 mod mutations;

@@ -48,6 +48,8 @@ rm -rf "$directory"
 /// A running server; dropping it ends the server and removes its files.
 pub(crate) struct Cluster {
     pub(crate) url: String,
+    /// What it says.
+    pub(crate) log: PathBuf,
     keeper: Child,
 }
 
@@ -86,8 +88,9 @@ impl Cluster {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|source| Problem::Start { command: "sh".to_owned(), source })?;
-        let cluster = Cluster { url: format!("postgres://postgres@127.0.0.1:{port}/postgres"), keeper };
-        wait_until_ready(&programs, port, &directory.join("log"))?;
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        let cluster = Cluster { url, log: directory.join("log"), keeper };
+        wait_until_ready(&programs, port, &cluster.log)?;
         say(&format!("PostgreSQL from {} listens on port {port}", programs.display()));
         Ok(cluster)
     }

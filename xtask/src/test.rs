@@ -7,6 +7,7 @@ use std::time::Instant;
 use std::{env, fs};
 
 use crate::guests;
+use crate::leaks::Kept;
 use crate::lint;
 use crate::postgres::{self, Cluster};
 use crate::problem::Problem;
@@ -56,11 +57,18 @@ fn run(workspace: &Workspace, lint: bool, filters: &[&String]) -> Result<(), Pro
     // What the builds wrote goes to the disk first: a database waits for its own words there, and behind gigabytes of others
     // it waits for longer than anybody who asks.
     process::run(&mut Command::new("sync"))?;
+    // A part of the tests tells and writes a part: there is nothing whole to look through.
+    let mut kept = if filters.is_empty() { Some(Kept::made()?) } else { None };
     let mut command = match nextest(workspace, "run") {
-        Ok(command) => command,
+        Ok(mut command) => {
+            kept.iter_mut().for_each(|kept| kept.report(workspace, &mut command));
+            command
+        }
         Err(_) => surrounded(workspace.cargo(&["test", "--workspace", "--bins", "--tests", "--"])),
     };
-    process::run(command.args(filters).env(postgres::VARIABLE, &url))
+    kept.iter().for_each(|kept| kept.surround(&mut command));
+    process::run(command.args(filters).env(postgres::VARIABLE, &url))?;
+    kept.map_or(Ok(()), |kept| kept.look_through(workspace, cluster.as_ref()))
 }
 
 /// The runner that tells tests apart by their whole names; not everybody has it.

@@ -1,9 +1,9 @@
 //! `cargo xtask test walls`: everything that keeps a stranger's connector in, attacked; with counts.
 //!
-//! Three parts, each timed: every test there is, for nearly all of them are about it, and a list of those that are would
+//! Four parts, each timed: every test there is, for nearly all of them are about it, and a list of those that are would
 //! grow old; a neighbour's p99 beside each hostile guest, which needs a quiet machine and so is no part of an ordinary test
-//! run; every control taken away, one after the other. Each part has an end: the first two a time for each test
-//! (`.config/nextest.toml`), the last one a time for the whole.
+//! run; every fuzz target, for a moment; every control taken away, one after the other. Each part has an end: the first two a
+//! time for each test (`.config/nextest.toml`), the third so many seconds a target, the last one a time for the whole.
 //!
 //! What holds is said by the tests themselves, in lines such as `walls: URLs refused 331`, and is never less than [`FLOORS`].
 //! What not every machine has ([`ELSEWHERE`]) may be left out by a test that says so, `walls: left out SigV4 cases, because …`:
@@ -12,6 +12,7 @@
 use std::process::Command;
 use std::time::Instant;
 
+use crate::fuzz;
 use crate::mutants;
 use crate::postgres::{self, Cluster};
 use crate::problem::Problem;
@@ -30,9 +31,15 @@ const FLOORS: [(&str, usize); 5] = [
     ("controls whose test fails without them", 1_000),
 ];
 
-/// The same of what others made: specifications that stand beside the repository, and what other registries and compilers give.
-const ELSEWHERE: [(&str, usize); 4] =
-    [("collected vectors", 8), ("SigV4 cases", 38), ("OAuth servers of others", 3), ("guests in other languages", 2)];
+/// The same of what others made: specifications that stand beside the repository, and what other registries, compilers and a
+/// fuzzer give.
+const ELSEWHERE: [(&str, usize); 5] = [
+    ("collected vectors", 8),
+    ("SigV4 cases", 38),
+    ("OAuth servers of others", 3),
+    ("guests in other languages", 2),
+    ("fuzz targets", 8),
+];
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Problem> {
     let cluster = Cluster::start()?;
@@ -45,6 +52,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Problem> {
         counts(&mut runner(workspace, &cluster, &alone)?)
     })?);
     drop(cluster);
+    said.push(timed("every fuzz target, for a moment", || fuzz::moment(workspace))?);
     let controls = timed("every control taken away", || mutants::run(workspace, &[]))?;
     said.push(format!("walls: controls whose test fails without them {controls}"));
     for line in &said {

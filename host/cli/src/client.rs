@@ -1,5 +1,6 @@
 //! The command line as a client of a Bulkhead server: one request, and its problem in words.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
@@ -67,6 +68,11 @@ impl Server {
         self.send(Client::new().post(url.clone()), &url).await
     }
 
+    pub(crate) async fn post_json(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let url = self.at(path)?;
+        self.send(Client::new().post(url.clone()).json(body), &url).await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, ClientError> {
         let url = self.at(path)?;
         self.send(Client::new().delete(url.clone()), &url).await
@@ -126,18 +132,13 @@ impl Server {
 
 /// An id as one part of a path, whatever it is: a server then says that there is no such thing, and nothing else is asked for.
 pub(crate) fn in_path(id: &str) -> String {
-    let part: String = id.bytes().map(escaped).collect();
+    let part = utf8_percent_encode(id, ESCAPED).to_string();
     // Dots alone would lead elsewhere, escaped, too.
     if matches!(part.as_str(), "%2E" | "%2E%2E") { part.replace('%', "%25") } else { part }
 }
 
-fn escaped(byte: u8) -> String {
-    match byte {
-        b'-' | b'_' => char::from(byte).to_string(),
-        letter if letter.is_ascii_alphanumeric() => char::from(letter).to_string(),
-        other => format!("%{other:02X}"),
-    }
-}
+/// All that ids of ours do not have.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// The innermost reason, which says most.
 fn cause(error: &dyn std::error::Error) -> String {

@@ -32,7 +32,8 @@ use crate::learn::lessons;
 use crate::ledger::{BudgetKey, Ledger};
 use crate::pace::{Pace, Turns};
 use crate::rate::{Budgeted, Patience, Rates, Terms, limited};
-use crate::request::{Answer, By, Pass};
+use crate::read::Head;
+use crate::request::{By, Pass};
 
 /// Places, by who shares them. A key without requests takes no memory.
 #[derive(Debug, Default)]
@@ -222,8 +223,8 @@ impl Budget {
     }
 
     /// Holds back what the answer asks to hold back, and says for how long, in milliseconds.
-    pub(crate) async fn learn(&self, scopes: &Scopes<'_>, answer: &Answer, pass: &Pass<'_>) -> Option<u64> {
-        let lessons = lessons(answer.status, &answer.headers, &scopes.rules, pass.clock.now_ms());
+    pub(crate) async fn learn(&self, scopes: &Scopes<'_>, head: &Head, pass: &Pass<'_>) -> Option<u64> {
+        let lessons = lessons(head.status, &head.headers, &scopes.rules, pass.clock.now_ms());
         for (nth, wait) in &lessons {
             if let Some(budget) = scopes.budgets.get(*nth) {
                 self.rates.hold_back(budget, *wait, pass.ledger).await;

@@ -18,8 +18,8 @@ pub struct DoorConfig {
     pub extra_roots: Vec<Vec<u8>>,
     /// For resolving, connecting and the TLS handshake together, milliseconds.
     pub connect_timeout_ms: u64,
-    /// From resolving to the last byte of the answer, milliseconds, without what it waits for its tenant's turns. A request can
-    /// ask for less.
+    /// From resolving to the last byte of the answer, milliseconds, without what it waits for its tenant's turns. A
+    /// request can ask for less.
     pub total_timeout_ms: u64,
     /// Largest body of a request.
     pub max_request_bytes: usize,
@@ -29,8 +29,8 @@ pub struct DoorConfig {
     pub max_headers: usize,
     /// Names and values of all headers together, each way.
     pub max_header_bytes: usize,
-    /// Requests of one connection under way at once, on this node, and as many of each kind of the host's own in its name ([`By`](crate::By)). A declared budget
-    /// can only lower it.
+    /// Requests of one connection under way at once, on this node, and as many of each kind of the host's own in its
+    /// name ([`By`](crate::By)). A declared budget can only lower it.
     pub per_connection_concurrency: usize,
     /// Requests of one tenant in a second, on this node: what they cost it, others wait for.
     pub per_tenant_requests_per_second: u32,

@@ -11,6 +11,8 @@ use bulkhead_manifest::Idempotency;
 use bulkhead_vault::Secret;
 use bytes::Bytes;
 use http::Method;
+use hyper::Response;
+use hyper::body::Incoming;
 use rustls::pki_types::TrustAnchor;
 use tokio::time::Instant;
 use url::Url;
@@ -18,6 +20,7 @@ use url::Url;
 use crate::budget::{Budget, Scopes};
 use crate::capture;
 use crate::config::{DevUpstream, DoorConfig, DoorSetupError};
+use crate::denials::Denials;
 use crate::dial::{Dialler, Line, Sockets, SystemSockets};
 use crate::effect::{self, Draft};
 use crate::error::{ConnectFailure, DoorError, InvalidRequest, Large};
@@ -25,8 +28,8 @@ use crate::exchange::{Bounds, exchange};
 use crate::inject::{self, Injection};
 use crate::intents::{Intent, Intents, Point};
 use crate::normalise::{check_name, normalise};
-use crate::pace::Turns;
 use crate::pool::{Pool, PoolKey};
+use crate::read::{Head, read};
 use crate::redact::clean;
 use crate::request::{Answer, Outgoing, Pass, Sent};
 use crate::resolve::{Resolve, SystemResolver, addresses};
@@ -45,6 +48,7 @@ struct Shared {
     dialler: Dialler,
     pool: Pool,
     budget: Arc<Budget>,
+    denials: Denials,
 }
 
 /// A request that is allowed, with everything the host will add to it.
@@ -55,6 +59,14 @@ struct Cleared<'a> {
     effect_key: Option<String>,
     keyed: bool,
     limits: Limits,
+}
+
+/// What comes back, as far as its head, and how it came.
+struct Delivered {
+    response: Response<Incoming>,
+    line: Line,
+    /// Those that were sent.
+    signatures: Vec<Secret>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +131,8 @@ impl Door {
         }
         let dialler = Dialler::new(&config, sockets)?;
         let pool = Pool::new(&config);
-        Ok(Self { shared: Arc::new(Shared { config, resolver, dialler, pool, budget: Arc::default() }) })
+        let (budget, denials) = Default::default();
+        Ok(Self { shared: Arc::new(Shared { config, resolver, dialler, pool, budget, denials }) })
     }
 
     /// Sends one request, if it may go. Any status is an answer; redirects are answers too.
@@ -138,12 +151,22 @@ impl Door {
             intents.reached(Point::IntentCommitted).await;
         }
         let has_credential = cleared.injection.has_credential;
-        let (answer, signatures) = match self.deliver(&cleared, pass, turns, intents).await {
-            Ok(delivered) => delivered,
-            Err(error) => (refusal(error, has_credential)?, Vec::new()),
+        let Limits { total, answer_bytes } = cleared.limits;
+        let of_effect = !cleared.route.safe;
+        let bounds = Bounds { deadline: Instant::now() + total, answer_bytes, turns, of_effect };
+        let Delivered { response, line, signatures } = self.deliver(&cleared, pass, bounds, intents).await?;
+        let head = Head::of(&response);
+        // What the head asks for is heard before the body is there, and whether or not it ever is.
+        let learning = self.shared.budget.learn(&scopes, &head, pass);
+        let (held_back_ms, body) = tokio::join!(learning, read(response, bounds));
+        let answer = match body {
+            Ok(body) => {
+                self.shared.pool.put(cleared.pool_key(pass), line);
+                Answer { status: head.status, headers: head.headers, body }
+            }
+            Err(error) => refusal(error, has_credential)?,
         };
         intents.reached(Point::AnswerReceived).await;
-        let held_back_ms = self.shared.budget.learn(&scopes, &answer, pass).await;
         // Its connection's own place bounds what is kept here. Those that others share the provider has done with: they do not
         // wait for what is computed next.
         places.truncate(1);
@@ -185,29 +208,24 @@ impl Door {
         Ok(Cleared { route, draft, injection, effect_key, keyed, limits })
     }
 
-    /// Resolve, check, dial, inject, send, read. What comes back, and the signatures that were sent.
+    /// Resolve, check, dial, inject, send, and read the answer's head.
     async fn deliver(
         &self,
         cleared: &Cleared<'_>,
         pass: &Pass<'_>,
-        turns: Turns<'_>,
+        bounds: Bounds<'_>,
         intents: &dyn Intents,
-    ) -> Result<(Answer, Vec<Secret>), DoorError> {
+    ) -> Result<Delivered, DoorError> {
         let destination = &cleared.route.destination;
-        let key = PoolKey { owner: pass.owner.to_owned(), destination: destination.clone() };
-        let Limits { total, answer_bytes } = cleared.limits;
-        let of_effect = !cleared.route.safe;
-        let bounds = Bounds { deadline: Instant::now() + total, answer_bytes, turns, of_effect };
         // Each send for itself: what is signed is signed once for each.
         let authorized = || cleared.injection.authorized(&cleared.draft, &destination.name, pass.clock);
 
         let repeatable = cleared.route.safe || cleared.keyed;
-        if let Some(line) = self.shared.pool.take(&key, repeatable) {
+        if let Some(line) = self.shared.pool.take(&cleared.pool_key(pass), repeatable) {
             let draft = authorized().await?;
             match exchange(line, &draft, destination, bounds, intents).await {
-                Ok((answer, line)) => {
-                    self.shared.pool.put(key, line);
-                    return Ok((answer, cleared.injection.signatures(&draft)));
+                Ok((response, line)) => {
+                    return Ok(Delivered { response, line, signatures: cleared.injection.signatures(&draft) });
                 }
                 // The connection had been closed while it waited. Never for an unsafe request of which
                 // a byte may have left: that is for the engine to decide, or for a person.
@@ -215,11 +233,11 @@ impl Door {
                 Err(error) => return Err(error),
             }
         }
-        let line = self.connect(cleared, bounds.deadline).await?;
+        let connected = self.connect(cleared, bounds.deadline).await;
+        let line = connected.inspect_err(|error| self.shared.denials.tell(error))?;
         let draft = authorized().await?;
-        let (answer, line) = exchange(line, &draft, destination, bounds, intents).await?;
-        self.shared.pool.put(key, line);
-        Ok((answer, cleared.injection.signatures(&draft)))
+        let (response, line) = exchange(line, &draft, destination, bounds, intents).await?;
+        Ok(Delivered { response, line, signatures: cleared.injection.signatures(&draft) })
     }
 
     async fn connect(&self, cleared: &Cleared<'_>, deadline: Instant) -> Result<Line, DoorError> {
@@ -251,6 +269,10 @@ fn refusal(error: DoorError, has_credential: bool) -> Result<Answer, DoorError> 
 }
 
 impl Cleared<'_> {
+    fn pool_key(&self, pass: &Pass<'_>) -> PoolKey {
+        PoolKey { owner: pass.owner.to_owned(), destination: self.route.destination.clone() }
+    }
+
     fn intent(&self, effect_key: &str) -> Intent {
         let by_method = matches!(self.route.rule.idempotency, Idempotency::Method { .. });
         Intent {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use bulkhead_manifest::egress_match::Miss;
 
-use crate::address::Literal;
+use crate::address::{Block, Literal};
 use crate::intents::Refused;
 use crate::resolve::ResolveError;
 
@@ -167,7 +167,7 @@ pub enum Denial {
         /// The address, for operators.
         address: IpAddr,
         /// Which block it is in, for operators.
-        block: &'static str,
+        block: Block,
     },
     /// The rule would carry the credential beyond what its app is pinned to.
     #[error("denied: the app's credential may not be sent to {host}, or not in this place; the operator pins both")]
@@ -356,6 +356,7 @@ pub enum ConnectFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Special;
 
     #[test]
     fn what_may_have_left_is_said_and_in_doubt_it_has() {
@@ -369,8 +370,9 @@ mod tests {
 
     #[test]
     fn a_refused_address_is_not_told_to_guests() {
-        let denial =
-            Denial::Address { host: "api.example.com".into(), address: [10, 1, 2, 3].into(), block: "private" };
-        assert!(!DoorError::from(denial).to_string().contains("10.1"));
+        let block = Block::Special(Special::Private10);
+        let denial = Denial::Address { host: "api.example.com".into(), address: [10, 1, 2, 3].into(), block };
+        let told = DoorError::from(denial).to_string();
+        assert!(!told.contains("10.") && !told.contains("private"), "{told}");
     }
 }

@@ -1,10 +1,11 @@
-//! Step 9: one request on one connection.
+//! Step 9: one request on one connection, as far as the answer's head.
 //!
 //! Invariant: a request goes out a second time only where it is known that no byte of the first left, or
-//! where it only reads and the connection had been waiting in the pool.
+//! where it only reads, the connection had been waiting in the pool, and nothing came back on it.
 
-use hyper::Request;
+use hyper::body::Incoming;
 use hyper::header::{ACCEPT_ENCODING, HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, Response};
 use tokio::time::Instant;
 use url::Url;
 
@@ -13,8 +14,6 @@ use crate::effect::Draft;
 use crate::error::{DoorError, InvalidRequest, UrlProblem};
 use crate::intents::{Intents, Point};
 use crate::pace::Turns;
-use crate::read::read;
-use crate::request::Answer;
 use crate::route::Destination;
 use crate::wire::Metered;
 
@@ -28,14 +27,14 @@ pub(crate) struct Bounds<'a> {
     pub(crate) of_effect: bool,
 }
 
-/// Sends the request and reads the whole answer. The connection comes back if it can be used again.
+/// Sends the request and reads the answer's head. The connection can be used again once the body was read.
 pub(crate) async fn exchange(
     mut line: Line,
     draft: &Draft,
     destination: &Destination,
     bounds: Bounds<'_>,
     intents: &dyn Intents,
-) -> Result<(Answer, Line), DoorError> {
+) -> Result<(Response<Incoming>, Line), DoorError> {
     line.meter.begin();
     let request = build(draft, destination, Metered::new(draft.body.clone(), line.meter.clone()))?;
     let meter = line.meter.clone();
@@ -60,7 +59,7 @@ pub(crate) async fn exchange(
     // The connection's own task may be writing at this instant: in doubt it was sent.
     let timed_out = |_| DoorError::Timeout { sent: true };
     let response = tokio::time::timeout_at(bounds.deadline, conversation).await.map_err(timed_out)??;
-    Ok((read(response, bounds).await?, line))
+    Ok((response, line))
 }
 
 /// The request in origin form: the name stands in `Host` and nowhere in the request line.

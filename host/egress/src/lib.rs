@@ -17,6 +17,7 @@ mod aside;
 mod budget;
 mod capture;
 mod config;
+mod denials;
 mod dial;
 mod door;
 mod effect;
@@ -46,8 +47,8 @@ mod strip;
 mod unpack;
 mod wire;
 
-pub use address::Literal;
 pub use address::refusal as address_refusal;
+pub use address::{Block, Carrier, Literal, Special};
 pub use aside::{at_once, far_aside};
 pub use bulkhead_vault::CredentialFields;
 pub use config::{DevUpstream, DoorConfig, DoorSetupError, LARGEST_ANSWER_MIB};

@@ -1,4 +1,5 @@
-//! Step 10: the answer, and no more of it than is allowed.
+//! Step 10: the answer, and no more of it than is allowed. Its head comes first: what that says is heard whatever becomes of the
+//! rest.
 //!
 //! Invariants: memory grows with what was allowed, not with what a length header promises or a chunked
 //! body goes on to send. It is read as fast as its tenant's turns come, unless it says what became of an effect; and the time
@@ -13,14 +14,31 @@ use tokio::time::timeout_at;
 
 use crate::error::{DoorError, Large};
 use crate::exchange::Bounds;
-use crate::request::Answer;
 
 /// Of this hop alone; a guest that saw them could make nothing of them.
 const CONNECTION_HEADERS: &[&str] =
     &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
-/// Reads the whole answer.
-pub(crate) async fn read<B>(response: Response<B>, bounds: Bounds<'_>) -> Result<Answer, DoorError>
+/// What stands before an answer's body.
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    /// In order, names in lower case, without those of the network connection.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Head {
+    pub(crate) fn of<B>(response: &Response<B>) -> Self {
+        let headers = response.headers().iter().filter(|(name, _)| !CONNECTION_HEADERS.contains(&name.as_str()));
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Self {
+            status: response.status().as_u16(),
+            headers: headers.map(|(name, value)| (name.to_string(), text(value))).collect(),
+        }
+    }
+}
+
+/// Reads the whole body.
+pub(crate) async fn read<B>(response: Response<B>, bounds: Bounds<'_>) -> Result<Bytes, DoorError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -50,13 +68,7 @@ where
             deadline += turns.read(&mut uncounted).await;
         }
     }
-    let headers = head.headers.iter().filter(|(name, _)| !CONNECTION_HEADERS.contains(&name.as_str()));
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    Ok(Answer {
-        status,
-        headers: headers.map(|(name, value)| (name.to_string(), text(value))).collect(),
-        body: Bytes::from(read),
-    })
+    Ok(read.freeze())
 }
 
 /// Whether nobody can tell where it ends: it says so twice, is framed in a way that nobody asked for, or goes on in another
@@ -94,7 +106,7 @@ mod tests {
         let frame = || Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; EACH])));
         let after = stream::pending().take(usize::from(stalls));
         let body = StreamBody::new(stream::iter(std::iter::repeat_with(frame).take(frames)).chain(after));
-        let read = read(Response::new(body), bounds).await.map(|answer| answer.body.len());
+        let read = read(Response::new(body), bounds).await.map(|body| body.len());
         let took = began.elapsed();
         turns.next(Instant::now() + Duration::from_secs(3_600)).await.unwrap();
         (read, took, began.elapsed() - took)

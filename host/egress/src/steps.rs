@@ -1,12 +1,15 @@
 //! Single steps of the door, for whoever tries them with inputs that nobody thought of. Nothing leaves by them.
 
-use bulkhead_manifest::EgressRule;
+use std::time::Duration;
+
+use bulkhead_manifest::{EgressRule, RateRule};
 use http::HeaderMap;
 use url::Url;
 
 use crate::config::DoorConfig;
 use crate::error::DoorError;
 use crate::exchange::target;
+use crate::learn;
 use crate::normalise::{check_name, normalise};
 use crate::request::Outgoing;
 use crate::route::route;
@@ -47,4 +50,10 @@ pub fn url<'a>(
 /// As [`crate::Door::send`].
 pub fn headers(request: &Outgoing, name: &str, rule: &EgressRule, config: &DoorConfig) -> Result<HeaderMap, DoorError> {
     strip(request, name, rule, config)
+}
+
+/// Step 11: which budgets such a head holds back, by their places in `rules`, and for how long.
+#[must_use]
+pub fn lessons(status: u16, headers: &[(String, String)], rules: &[&RateRule], now_ms: u64) -> Vec<(usize, Duration)> {
+    learn::lessons(status, headers, rules, now_ms)
 }

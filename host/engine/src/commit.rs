@@ -15,6 +15,8 @@ mod made;
 mod produced;
 mod veto;
 
+use std::collections::BTreeSet;
+
 use bulkhead_manifest::{Failure, FailureKind, RunId, VersionId, json_limits, mask};
 use bulkhead_runtime::{External, Finished, LogLine, PullMode};
 use bulkhead_store::{Anew, AttemptEnd, EndState, NewRun, Park, Run, RunEnd, Step, StoreError, TenantTx};
@@ -26,6 +28,7 @@ use crate::aside::aside;
 use crate::attempt::{End, Finish, Opened, Request, pushes_unlinked};
 use crate::credentials::AUTHORIZATION;
 use crate::fault::{EngineFault, json as text};
+use crate::journal::Place;
 use crate::ports::RunPorts;
 use crate::settle::{Circumstances, Ended, Next, comes_short, not_met_again, open_effect, settle};
 
@@ -95,7 +98,7 @@ impl Engine {
         let verdict = match end {
             End::Not(ended) => {
                 let steps = tx.steps(run.id, run.leg).await?;
-                self.after(&mut tx, run, &steps, u32::MAX, ended).await?
+                self.after(&mut tx, run, &steps, None, ended).await?
             }
             End::Unchanged(external) => unchanged(&external),
             End::Produced(_) | End::Abandoned => return Ok(false),
@@ -112,7 +115,8 @@ impl Engine {
         let unflushed = ports.close(matches!(&end, End::Produced(_))).await?;
         let unflushed = self.inner.store.flush(&run.lease(), &unflushed).await?;
         let mut tx = self.inner.store.tenant(run.tenant).await?;
-        let (mut steps, reached) = (Vec::new(), ports.reached());
+        let (mut steps, met) = (Vec::new(), Some(ports.met()));
+        let met = met.as_ref();
         if ports.journaled() || !unflushed.is_empty() {
             tx.seize_run(&run.lease()).await?;
             tx.record_answers(&run.lease(), unflushed).await?;
@@ -121,8 +125,8 @@ impl Engine {
         let mut verdict = match end {
             End::Abandoned => return Ok(false),
             End::Unchanged(external) => unchanged(&external),
-            End::Produced(_) if open_effect(&steps) || comes_short(&steps, reached) => {
-                self.after(&mut tx, run, &steps, reached, Ended::Unknown(not_met_again())).await?
+            End::Produced(_) if open_effect(&steps) || comes_short(&steps, met) => {
+                self.after(&mut tx, run, &steps, met, Ended::Unknown(not_met_again())).await?
             }
             End::Produced(produced) => {
                 let refused = match self.veto(&mut tx, opened, &produced).await? {
@@ -130,14 +134,14 @@ impl Engine {
                     refused => refused,
                 };
                 match refused {
-                    Some(failure) => self.after(&mut tx, run, &steps, reached, Ended::Broke(failure)).await?,
+                    Some(failure) => self.after(&mut tx, run, &steps, met, Ended::Broke(failure)).await?,
                     None => self.write_produced(&mut tx, opened, produced, made).await?,
                 }
             }
             End::Not(Ended::Failed(failure)) => {
-                self.after(&mut tx, run, &steps, reached, Ended::Failed(ports.slowed(failure))).await?
+                self.after(&mut tx, run, &steps, met, Ended::Failed(ports.slowed(failure))).await?
             }
-            End::Not(ended) => self.after(&mut tx, run, &steps, reached, ended).await?,
+            End::Not(ended) => self.after(&mut tx, run, &steps, met, ended).await?,
         };
         if let Verdict::Ended { failure: Some(failure), .. } = &verdict
             && failure.kind == FailureKind::Unauthorized
@@ -170,11 +174,11 @@ impl Engine {
         tx: &mut TenantTx,
         run: &Run,
         steps: &[Step],
-        reached: u32,
+        met: Option<&BTreeSet<Place>>,
         ended: Ended,
     ) -> Result<Verdict, EngineFault> {
         let ended_as = |state, failure| Verdict::Ended { state, output: None, failure: Some(failure) };
-        let circumstances = Circumstances { reached, ..self.circumstances(tx, run).await? };
+        let circumstances = Circumstances { met, ..self.circumstances(tx, run).await? };
         Ok(match settle(ended, steps, &circumstances) {
             Next::Retry { at_ms, failure, anew } => Verdict::Again { at_ms, failure, anew },
             Next::Fail(failure) => ended_as(EndState::Failed, failure),
@@ -183,13 +187,17 @@ impl Engine {
         })
     }
 
-    pub(crate) async fn circumstances(&self, tx: &mut TenantTx, run: &Run) -> Result<Circumstances, EngineFault> {
+    pub(crate) async fn circumstances(
+        &self,
+        tx: &mut TenantTx,
+        run: &Run,
+    ) -> Result<Circumstances<'static>, EngineFault> {
         let unlinked = pushes_unlinked(run);
         Ok(Circumstances {
             attempt: run.attempt.saturating_sub(run.attempts_before),
             now_ms: self.now_ms(),
             deadline_ms: run.deadline_ms,
-            reached: u32::MAX,
+            met: None,
             waiting: run.waiting,
             unlinked,
             made_before: unlinked && tx.carried_out_before(run.id).await?,

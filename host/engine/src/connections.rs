@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::Engine;
 use crate::checks::Declared;
-use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, account};
+use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, account, filled_in_ms};
 use crate::fault::{EngineFault, json, stored};
 use crate::pins::Pins;
 use crate::routes::listed;
@@ -58,8 +58,11 @@ pub struct ConnectionView {
     pub auth: &'static str,
     /// What the provider says it gave; `None` where it does not say, or nobody asked.
     pub scopes: Option<Vec<String>>,
-    /// What a person has to do, before it stops working or because it did.
+    /// What a person has to do, before it stops working or because it did. `upgrade-waiting` is not said in lists:
+    /// whether it is so takes looks at a newer version, and a check.
     pub warnings: Vec<Warning>,
+    /// Since when what was filled in for it is in use, where its connector asks for something.
+    pub credential_set_ms: Option<u64>,
     /// Since when its webhook secret is in use, where it has one of its own.
     pub webhook_secret_ms: Option<u64>,
     pub created_ms: u64,
@@ -235,7 +238,10 @@ impl Engine {
         connection: ConnectionId,
     ) -> Result<ConnectionView, ConnectionError> {
         let row = self.connection_row(tenant, connection).await?;
-        Ok(self.view(row).await?)
+        let waiting = self.waiting_upgrade(&row).await;
+        let mut view = self.view(row).await?;
+        view.warnings.extend(waiting);
+        Ok(view)
     }
 
     /// The tenant's connections, newest first.
@@ -330,15 +336,16 @@ impl Engine {
         let mut read = self.inner.store.tenant_read(row.tenant).await?;
         let credential = read.credential(Owner::Connection(row.id), AUTHORIZATION).await?;
         let webhook_secret = read.credential(Owner::Connection(row.id), WEBHOOK_SECRET).await?;
-        let newest = read.newest_version(row.connector).await?;
         drop(read);
         let webhook = known.granted(&row)?.permissions().webhook.clone();
         let described = |credential: &Credential| stored::<Meta>("a credential's description", &credential.meta);
         let meta = credential.as_ref().map(described).transpose()?;
-        let mut warnings = warnings(&row, meta.as_ref().zip(credential.as_ref()), self.now_ms());
+        let credential = credential.as_ref().zip(meta.as_ref());
+        let credential_set_ms = credential.and_then(|(kept, meta)| filled_in_ms(&known.manifest.auth, kept, meta));
+        let mut warnings = warnings(&row, credential, self.now_ms());
+        warnings.extend(credential_set_ms.and_then(|set_ms| self.credential_warning(row.id, set_ms)));
         warnings.extend(webhook_secret.as_ref().and_then(|secret| self.age_warning(secret)));
         warnings.extend(self.unproved(&row, webhook.as_ref(), webhook_secret.as_ref()).await?);
-        warnings.extend(self.waiting_upgrade(&row, newest).await?);
         Ok(ConnectionView {
             id: row.id,
             name: row.name,
@@ -354,6 +361,7 @@ impl Engine {
             auth: known.manifest.auth.kind(),
             warnings,
             scopes: meta.and_then(|meta| meta.scopes),
+            credential_set_ms,
             webhook_secret_ms: webhook_secret.map(|secret| secret.updated_ms),
             created_ms: row.created_ms,
         })
@@ -395,14 +403,14 @@ impl Engine {
     }
 }
 
-fn warnings(row: &Connection, credential: Option<(&Meta, &Credential)>, now_ms: u64) -> Vec<Warning> {
+fn warnings(row: &Connection, credential: Option<(&Credential, &Meta)>, now_ms: u64) -> Vec<Warning> {
     match row.status {
         ConnectionStatus::NeedsReauthorization => {
             let message = "The provider no longer accepts its authorization, so nothing is done. Authorize it again.";
             vec![Warning { code: "needs-reauthorization", since_ms: row.updated_ms, message: message.to_owned() }]
         }
         ConnectionStatus::Active => {
-            credential.and_then(|(meta, kept)| meta.warning(kept, now_ms)).into_iter().collect()
+            credential.and_then(|(kept, meta)| meta.warning(kept, now_ms)).into_iter().collect()
         }
         ConnectionStatus::Pending | ConnectionStatus::Disconnected => Vec::new(),
     }

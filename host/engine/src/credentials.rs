@@ -1,6 +1,7 @@
 //! Credentials of apps and connections: sealed on the way in, opened for one request, renewed once (`renewal`), looked after
-//! where nobody uses them (`tending`).
+//! where nobody uses them (`tending`), and as old as they are (`filled`, `rolling`).
 
+mod filled;
 mod lifetime;
 mod renewal;
 mod rolling;
@@ -22,6 +23,7 @@ use crate::fault::{EngineFault, json};
 use crate::oauth::{Minter, OAuthError, Provider, Tokens};
 use crate::pins::Pins;
 
+pub(crate) use self::filled::filled_in_ms;
 pub(crate) use self::lifetime::Meta;
 pub(crate) use self::renewal::{ACCESS_TOKEN, LOOK_AGAIN, REFRESH_TOKEN, account, with_tokens};
 pub(crate) use self::rolling::Shelf;

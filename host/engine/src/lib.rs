@@ -87,7 +87,7 @@ pub use pins::Pinning;
 pub use publish::{Examined, PublishError, Published, examine};
 pub use resolve::Verdict;
 pub use routes::{NewRoute, NewStep, RouteError, RouteView};
-pub use schema::{InvalidField, SchemaError, in_pointer};
+pub use schema::{InvalidField, SchemaError, in_pointer, said};
 pub use upgrades::{Asked, Gone, Removed, Upgrade};
 pub use views::{AttemptView, JournalView, LineView, RunView, VerdictView};
 pub use warnings::Warning;
@@ -183,12 +183,17 @@ pub(crate) struct Inner {
     pub proofs: proof::Proofs,
     pub listeners: listeners::Listeners,
     pub held_back: upgrades::HeldBack,
-    /// When the store was last seen to take something.
-    pub writable_ms: Mutex<u64>,
+    /// What the store last said to being written.
+    pub writable: Mutex<Writable>,
     /// What goes on also when nobody waits for it any more.
     pub carried: TaskTracker,
     /// Nothing new is begun any more.
     pub stopping: CancellationToken,
+}
+
+struct Writable {
+    seen_ms: u64,
+    found: Result<(), StoreError>,
 }
 
 /// Guests of one tenant that are asked outside runs at once.
@@ -243,7 +248,7 @@ impl Engine {
             proofs: proof::Proofs::default(),
             listeners: listeners::Listeners::default(),
             held_back: upgrades::held_back(),
-            writable_ms: Mutex::default(),
+            writable: Mutex::new(Writable { seen_ms: 0, found: Ok(()) }),
             carried: TaskTracker::new(),
             stopping: CancellationToken::new(),
         };
@@ -292,16 +297,24 @@ impl Engine {
     }
 
     /// Whether this node can do its work: what it takes in can be written down. Asked of the store once a second at most,
-    /// and at once where a commit failed meanwhile.
+    /// and sooner where a commit failed since it could.
     pub async fn ready(&self) -> Result<(), EngineFault> {
-        let mut seen_ms = self.inner.writable_ms.lock().await;
-        if !self.inner.store.is_doubted() && self.now_ms().abs_diff(*seen_ms) < WRITABLE_MS {
-            return Ok(());
+        let engine = self.clone();
+        // Who asks may go away; what was found stays known.
+        let found = tokio::spawn(async move { engine.writable().await }).await;
+        Ok(found.map_err(|error| EngineFault::damaged("the probe", error))??)
+    }
+
+    async fn writable(&self) -> Result<(), StoreError> {
+        let (mut known, store) = (self.inner.writable.lock().await, &self.inner.store);
+        let lately = self.now_ms().abs_diff(known.seen_ms) < WRITABLE_MS;
+        // What finds no room takes others that are being written with it: not as often as strangers ask.
+        if !lately || known.found.is_ok() && store.is_doubted() {
+            let probed = tokio::time::timeout(Duration::from_millis(PROBE_MS), store.probe()).await;
+            let found = probed.unwrap_or(Err(StoreError::Busy { waited_ms: PROBE_MS }));
+            *known = Writable { seen_ms: self.now_ms(), found };
         }
-        let busy = |_| StoreError::Busy { waited_ms: PROBE_MS };
-        tokio::time::timeout(Duration::from_millis(PROBE_MS), self.inner.store.probe()).await.map_err(busy)??;
-        *seen_ms = self.now_ms();
-        Ok(())
+        known.found.clone()
     }
 }
 
@@ -312,6 +325,23 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::credentials::tests::provider::Provider;
+    use crate::credentials::tests::world::{CODE, World};
+
+    /// Strangers may ask as often as they like.
+    ///
+    /// Mutations: `ready`, ask again whatever was found a moment ago, or never again.
+    #[tokio::test]
+    async fn what_cannot_be_written_is_not_tried_for_everybody_who_asks() {
+        let provider = Provider::new(|asked| asked.ok("fine")).await;
+        let world = World::where_units_wait(200, &provider, CODE).await;
+        let held = world.engine.store().system().await.unwrap();
+        assert!(world.engine.ready().await.is_err());
+        drop(held);
+        assert!(world.engine.ready().await.is_err(), "a moment ago it could not be written");
+        world.passes(WRITABLE_MS);
+        world.engine.ready().await.unwrap();
+    }
 
     /// Mutations: `mappings`, more at once, more of one tenant, or a longer wait.
     #[tokio::test(start_paused = true)]

@@ -341,6 +341,9 @@ fn access_token(text: &str) -> Result<Secret, OAuthError> {
 /// As much of a provider's words as a person reads, and may read.
 pub(crate) fn clipped(text: &str) -> String {
     const READ: usize = 200;
+    // Bytes, of a stranger's MiB: what is read is the first of them, however much of it is masked.
+    const LOOKED_AT: usize = 4 << 10;
+    let text = text.get(..text.floor_char_boundary(LOOKED_AT)).unwrap_or_default();
     let words: String = text.chars().filter(|letter| !letter.is_control()).collect();
     mask::text(&words).chars().take(READ).collect()
 }

@@ -12,7 +12,7 @@ mod halts;
 mod reads;
 mod sealing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bulkhead_egress::{DoorError, EffectPlan, Outgoing, Sent as Passed};
@@ -67,6 +67,8 @@ struct Progress {
     unflushed: Vec<NewEntry>,
     /// The newest call, what was read since, and how much was read in all.
     seq: u32,
+    /// What was asked for: by this attempt first, or as an earlier one did.
+    met: BTreeSet<Place>,
     fresh: BTreeMap<String, String>,
     read_bytes: usize,
     /// What the journal keeps of what was only read.
@@ -108,9 +110,9 @@ impl RunPorts {
         })
     }
 
-    /// The newest call that this attempt came to.
-    pub(crate) fn reached(&self) -> u32 {
-        self.0.progress(|progress| progress.seq)
+    /// What this attempt came to.
+    pub(crate) fn met(&self) -> BTreeSet<Place> {
+        self.0.progress(|progress| progress.met.clone())
     }
 
     /// Whether anything may stand in the journal.
@@ -158,10 +160,12 @@ impl Bound {
                 progress.planned.insert(place, *used);
                 *used += 1;
             }
-            let Some(entry) = progress.journal.entries.get(&place) else { return Decision::Proceed };
-            if entry.fingerprint != call.fingerprint {
+            let entry = progress.journal.entries.get(&place);
+            if entry.is_some_and(|entry| entry.fingerprint != call.fingerprint) {
                 return Decision::Stop(diverged(call));
             }
+            progress.met.insert(place);
+            let Some(entry) = entry else { return Decision::Proceed };
             match &entry.answer {
                 Some(answer) => Decision::Answered { result: answer.result.clone(), at_ms: answer.at_ms },
                 None if entry.keyed || !entry.unsafe_request => Decision::Proceed,

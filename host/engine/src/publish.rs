@@ -307,6 +307,7 @@ fn usable_patterns(auth: &Auth) -> Result<(), PublishError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::aside::tests::is_done_aside;
 
     /// A version whose two actions take `inputs`.
     fn version(inputs: [&Value; 2], auth: &str) -> Result<(), PublishError> {
@@ -319,19 +320,11 @@ mod tests {
     }
 
     /// Mutation: `parsed`, without `aside`: it is done before anybody waits.
-    #[test]
-    fn a_long_manifest_is_not_read_on_a_thread_that_serves() {
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        runtime.block_on(async {
-            // The one thread for such things is busy until it is told.
-            let (go, told) = std::sync::mpsc::channel::<()>();
-            let busy = tokio::task::spawn_blocking(move || told.recv().unwrap());
-            let mut reading = Box::pin(parsed("#".repeat(100_000)));
-            assert!(futures::poll!(&mut reading).is_pending());
-            go.send(()).unwrap();
-            busy.await.unwrap();
-            assert!(matches!(reading.await, Err(PublishError::Manifest(_))));
-        });
+    #[tokio::test]
+    async fn a_long_manifest_is_not_read_on_a_thread_that_serves() {
+        let long = || parsed("#".repeat(100_000));
+        assert!(is_done_aside(long()).await);
+        assert!(matches!(long().await, Err(PublishError::Manifest(_))));
     }
 
     /// They are counted over all schemas: neither of these two has too many.

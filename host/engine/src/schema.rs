@@ -129,7 +129,7 @@ fn invalid_field(error: &jsonschema::ValidationError<'_>) -> InvalidField {
 }
 
 /// As much of a text as is repeated.
-pub(crate) fn said(mut text: String) -> String {
+pub fn said(mut text: String) -> String {
     if text.len() > MOST_SAID {
         text.truncate(text.floor_char_boundary(MOST_SAID));
         text.push('…');

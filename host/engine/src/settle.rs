@@ -12,10 +12,13 @@
 //!
 //! To extend: a new kind of failure gets its line in [`settle`]; the cases are tested as a table.
 
+use std::collections::BTreeSet;
+
 use bulkhead_manifest::failure::{Failure, FailureKind};
 use bulkhead_store::{Anew, Step};
 
 use crate::backoff::Backoff;
+use crate::journal::Place;
 
 /// The code of a push whose id belongs to another record.
 pub(crate) const LINK_CONFLICT: &str = "link-conflict";
@@ -50,14 +53,14 @@ pub(crate) enum Next {
 
 /// What the decision depends on besides the attempt itself.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Circumstances {
+pub(crate) struct Circumstances<'a> {
     /// Attempts made so far, this one included.
     pub attempt: u32,
     pub now_ms: u64,
     /// After this time the run is not tried again.
     pub deadline_ms: u64,
-    /// The newest call that the attempt came to; the last there can be where that is not the question.
-    pub reached: u32,
+    /// What the attempt came to, as it stands in the journal; none where that is not the question.
+    pub met: Option<&'a BTreeSet<Place>>,
     /// Whether a person waits for the answer: then three retries are all.
     pub waiting: bool,
     /// Whether what it makes is found again by nothing but the id that it was to answer.
@@ -71,7 +74,7 @@ pub(crate) struct Circumstances {
 const RETRIES_FOR_A_PERSON: u32 = 3;
 
 /// Decides what follows an attempt that ended as `ended` with the journal `steps`, in order.
-pub(crate) fn settle(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next {
+pub(crate) fn settle(ended: Ended, steps: &[Step], circumstances: &Circumstances<'_>) -> Next {
     let lost = circumstances.unlinked && may_have_made(&ended, steps, circumstances.made_before);
     match follows(ended, steps, circumstances) {
         Next::Fail(failure) | Next::Cancel(failure) if lost => Next::Uncertain(with_sentence(failure, MADE_UNLINKED)),
@@ -79,7 +82,7 @@ pub(crate) fn settle(ended: Ended, steps: &[Step], circumstances: &Circumstances
     }
 }
 
-fn follows(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next {
+fn follows(ended: Ended, steps: &[Step], circumstances: &Circumstances<'_>) -> Next {
     match ended {
         Ended::Unknown(failure) => Next::Uncertain(failure),
         Ended::Cancelled if open_effect(steps) => Next::Uncertain(cancelled_in_doubt()),
@@ -87,18 +90,21 @@ fn follows(ended: Ended, steps: &[Step], circumstances: &Circumstances) -> Next 
         Ended::Interrupted { failure, retry_after_ms } => {
             match retry(failure, retry_after_ms, Anew::default(), circumstances) {
                 Next::Fail(failure) if open_effect(steps) => Next::Uncertain(in_doubt(failure)),
+                Next::Fail(failure) if comes_short(steps, circumstances.met) => {
+                    Next::Uncertain(with_sentence(failure, NOT_MET_AGAIN))
+                }
                 next => next,
             }
         }
         Ended::Failed(failure) | Ended::Broke(failure) if open_effect(steps) => Next::Uncertain(in_doubt(failure)),
-        Ended::Failed(failure) if comes_short(steps, circumstances.reached) && failure.kind.retryable() => {
-            let (wait, anew) = (failure.retry_after_ms, read_anew(steps, circumstances.reached));
+        Ended::Failed(failure) if comes_short(steps, circumstances.met) && failure.kind.retryable() => {
+            let (wait, anew) = (failure.retry_after_ms, read_anew(steps, circumstances.met));
             match retry(failure, wait, anew, circumstances) {
                 Next::Fail(failure) => Next::Uncertain(with_sentence(failure, NOT_MET_AGAIN)),
                 next => next,
             }
         }
-        Ended::Failed(failure) | Ended::Broke(failure) if comes_short(steps, circumstances.reached) => {
+        Ended::Failed(failure) | Ended::Broke(failure) if comes_short(steps, circumstances.met) => {
             Next::Uncertain(with_sentence(failure, NOT_MET_AGAIN))
         }
         Ended::Broke(failure) => Next::Fail(failure),
@@ -118,13 +124,14 @@ pub(crate) fn open_effect(steps: &[Step]) -> bool {
     steps.iter().any(is_open)
 }
 
-/// Whether something was carried out that the attempt, which came as far as `reached`, did not come to.
-pub(crate) fn comes_short(steps: &[Step], reached: u32) -> bool {
-    steps.iter().any(|step| is_done(step) && step.seq > reached)
+/// Whether something was carried out that the attempt did not come to.
+pub(crate) fn comes_short(steps: &[Step], met: Option<&BTreeSet<Place>>) -> bool {
+    met.is_some_and(|met| steps.iter().any(|step| is_done(step) && !met.contains(&place(step))))
 }
 
-/// What an attempt that came as far as `reached` only read there, or was told to ask for again: and no effect.
-fn read_anew(steps: &[Step], reached: u32) -> Anew {
+/// What the attempt only read where it came last, or was told to ask for again: and no effect.
+fn read_anew(steps: &[Step], met: Option<&BTreeSet<Place>>) -> Anew {
+    let reached = met.and_then(BTreeSet::last).map_or(0, |(seq, _)| *seq);
     let is_asked = |step: &&Step| !step.unsafe_request && (step.seq == reached || step.seq < reached && step.retryable);
     Anew { after: None, places: steps.iter().filter(is_asked).map(place).collect() }
 }
@@ -201,7 +208,7 @@ pub(crate) fn is_done(step: &Step) -> bool {
     step.unsafe_request && step.answer_ms.is_some() && !step.refused
 }
 
-fn place(step: &Step) -> (u32, u32) {
+fn place(step: &Step) -> Place {
     (step.seq, step.sub)
 }
 
@@ -241,7 +248,7 @@ fn asked_anew(kind: &FailureKind, steps: &[Step]) -> Option<Anew> {
     (recognised || refused).then(|| Anew { after: Some(last), places: call.into_iter().map(place).collect() })
 }
 
-fn retry(failure: Failure, retry_after_ms: Option<u64>, anew: Anew, c: &Circumstances) -> Next {
+fn retry(failure: Failure, retry_after_ms: Option<u64>, anew: Anew, c: &Circumstances<'_>) -> Next {
     let at_ms = c.now_ms.saturating_add(c.backoff.wait_ms(c.attempt, c.dice, retry_after_ms));
     let spent = at_ms > c.deadline_ms || (c.waiting && c.attempt > RETRIES_FOR_A_PERSON);
     if spent { Next::Fail(failure) } else { Next::Retry { at_ms, failure, anew } }
@@ -269,12 +276,12 @@ mod tests {
         Step { seq, sub, ..step }
     }
 
-    fn circumstances() -> Circumstances {
+    fn circumstances() -> Circumstances<'static> {
         Circumstances {
             attempt: 1,
             now_ms: 0,
             deadline_ms: 86_400_000,
-            reached: u32::MAX,
+            met: None,
             waiting: false,
             unlinked: false,
             made_before: false,
@@ -343,7 +350,8 @@ mod tests {
     fn an_attempt_that_does_not_come_to_what_was_carried_out_neither_repeats_nor_denies_it() {
         use FailureKind::{RateLimited, Rejected, Unavailable};
         let steps = [SAFE, at(2, 0, UNKEYED)];
-        let at_the_read = Circumstances { reached: 1, ..circumstances() };
+        let (read, both) = (BTreeSet::from([(1, 0)]), BTreeSet::from([(1, 0), (2, 0)]));
+        let at_the_read = Circumstances { met: Some(&read), ..circumstances() };
         for steps in [&steps[..], &[BUSY, at(2, 0, UNKEYED)], &[SAFE, at(2, 0, KEYED)]] {
             for kind in [RateLimited, Unavailable] {
                 let next = settle(failed(kind.clone()), steps, &at_the_read);
@@ -365,9 +373,26 @@ mod tests {
         let refused = [SAFE, at(2, 0, Step { refused: true, ..UNKEYED })];
         assert!(matches!(settle(failed(Rejected), &refused, &at_the_read), Next::Fail(_)));
         assert!(matches!(
-            settle(failed(Rejected), &steps, &Circumstances { reached: 2, ..at_the_read }),
+            settle(failed(Rejected), &steps, &Circumstances { met: Some(&both), ..at_the_read }),
             Next::Fail(_)
         ));
+    }
+
+    /// Mutations: `comes_short`, by how far it came and not by what it came to; `follows`, of what was interrupted for good ask
+    /// for what is open alone.
+    #[test]
+    fn what_was_carried_out_and_not_met_is_nobodys_failure() {
+        let both = [UNKEYED, at(1, 1, UNKEYED)];
+        // The other one of the same call was asked for, and no more.
+        let one = BTreeSet::from([(1, 0)]);
+        let met_one = Circumstances { met: Some(&one), ..circumstances() };
+        let broke = Ended::Broke(Failure::new(FailureKind::Rejected, "no"));
+        assert!(matches!(settle(broke, &both, &met_one), Next::Uncertain(_)));
+        let late = Circumstances { deadline_ms: 0, now_ms: 1, ..met_one };
+        let interrupted =
+            || Ended::Interrupted { failure: Failure::new(FailureKind::Unavailable, "no"), retry_after_ms: None };
+        assert!(matches!(settle(interrupted(), &both, &late), Next::Uncertain(_)));
+        assert!(matches!(settle(interrupted(), &both[..1], &late), Next::Fail(_)));
     }
 
     #[test]

@@ -178,14 +178,21 @@ impl Engine {
         Ok(Some(self.inner.store.tenant_read(row.tenant).await?.connection(row.id).await?))
     }
 
-    /// Said of a connection that follows and that the newest version waits for: it is not taken by itself.
-    pub(crate) async fn waiting_upgrade(
-        &self,
-        row: &Connection,
-        newest: VersionId,
-    ) -> Result<Option<Warning>, EngineFault> {
-        let follows = row.follows && row.status != ConnectionStatus::Disconnected;
-        if newest == row.version || !follows {
+    /// Said of a connection that follows and that the newest version waits for: it is not taken by itself. What stands
+    /// in the way of finding that out keeps nobody from looking at the connection.
+    pub(crate) async fn waiting_upgrade(&self, row: &Connection) -> Option<Warning> {
+        self.looked_ahead(row).await.unwrap_or_else(|fault| {
+            tracing::warn!(connection.id = %row.id, error = %fault, "a newer version could not be looked at");
+            None
+        })
+    }
+
+    async fn looked_ahead(&self, row: &Connection) -> Result<Option<Warning>, EngineFault> {
+        if !row.follows || row.status == ConnectionStatus::Disconnected {
+            return Ok(None);
+        }
+        let newest = self.inner.store.tenant_read(row.tenant).await?.newest_version(row.connector).await?;
+        if newest == row.version {
             return Ok(None);
         }
         let (known, own) = (self.version(newest).await?, self.version(row.version).await?);
@@ -196,12 +203,7 @@ impl Engine {
         // What fits a schema fits the same once more, and checking it takes a turn.
         if upgrade.is_taken_by_itself() && known.manifest.settings != own.manifest.settings {
             let settings = stored("a connection's settings", &row.settings)?;
-            match self.upgrade_of(row, &known, Some(settings)).await {
-                Ok((checked, _)) => upgrade = checked,
-                // Looking at it never stands in anybody's way.
-                Err(EngineFault::Busy { .. }) => {}
-                Err(fault) => return Err(fault),
-            }
+            (upgrade, _) = self.upgrade_of(row, &known, Some(settings)).await?;
         }
         let since_ms = known.row.created_ms;
         Ok((!upgrade.is_taken_by_itself()).then(|| Warning {

@@ -11,7 +11,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bulkhead_engine::in_pointer;
+use bulkhead_engine::{in_pointer, said};
 use bulkhead_manifest::json_limits::{check_depth, check_digits};
 use futures::StreamExt;
 use http::request::Parts;
@@ -167,9 +167,9 @@ fn unfit(mut pointer: String, error: &serde_json::Error) -> Problem {
         let (line, column) = (error.line(), error.column());
         return invalid(format!("The body is not JSON: it cannot be read at line {line} column {column}."));
     }
-    let said = error.to_string();
-    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
-    let field = |what: &str| said.strip_prefix(what)?.split_once('`').map(|(name, _)| name);
+    let words = error.to_string();
+    let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
+    let field = |what: &str| words.strip_prefix(what)?.split_once('`').map(|(name, _)| name);
     let message = if let Some(name) = field("missing field `") {
         pointer = format!("{pointer}/{}", in_pointer(name));
         "this is missing".to_owned()
@@ -178,18 +178,19 @@ fn unfit(mut pointer: String, error: &serde_json::Error) -> Problem {
         if !pointer.ends_with(&own) {
             pointer += &own;
         }
-        match said.split_once(", expected ") {
+        match words.split_once(", expected ") {
             Some((_, known)) => format!("this path does not know it; it takes {known}"),
             None => "this path does not know it, and takes nothing here".to_owned(),
         }
-    } else if said.starts_with("duplicate field `") {
+    } else if words.starts_with("duplicate field `") {
         "it stands there twice".to_owned()
     } else {
-        match said.rsplit_once(", expected ") {
+        match words.rsplit_once(", expected ") {
             Some((_, expected)) => format!("expected {}", in_words(expected)),
-            None => said.to_owned(),
+            None => words.to_owned(),
         }
     };
+    let (pointer, message) = (said(pointer), said(message));
     let place = if pointer.is_empty() { String::new() } else { format!("{pointer}: ") };
     invalid(format!("The body is not what this path takes: {place}{message}.")).at(pointer, message)
 }
@@ -232,10 +233,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
 
 /// A query. What a path does not know is refused by its name: [`Caller`](crate::auth::Caller) reads it for every path.
 pub(crate) fn query<T: DeserializeOwned>(parts: &Parts) -> Answer<T> {
-    let bad = |error: serde_path_to_error::Error<_>| {
-        let detail = match error.path().to_string().as_str() {
-            "." => format!("The query: {}.", error.inner()),
-            name => format!("`{name}` in the query: {}.", error.inner()),
+    let bad = |error: serde_path_to_error::Error<serde_urlencoded::de::Error>| {
+        let problem = said(error.inner().to_string());
+        let detail = match error.path().to_string() {
+            whole if whole == "." => format!("The query: {problem}."),
+            name => format!("`{}` in the query: {problem}.", said(name)),
         };
         Problem::new(StatusCode::BAD_REQUEST, "invalid-query", detail)
     };

@@ -14,7 +14,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use bulkhead_engine::{ConnectError, Connected, ConnectionError, NotConnected, SessionKind, SessionView};
+use bulkhead_engine::{ConnectError, Connected, ConnectionError, InvalidField, NotConnected, SessionKind, SessionView};
 use bulkhead_manifest::{AuthField, mask};
 use bulkhead_vault::{Secret, random_token};
 use http::header::{
@@ -79,8 +79,9 @@ impl ConnectPage<'_> {
 
     /// Where a person goes on, after an error.
     fn begins_at(&self, name: &str) -> bool {
-        let mut names = self.fields.unwrap_or_default().iter().map(|field| field.name.as_str());
-        names.find(|name| self.is_wrong(name)) == Some(name)
+        let names = self.fields.unwrap_or_default().iter().map(|field| field.name.as_str());
+        let of_webhooks = self.wrong_with(WEBHOOK_SECRET).map(|_| WEBHOOK_SECRET);
+        names.filter(|name| self.is_wrong(name)).chain(of_webhooks).next() == Some(name)
     }
 }
 
@@ -154,6 +155,7 @@ async fn submit(
     let mut response = if matches!(view.kind, SessionKind::OAuth) {
         match desk.engine.begin_oauth(&token, &browser, webhook_secret).await {
             Ok(url) => remembering(&desk, LINK, &token, Redirect::to(url.as_str()).into_response()),
+            Err(ConnectError::Connection(error @ ConnectionError::Invalid(_))) => return again(&desk, &view, error),
             Err(error) => return trouble(&error, by(&token, &error), &id),
         }
     } else {
@@ -201,16 +203,34 @@ async fn given(headers: &HeaderMap, body: Body, patience: Duration) -> Result<BT
 fn again(desk: &Desk, view: &SessionView, error: ConnectionError) -> Response {
     let trouble = Some(sentence(&error.to_string()));
     match error {
-        ConnectionError::Invalid(invalid) => {
-            let named = |pointer: &str| pointer.trim_start_matches("/fields/").to_owned();
-            let fields = invalid.into_iter().map(|field| (named(&field.pointer), sentence(&field.message))).collect();
-            form(desk, StatusCode::UNPROCESSABLE_ENTITY, view, &Wrong { fields, ..Wrong::default() })
-        }
+        ConnectionError::Invalid(invalid) => form(desk, StatusCode::UNPROCESSABLE_ENTITY, view, &beside(view, invalid)),
         ConnectionError::NotChecked(_) => {
             form(desk, StatusCode::SERVICE_UNAVAILABLE, view, &Wrong { trouble, ..Wrong::default() })
         }
         _ => form(desk, StatusCode::UNPROCESSABLE_ENTITY, view, &Wrong { trouble, refused: true, ..Wrong::default() }),
     }
+}
+
+/// Each message beside what it is about. Of what the form does not ask for the first stands above it: such a form was
+/// another version's, or is none of ours.
+fn beside(view: &SessionView, invalid: Vec<InvalidField>) -> Wrong {
+    let asked = match &view.kind {
+        SessionKind::Fields(fields) => fields.as_slice(),
+        SessionKind::OAuth => &[],
+    };
+    let mut wrong = Wrong::default();
+    for InvalidField { pointer, message } in invalid {
+        let name = match pointer.strip_prefix("/fields/") {
+            Some(name) => Some(name).filter(|name| asked.iter().any(|field| field.name == *name)),
+            None => view.webhook_url.as_ref().filter(|_| pointer == "/webhook_secret").map(|_| WEBHOOK_SECRET),
+        };
+        if let Some(name) = name {
+            wrong.fields.insert(name.to_owned(), sentence(&message));
+        } else if wrong.trouble.is_none() {
+            wrong.trouble = Some(sentence(&format!("{pointer}: {message}")));
+        }
+    }
+    wrong
 }
 
 /// Whether a form was sent from a page of ours: somebody else's page must not send a person on with their consent.

@@ -13,11 +13,11 @@ use crate::Json;
 use crate::catalogue::catalogue;
 use crate::enqueue::{Enqueued, NewRun, enqueue_all};
 use crate::error::{Result, StoreError};
-use crate::inbox::large;
+use crate::inbox::{BATCH, large};
 use crate::many::Many;
 use crate::paging::Page;
 use crate::row::{row, words};
-use crate::store::Store;
+use crate::store::{Pools, Store};
 use crate::tx::{SystemRead, TenantRead, TenantTx};
 use crate::unit::Unit;
 use crate::value::{Value, bind};
@@ -277,16 +277,27 @@ fn row<'a>(delivery: &'a NewDelivery, scope: &'a str) -> [Value<'a>; 13] {
 }
 
 impl Store {
-    /// Keeps deliveries and puts their runs in line: all of them, or none, together with what others bring at the same
-    /// time (`inbox.rs`). When this returns `Ok`, they are on disk. Who goes away meanwhile may have them kept.
+    /// Keeps deliveries and puts their runs in line, together with what others bring at the same time (`inbox.rs`). When this
+    /// returns `Ok`, they are on disk. Who goes away meanwhile may have them kept; of more than [`BATCH`] that all have keys the
+    /// first, as may whoever is told of an error: brought again, they are found to be there.
     ///
     /// # Errors
     /// `NotFound` where a connection or an app is gone, or where a delivery has runs and is for nobody. `Busy`.
-    pub async fn accept_deliveries(&self, deliveries: Vec<NewDelivery>) -> Result<Vec<Accepted>> {
-        match large(&deliveries) {
-            Some(tenant) => self.keep_large(tenant, &deliveries).await,
-            None => self.inner.inbox.put(deliveries).await,
+    pub async fn accept_deliveries(&self, mut deliveries: Vec<NewDelivery>) -> Result<Vec<Accepted>> {
+        let large = large(&deliveries);
+        // What nobody knows again is kept whole or not at all.
+        let is_known_again = deliveries.iter().all(|delivery| delivery.dedupe_key.is_some());
+        let piece = if is_known_again { BATCH } else { deliveries.len() };
+        let mut accepted = Vec::with_capacity(deliveries.len());
+        while !deliveries.is_empty() {
+            let later = deliveries.split_off(deliveries.len().min(piece));
+            accepted.extend(match (large, &self.inner.pools) {
+                (Some(tenant), Pools::Lite { writer, .. }) => self.keep_beside(writer, tenant, &deliveries).await?,
+                _ => self.inner.inbox.put(deliveries).await?,
+            });
+            deliveries = later;
         }
+        Ok(accepted)
     }
 }
 

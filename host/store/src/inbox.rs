@@ -11,7 +11,9 @@
 //! there a batch spends its time waiting for a server that does others meanwhile; SQLite has one writer anyway.
 //!
 //! Invariants
-//! - A request is kept whole or not at all, in the order of arrival where it shares a batch.
+//! - A request is kept whole or not at all, in the order of arrival where it shares a batch; but for one of more than [`BATCH`]
+//!   parts that all have keys. That is kept in pieces of so many, one after the other, because everybody waits while one is
+//!   written; it is told of success after the last, and what is kept of it is known again when it is sent again.
 //! - A request is told of success only after the commit that holds it.
 //! - Where a batch fails because of one of its requests, only that one is told: batches are halved until it stands alone.
 //! - What nobody waits for any more, or waited for too long, is not begun.
@@ -26,11 +28,13 @@ use tokio::time::{Instant, timeout};
 use crate::deliveries::{Accepted, NewDelivery, Scope, keep};
 use crate::error::{Result, StoreError};
 use crate::store::{Access, Inner, Store};
+use crate::unit::{Link, Unit};
+use crate::writer::{LineOf, Writer};
 
 /// Requests that may wait. Who comes when it is full waits outside, as long as it may.
 const QUEUE: usize = 1_024;
 /// From so many deliveries on, each a request or a part of one, a batch does not go on: other units wait for their turn.
-const BATCH: usize = 128;
+pub(crate) const BATCH: usize = 128;
 /// Nor does a batch go on that holds as many bytes: the next request is of the next.
 const BATCH_BYTES: usize = 16 << 20;
 /// How often a batch is done again that ran into another unit.
@@ -53,7 +57,7 @@ pub(crate) struct Request {
 #[derive(Clone)]
 pub(crate) struct Requests(Arc<Mutex<mpsc::Receiver<Request>>>);
 
-/// Whose line one request stands in, where it is as large as a batch.
+/// Whose line one request stands in, where it is larger than a batch.
 pub(crate) fn large(deliveries: &[NewDelivery]) -> Option<TenantId> {
     let first = deliveries.first().filter(|first| matches!(first.scope, Scope::Endpoint(_)))?;
     first.to.filter(|_| deliveries.len() > BATCH).map(|(tenant, _)| tenant)
@@ -136,7 +140,7 @@ impl Store {
         let mut to_do = vec![batch];
         while let Some(mut batch) = to_do.pop() {
             let deliveries = batch.iter().flat_map(|request| &request.deliveries).collect();
-            match self.keep_again(deliveries, None).await {
+            match self.keep_again(deliveries).await {
                 Ok(accepted) => {
                     let mut accepted = accepted.into_iter();
                     for request in batch {
@@ -157,28 +161,36 @@ impl Store {
         }
     }
 
-    /// One request of one tenant's that is as large as a batch is kept beside them, by a unit of that tenant's: it waits for
-    /// what its own requests take.
-    pub(crate) async fn keep_large(&self, tenant: TenantId, deliveries: &[NewDelivery]) -> Result<Vec<Accepted>> {
-        self.keep_again(deliveries.iter().collect(), Some(tenant)).await
+    /// A piece of a large request of one tenant's is kept beside the batches on SQLite, in a line of that tenant's: its
+    /// requests wait for what they themselves take.
+    pub(crate) async fn keep_beside(
+        &self,
+        writer: &Writer,
+        tenant: TenantId,
+        piece: &[NewDelivery],
+    ) -> Result<Vec<Accepted>> {
+        let mut unit = Unit::new(Link::LiteWrite(writer.turn(Some(LineOf::Webhooks(tenant))).await?));
+        let accepted = keep(&mut unit, &piece.iter().collect::<Vec<_>>()).await?;
+        unit.commit().await?;
+        Ok(accepted)
     }
 
-    async fn keep_again(&self, deliveries: Vec<&NewDelivery>, of: Option<TenantId>) -> Result<Vec<Accepted>> {
+    async fn keep_again(&self, deliveries: Vec<&NewDelivery>) -> Result<Vec<Accepted>> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.keep_once(&deliveries, of).await {
+            match self.keep_once(&deliveries).await {
                 Err(StoreError::Conflict(_)) if tries < TRIES => {}
                 outcome => return outcome,
             }
         }
     }
 
-    async fn keep_once(&self, deliveries: &[&NewDelivery], of: Option<TenantId>) -> Result<Vec<Accepted>> {
+    async fn keep_once(&self, deliveries: &[&NewDelivery]) -> Result<Vec<Accepted>> {
         if deliveries.is_empty() {
             return Ok(Vec::new());
         }
-        let mut unit = self.begin(Access::Write, of).await?;
+        let mut unit = self.begin(Access::Write, None).await?;
         let accepted = keep(&mut unit, deliveries).await?;
         unit.commit().await?;
         Ok(accepted)

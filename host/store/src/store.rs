@@ -23,7 +23,7 @@ use crate::inbox::{self, Inbox};
 use crate::tx::{SystemRead, SystemTx, TenantRead, TenantTx};
 use crate::unit::{Link, Unit};
 use crate::value::hex;
-use crate::writer::Writer;
+use crate::writer::{LineOf, Writer};
 
 /// Where the store is and how much of it to use.
 #[derive(Clone, Debug)]
@@ -151,7 +151,9 @@ impl Store {
 
     pub(crate) async fn begin(&self, access: Access, tenant: Option<TenantId>) -> Result<Unit> {
         let link = match (&self.inner.pools, access) {
-            (Pools::Lite { writer, .. }, Access::Write) => Link::LiteWrite(writer.turn(tenant).await?),
+            (Pools::Lite { writer, .. }, Access::Write) => {
+                Link::LiteWrite(writer.turn(tenant.map(LineOf::Tenant)).await?)
+            }
             (Pools::Lite { readers, .. }, Access::Read) => {
                 Link::LiteRead(readers.acquire().await.map_err(|error| self.no_connection(error))?)
             }

@@ -18,8 +18,8 @@
 //!   acts on what it saw commits too, even if it wrote nothing.
 //! - Where SQLite gave up the whole transaction (a full disk), everybody in the batch is told `NotDurable`.
 //!
-//! Each tenant stands in the line for the seat with one unit at a time, so nobody waits for more than one unit of every
-//! other, however many a tenant has. What its unit wrote keeps its next one waiting in proportion ([`Written`]): who writes
+//! Each tenant stands in the line for the seat with one unit at a time, and with one of large webhooks ([`LineOf`]), so nobody
+//! waits for more than two units of every other, however many a tenant has. What its unit wrote keeps its next one waiting in proportion ([`Written`]): who writes
 //! much has the seat for a part of the time, and others have the rest.
 //!
 //! What is committed stands in SQLite's log until it is carried into the database file. That is done beside the seat, on a
@@ -93,12 +93,21 @@ pub(crate) struct Writer {
     failed: Arc<AtomicU64>,
 }
 
-/// Where the units of each tenant wait for each other, and from when on the next one stands in line for the seat. A tenant's
-/// is gone once nobody waits there and it owes nothing.
+/// Where the units of each wait for each other, and from when on the next one stands in line for the seat. A line is gone
+/// once nobody waits there and it owes nothing.
 #[derive(Default)]
-struct Lines(StdMutex<HashMap<TenantId, Line>>);
+struct Lines(StdMutex<HashMap<LineOf, Line>>);
 
 type Line = Arc<Mutex<Option<Instant>>>;
+
+/// Whose line it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LineOf {
+    /// All that is done for a tenant.
+    Tenant(TenantId),
+    /// What large webhooks of its bring: as many as they are, no answer that it waited for stands behind them.
+    Webhooks(TenantId),
+}
 
 /// What a unit wrote and looked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,12 +148,12 @@ impl Writer {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Waits for a turn and opens a savepoint. A tenant's units come one after the other.
-    pub(crate) async fn turn(&self, of: Option<TenantId>) -> Result<Turn> {
+    /// Waits for a turn and opens a savepoint. The units of one line come one after the other.
+    pub(crate) async fn turn(&self, of: Option<LineOf>) -> Result<Turn> {
         let busy = || StoreError::Busy { waited_ms: u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX) };
         let in_line = async {
             let line = match of {
-                Some(tenant) => Some(self.lines.of(tenant).lock_owned().await),
+                Some(of) => Some(self.lines.of(of).lock_owned().await),
                 None => None,
             };
             if let Some(due) = line.as_ref().and_then(|line| **line) {
@@ -201,12 +210,12 @@ impl Carrier {
 }
 
 impl Lines {
-    fn of(&self, tenant: TenantId) -> Line {
+    fn of(&self, whose: LineOf) -> Line {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let owes = |line: &Line| line.try_lock().is_ok_and(|due| due.is_some_and(|due| due > now));
         lines.retain(|_, line| Arc::strong_count(line) > 1 || owes(line));
-        Arc::clone(lines.entry(tenant).or_default())
+        Arc::clone(lines.entry(whose).or_default())
     }
 }
 

@@ -72,6 +72,34 @@ mod tests {
         assert_ne!(hmac_sha256_framed(&key, &[b"a"]), hmac_sha256_framed(&key, &[b"a", b""]));
     }
 
+    /// What no test can time is read: whether anything of a secret stands beside `==` in the code of this crate, or of those that
+    /// ask it for one; and whether what compares in its place does so in constant time.
+    ///
+    /// Mutations: secret.rs, `Secret::is`, `==`; `constant_time_eq`, `==`; webhook/token.rs, `verify`, `key.expose() ==`.
+    #[test]
+    fn secrets_are_compared_in_constant_time_and_nowhere_else() {
+        let ours = |name: &str| !name.ends_with("tests.rs") && !name.contains("/tests/");
+        let (mut unread, mut lines) = (vec![concat!(env!("CARGO_MANIFEST_DIR"), "/..").to_owned()], 0);
+        while let Some(path) = unread.pop() {
+            if let Ok(folder) = std::fs::read_dir(&path) {
+                unread.extend(folder.map(|entry| entry.unwrap().path().to_str().unwrap().to_owned()));
+            } else if path.ends_with(".rs") && ours(&path) {
+                let source = std::fs::read_to_string(&path).unwrap();
+                let code = source.split("#[cfg(test)]\nmod ").next().unwrap();
+                for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                    let bare = line.replace("expose().len()", "").replace("expose().is_empty()", "");
+                    let compares = bare.contains("==") || bare.contains("!=");
+                    assert!(!(bare.contains("expose") && compares), "{path}: {line}");
+                    lines += 1;
+                }
+            }
+        }
+        assert!(lines > 10_000, "{lines}");
+        let (this, secret) = (include_str!("mac.rs"), include_str!("secret.rs"));
+        assert!(this.contains(concat!("right: &[u8]) -> bool {\n    left.ct_eq", "(right).into()\n}")));
+        assert!(secret.contains("claimed: &[u8]) -> bool {\n        constant_time_eq(self.expose(), claimed)\n    }"));
+    }
+
     #[test]
     fn comparison_is_exact() {
         assert!(constant_time_eq(b"same", b"same"));

@@ -150,7 +150,7 @@ pub fn verify_with(
         Scheme::Hmac(scheme) => signature::verify_hmac(scheme, keys, request, now_ms),
         Scheme::PublicKey(scheme) => signature::verify_public_key(scheme, keys, request, fetched, now_ms),
         Scheme::Jwt(scheme) => jwt::verify(scheme, keys, request, fetched, now_ms),
-        Scheme::Postback(scheme) => postback::verify(scheme, fetched),
+        Scheme::Postback(scheme) => postback::verify(scheme, request, fetched, now_ms),
         Scheme::Token { at, .. } => token::verify(at, keys, request),
         Scheme::None => Ok(Verified { signed_at_ms: None }),
     }

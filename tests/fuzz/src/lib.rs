@@ -24,6 +24,8 @@ mod manifest;
 mod mapping;
 #[cfg(any(feature = "jq_mapping", feature = "mapping"))]
 mod numbers;
+#[cfg(feature = "reply_heads")]
+mod reply_heads;
 #[cfg(feature = "url_policy")]
 mod url_policy;
 #[cfg(feature = "webhook")]
@@ -45,6 +47,8 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("manifest", manifest::holds),
     #[cfg(feature = "mapping")]
     ("mapping", mapping::holds),
+    #[cfg(feature = "reply_heads")]
+    ("reply_heads", reply_heads::holds),
     #[cfg(feature = "url_policy")]
     ("url_policy", url_policy::holds),
     #[cfg(feature = "webhook")]

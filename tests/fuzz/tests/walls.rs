@@ -86,6 +86,12 @@ fn the_walls_hold_against_mutated_mappings() {
     hold("mapping", 20_000);
 }
 
+/// Mutations: host/egress/src/learn.rs, `longest`, without `LONGEST`; `lessons`, nothing where "too many" is all there is.
+#[test]
+fn the_walls_hold_against_mutated_reply_heads() {
+    hold("reply_heads", 20_000);
+}
+
 /// Mutation: host/egress/src/normalise.rs, `normalise`, without `check_authority`; host/manifest/src/egress_match.rs,
 /// `url_hazard`, without the path.
 #[test]

@@ -94,14 +94,14 @@ impl Mirror {
         Ok(input)
     }
 
-    /// Reads what there is, makes a thing, and looks for it.
+    /// Reads what there is, makes a thing that says what was the last of it, and looks for it.
     #[action]
     fn look_and_make(input: Named) -> Result<Named, Failure> {
         let there: String = http::get("https://mirror.example/pages").send()?.error_for_status()?.json()?;
         if there == "it is there" {
             return Ok(input);
         }
-        let body = json!({ "name": input.thing });
+        let body = json!({ "name": input.thing, "after": there.chars().last() });
         http::post("https://mirror.example/things").json(&body).effect("thing").send()?.error_for_status()?;
         http::get("https://mirror.example/things").send()?.error_for_status()?;
         Ok(input)

@@ -1,7 +1,7 @@
 //! Rate budgets: what a provider asks for is kept by everybody it is meant for; and which requests are sent again.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::response::Response;
@@ -133,6 +133,54 @@ async fn two_nodes_spend_from_one_budget() {
     let limited = runs.iter().filter(|run| run["output"]["error"]["kind"] == "rate-limited").count();
     assert_eq!((limited, provider.seen().len()), (9, 3), "{runs:#?}");
     drop((one, other));
+    database.end().await;
+}
+
+/// A hundred in any two seconds: a quarter of them at once, the others over the time, and nine are leased at a time.
+const FAST: &str = "requests = 100\nper_seconds = 2";
+const AT_ONCE: u128 = 25;
+const INTERVAL: Duration = Duration::from_micros(2_000_000u64.div_ceil(76));
+/// Of each node's run, one after the other.
+const REQUESTS: usize = 100;
+
+/// Counts how often budgets are asked.
+const COUNTED: &str = "CREATE SEQUENCE asked;
+    CREATE FUNCTION count_asked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('asked'); RETURN NULL; END $$;
+    CREATE TRIGGER counted BEFORE INSERT ON budgets FOR EACH STATEMENT EXECUTE FUNCTION count_asked()";
+
+/// Mutation: host/egress/src/rate.rs, `Terms::of`, chunks of one. Books of each node's own are noticed here where both together
+/// send more than 38 in a second, and by the story above wherever they run.
+#[tokio::test]
+async fn two_nodes_that_lease_in_chunks_send_no_more_than_their_one_budget() {
+    let Some(database) = Database::fresh().await else { return };
+    let came = Arc::new(Mutex::new(Vec::new()));
+    let coming = Arc::clone(&came);
+    let provider = Provider::answering(move |_, _| {
+        coming.lock().unwrap().push(Instant::now());
+        Response::new(Body::empty())
+    })
+    .await;
+    let builder = || database.host().upstream(ALLOWED, provider.url());
+    let one = host(&BUDGET.replace("requests = 1000\nper_seconds = 1", FAST), builder()).await;
+    let other = builder().beside(&one).spawn().await;
+    let tenant = one.tenant("shared").await;
+    let connection = tenant.connection("hostile", json!({})).await;
+    let mut sql = database.connect().await;
+    sql.execute(COUNTED).await.unwrap();
+    let began = Instant::now();
+    let nodes = [&tenant, &other.tenant_by_id(tenant.id())];
+    let flood = json!({ "requests": REQUESTS, "at_once": false });
+    let runs = join_all(nodes.map(|node| node.act(&connection, "flood_requests", flood.clone()))).await;
+    let all = runs.iter().all(|run| run["output"] == REQUESTS);
+    let came = came.lock().unwrap().clone();
+    assert!(all && came.len() == nodes.len() * REQUESTS, "{} came of {runs:#?}", came.len());
+    for (number, at) in (1..).zip(&came) {
+        let earned = at.duration_since(began).as_micros() / INTERVAL.as_micros();
+        assert!(number <= AT_ONCE + earned, "{number} came within {:?}", at.duration_since(began));
+    }
+    let asked: i64 = sql.fetch_one("SELECT last_value FROM asked").await.unwrap().get(0);
+    assert!(usize::try_from(asked).unwrap() * 2 < came.len(), "{asked} questions for {} requests", came.len());
+    drop((one, other, sql));
     database.end().await;
 }
 

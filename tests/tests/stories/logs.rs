@@ -25,8 +25,8 @@ refusal_status = 401
 scheme = { kind = "token", at = { kind = "header", name = "x-token" } }
 "#;
 
-/// Mutations: host/engine/src/refusals.rs, `refused`, without whose it was; log the key in host/server/src/auth.rs, the fields in host/engine/src/credentials.rs, or the answer in
-/// host/engine/src/ports/sealing.rs.
+/// Mutations: host/engine/src/refusals.rs, `refused`, without whose it was; log the key in host/server/src/auth.rs, the
+/// fields in host/engine/src/credentials.rs, or the answer in host/engine/src/ports/sealing.rs.
 #[tokio::test]
 async fn no_secret_and_nothing_of_a_providers_answer_is_logged() {
     let [credential, webhook, client, answer] =

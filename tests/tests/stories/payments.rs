@@ -182,8 +182,12 @@ async fn the_payment_of_a_customer_who_is_not_linked_fails_in_words_and_sends_no
     assert_eq!((runs.len(), runs[0]["state"].as_str()), (1, Some("failed")), "{runs:#?}");
     assert_eq!(failure["field"], "/customer", "{failure:#}");
     let message = failure["message"].as_str().unwrap();
-    let what = format!("Not linked to a record of yours: customers {stranger} of Stripe. Create or map it first.");
-    assert!(message.contains(&what), "it says what to do: {message}");
+    // Stripe's customer may be ours by then, by the webhook that came before; at QuickBooks it is nobody.
+    let told = [
+        format!("Not linked to a record of yours: customers {stranger} of Stripe. Create or map it first."),
+        format!("Customer {stranger}: not linked to QuickBooks. Create or map it first."),
+    ];
+    assert!(told.iter().any(|told| message.contains(told)), "it says what to do: {message}");
     assert_eq!(shop.quickbooks.effect("payment.created"), 0);
 }
 

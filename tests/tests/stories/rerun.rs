@@ -43,10 +43,12 @@ async fn what_was_made_is_not_made_again_for_what_is_said_of_something_before_it
 }
 
 /// Mutations: host/engine/src/settle.rs, `follows`, without its second arm of what `comes_short`: the run failed, and the thing
-/// is there; host/engine/src/commit.rs, `write_end`, of what a guest produced ask for what is open alone: it succeeded.
+/// is there; `comes_short`, by how far the attempt came: so did the one that would have made another thing;
+/// host/engine/src/commit.rs, `write_end`, of what a guest produced ask for what is open alone: it succeeded.
 #[tokio::test]
 async fn whoever_does_not_come_to_what_was_made_before_has_neither_failed_nor_succeeded() {
-    for (status, list) in [(404, json!({})), (200, json!("it is there"))] {
+    let another = json!("y".repeat(1_200_000));
+    for (status, list) in [(404, json!({})), (200, json!("it is there")), (200, another)] {
         let lists = AtomicUsize::new(0);
         let stage = Stage::set(move |seen, _| match (seen.method.as_str(), seen.path.as_str()) {
             ("GET", "/pages") if lists.fetch_add(1, Ordering::Relaxed) == 1 => answer(status, &list),

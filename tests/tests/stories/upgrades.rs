@@ -76,7 +76,7 @@ async fn of(tenant: &Tenant<'_>, connection: &str) -> Value {
 }
 
 /// Mutations: host/engine/src/upgrades.rs, `rolled_out`: never; also where something more is asked for; also where the
-/// connection does not follow.
+/// connection does not follow; host/engine/src/connections.rs, `connections`, with the versions that wait.
 #[tokio::test]
 async fn a_version_that_asks_for_no_more_is_taken_by_itself_and_any_other_waits_for_a_person() {
     let stage = Stage::with(Provider::agreeable().await).await;
@@ -98,6 +98,9 @@ async fn a_version_that_asks_for_no_more_is_taken_by_itself_and_any_other_waits_
     assert_eq!((said.as_array().unwrap().len(), &said[0]["code"]), (1, &json!("upgrade-waiting")), "{said:#}");
     let path = format!("Version 1.1.0 waits for somebody. GET /v1/connections/{follows}/upgrade");
     assert!(said[0]["message"].as_str().unwrap().contains(&path), "{said:#}");
+    let listed = tenant.get("/v1/connections").await.ok()["items"].as_array().unwrap().clone();
+    let says_nothing = listed.iter().all(|connection| connection["warnings"] == json!([]));
+    assert!(listed.len() == 2 && says_nothing, "what takes a check is not asked of each in a list: {listed:#?}");
     assert_eq!(of(&tenant, &stays).await["warnings"], json!([]), "it was put there by name");
     let offered = offer(&tenant, &follows).await;
     assert_eq!((&offered["from"], &offered["to"]), (&json!("1.0.1"), &json!("1.1.0")));
@@ -309,7 +312,7 @@ async fn a_version_without_the_connections_environment_is_not_for_it() {
     assert_eq!(of(&tenant, &connection).await["version"], "1.0.0");
 }
 
-/// Mutation: host/engine/src/upgrades.rs, `rolled_out`, end the attempt.
+/// Mutations: host/engine/src/upgrades.rs, `rolled_out`, end the attempt; `waiting_upgrade`, with the fault.
 #[tokio::test]
 async fn a_newer_version_that_cannot_be_looked_at_fails_no_run_of_the_one_that_works() {
     let stage = Stage::with(Provider::agreeable().await).await;
@@ -320,6 +323,8 @@ async fn a_newer_version_that_cannot_be_looked_at_fails_no_run_of_the_one_that_w
     stage.upload("1.0.1", &reads).await;
     change(&stage.host, "UPDATE versions SET manifest = 'damaged' WHERE version = '1.0.1'").await;
     assert_eq!(get(&tenant, &connection, "/v1/a").await, ("1.0.0".into(), json!(200)));
+    assert_eq!(of(&tenant, &connection).await["warnings"], json!([]), "nor does it hide the connection");
+    tenant.get("/v1/connections").await.ok();
 }
 
 /// Its second try goes where the first went, by the permission that it had, though the connection has other settings and

@@ -115,6 +115,17 @@ mod tests {
         assert_eq!(config.limits.host(), HostLimits::default());
     }
 
+    /// Mutation: docs/security.md, leave a setting out of the table of limits.
+    #[test]
+    fn every_limit_that_can_be_set_is_on_the_page_about_security() {
+        let page = include_str!("../../../../docs/security.md");
+        let (_, limits) = page.split_once("## Limits").unwrap();
+        for (name, ..) in RANGES {
+            let own = name.trim_start_matches("limits.");
+            assert!(limits.contains(&format!("`{own}`")), "{name} is not in docs/security.md");
+        }
+    }
+
     /// Mutation: leave a line out of `RANGES`, or a field out of `host`.
     #[test]
     fn every_limit_has_its_bounds_and_changes_what_holds() {

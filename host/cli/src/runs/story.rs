@@ -66,19 +66,20 @@ fn tell(run: &Value, out: &mut String) -> std::fmt::Result {
 
 /// What only a person can settle, and how. A push goes on by what it made.
 fn tell_choice(id: &str, is_push: bool, out: &mut String) -> std::fmt::Result {
-    let external = if is_push { r#", "external": "its id there""# } else { "" };
+    let external = if is_push { " --external ITS-ID-THERE" } else { "" };
     writeln!(
         out,
-        "to do       Look at the provider, and say what is so: POST /v1/runs/{id}/resolve with {{\"verdict\": \"happened\"{external}}},"
+        "to do       Look at the provider, and say what is so: bulkhead runs {id} --resolve happened{external}"
     )?;
     writeln!(
         out,
-        "            {{\"verdict\": \"did-not-happen\"}} (it failed, then) or {{\"verdict\": \"send-again\"}}. That sends what has no answer or"
+        "            or --resolve did-not-happen (it failed, then) or --resolve send-again. That sends what has no answer or"
     )?;
     writeln!(
         out,
-        "            was refused; \"requests\": [{{\"seq\": …, \"sub\": …}}] beside it names others. Until then nothing more happens."
-    )
+        "            was refused; --request SEQ.SUB beside it names others. By the API: POST /v1/runs/{id}/resolve."
+    )?;
+    writeln!(out, "            Until then nothing more happens.")
 }
 
 fn tell_verdict(verdict: &Value, began: u64, out: &mut String) -> std::fmt::Result {
@@ -301,13 +302,12 @@ mod tests {
     fn an_uncertain_run_says_that_a_person_decides_and_how() {
         let told = |state: &str, operation: &str| of(json!({ "id": "run_1", "state": state, "operation": operation }));
         let (uncertain, push) = (told("uncertain", "act"), told("uncertain", "push"));
-        for words in ["POST /v1/runs/run_1/resolve", r#"{"verdict": "did-not-happen"}"#, r#"{"verdict": "send-again"}"#]
-        {
+        for words in ["POST /v1/runs/run_1/resolve", "--resolve did-not-happen", "--resolve send-again"] {
             assert!(uncertain.contains(words) && push.contains(words), "{words:?} is not in {uncertain}");
         }
-        assert!(uncertain.contains(r#"{"verdict": "happened"}"#), "{uncertain}");
-        assert!(push.contains(r#"{"verdict": "happened", "external": "its id there"}"#), "{push}");
-        assert!(!told("failed", "act").contains("/resolve"));
+        assert!(uncertain.contains("bulkhead runs run_1 --resolve happened\n"), "{uncertain}");
+        assert!(push.contains("bulkhead runs run_1 --resolve happened --external ITS-ID-THERE\n"), "{push}");
+        assert!(!told("failed", "act").contains("resolve"));
     }
 
     /// Mutation: `tell`, the verdicts after all attempts.

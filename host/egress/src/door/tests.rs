@@ -2,6 +2,7 @@
 
 mod answers;
 mod budgets;
+mod denials;
 mod effects;
 mod placements;
 mod sharing;

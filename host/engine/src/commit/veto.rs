@@ -99,7 +99,9 @@ impl Engine {
         // Every unit that writes state holds it before all but its own run, so that no two wait for each other.
         let lane = run.ordering_key.as_deref().unwrap_or_default();
         let write = tx.weigh_state(run.connection, lane, writes).await?;
-        if write.after > most.max(write.before) {
+        // What is over it, because that was set lower, may become less.
+        let allowed = most.max(write.before);
+        if write.after > allowed {
             let message =
                 format!("Its state would take more than {} MiB. Remove what is no longer needed.", most >> 20);
             return Ok(Some(coded("state-size-limit", message)));

@@ -76,8 +76,9 @@ impl Engine {
         let engine = self.clone();
         self.carried_through(async move {
             let row = engine.connection_row(session.tenant, first).await?;
+            let second = engine.connection_row(session.tenant, session.connection).await?;
             // It was asked for by what another connection needs.
-            if let Some(lacks) = lacks(&engine.auth_of(&row).await?, &given) {
+            if let Some(lacks) = lacks(&engine.auth_of(&row).await?, &engine.auth_of(&second).await?, &given) {
                 return Err(ConnectionError::NotAccepted(lacks).into());
             }
             // Taken first, so that of two who press the button one authorizes: it may be renewed a moment later.
@@ -129,8 +130,14 @@ impl Engine {
     }
 }
 
-/// What a connection that authorizes so needs beyond what was given for another.
-fn lacks(auth: &Auth, given: &Given) -> Option<String> {
+/// What a connection that authorizes so needs beyond what was `given` for another, which authorizes as `by`.
+fn lacks(auth: &Auth, by: &Auth, given: &Given) -> Option<String> {
+    let (kind, other) = (auth.kind(), by.kind());
+    if kind != other {
+        return Some(format!(
+            "it authorizes by {kind}, and this was given by {other}. Authorize it by a link of its own"
+        ));
+    }
     if let Auth::OAuth2(oauth) = auth {
         let missing = withheld(oauth, given.meta.scopes.as_deref());
         return (!missing.is_empty()).then(|| not_given(&missing));

@@ -7,10 +7,12 @@
 //! - A connection belongs to one account for good: its links and records are that account's. One that was disconnected
 //!   stays so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bulkhead_manifest::{Auth, AuthField, AwsSigv4, ConnectionId, JwtSubject, RunId, TenantId};
+use bulkhead_manifest::{
+    Auth, AuthField, AwsSigv4, ConnectionId, JwtSubject, Manifest, Placement, RunId, Template, TenantId,
+};
 use bulkhead_runtime::Identity;
 use bulkhead_store::{Account, Connection, ConnectionStatus, Owner};
 use bulkhead_vault::{CredentialFields, Secret};
@@ -64,8 +66,8 @@ impl Engine {
     ) -> Result<Given, ConnectionError> {
         let known = self.version(row.version).await?;
         let wanted = fillable(&known.manifest.auth)?;
-        let in_lines = in_lines(&known.manifest.auth);
-        let check = move || (invalid_fields(&wanted, in_lines, &fields), fields);
+        let (in_lines, in_headers) = (in_lines(&known.manifest.auth), in_headers(&known.manifest));
+        let check = move || (invalid_fields(&wanted, in_lines, &in_headers, &fields), fields);
         let (invalid, fields) = self.inner.checks.run(row.tenant, check).await?;
         if !invalid.is_empty() {
             return Err(ConnectionError::Invalid(invalid));
@@ -110,13 +112,16 @@ impl Engine {
         let identity = self.identity(&tried, &given.credential).await?;
         let account = account_of(given.account.clone(), identity);
         refuse_other_account(row, &account)?;
-        patiently(|| self.write_authorization(row, given, &account, second)).await
+        let since_ms = self.had_since(row, &given.credential).await?;
+        let meta = Meta { authorized_ms: since_ms.or(given.meta.authorized_ms), ..given.meta.clone() };
+        patiently(|| self.write_authorization(row, given, &meta, &account, second)).await
     }
 
     async fn write_authorization(
         &self,
         row: &Connection,
         given: &Given,
+        meta: &Meta,
         account: &Map<String, Value>,
         second: bool,
     ) -> Result<(), ConnectionError> {
@@ -137,7 +142,7 @@ impl Engine {
             return Err(ConnectionError::AlreadyConnected { connection: first.id, name: first.name });
         }
         if !given.credential.is_empty() {
-            self.put_latest(&mut tx, owner, AUTHORIZATION, &given.credential, &given.meta).await?;
+            self.put_latest(&mut tx, owner, AUTHORIZATION, &given.credential, meta).await?;
         }
         if let Some(secret) = &given.webhook_secret {
             // Authorized anew, it may be another endpoint of the provider's: the secret of before is not this one's.
@@ -264,8 +269,24 @@ fn in_lines(auth: &Auth) -> Option<&'static str> {
     matches!(auth, Auth::OAuth2JwtBearer(_)).then_some("private_key")
 }
 
+/// The fields whose text stands in a header as it is.
+fn in_headers(manifest: &Manifest) -> BTreeSet<String> {
+    let placements = manifest.egress.iter().filter_map(|rule| rule.credential.as_ref());
+    let exchanged = match &manifest.auth {
+        Auth::TokenExchange(exchange) => Some(exchange.headers.values().flat_map(Template::placeholders)),
+        _ => None,
+    };
+    let placed = placements.flat_map(Placement::in_header).chain(exchanged.into_iter().flatten());
+    placed.map(str::to_owned).collect()
+}
+
 /// Every field that is missing, unknown or not of its form; values are never repeated.
-fn invalid_fields(wanted: &[AuthField], in_lines: Option<&str>, given: &BTreeMap<String, Secret>) -> Vec<InvalidField> {
+fn invalid_fields(
+    wanted: &[AuthField],
+    in_lines: Option<&str>,
+    in_headers: &BTreeSet<String>,
+    given: &BTreeMap<String, Secret>,
+) -> Vec<InvalidField> {
     let mut invalid = Vec::new();
     let mut refuse = |name: &str, message: String| {
         invalid.push(InvalidField { pointer: said(format!("/fields/{}", in_pointer(name))), message })
@@ -280,6 +301,10 @@ fn invalid_fields(wanted: &[AuthField], in_lines: Option<&str>, given: &BTreeMap
             }
             Some(Ok(text)) if text.contains(char::is_control) && in_lines != Some(field.name.as_str()) => {
                 let message = "a line break or another control character, which no request can carry: give it without";
+                refuse(&field.name, format!("{} has {message}", field.title));
+            }
+            Some(Ok(text)) if !text.is_ascii() && in_headers.contains(&field.name) => {
+                let message = "a letter or sign that is not ASCII, and no header can carry one: copy it once more";
                 refuse(&field.name, format!("{} has {message}", field.title));
             }
             Some(Ok(text)) => {
@@ -300,4 +325,43 @@ fn invalid_fields(wanted: &[AuthField], in_lines: Option<&str>, given: &BTreeMap
 fn matches_whole(pattern: &str, text: &str) -> bool {
     let schema = serde_json::json!({ "pattern": format!("^(?:{pattern})$") });
     Schema::compile(&schema).is_ok_and(|schema| schema.check(&Value::String(text.to_owned())).is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Mutations: `in_headers`, without what is exchanged; host/manifest/src/model/egress.rs, `in_header`, nothing of
+    /// any of them.
+    #[test]
+    fn of_each_place_it_is_known_what_stands_in_a_header_as_it_is() {
+        const CONNECTOR: &str =
+            "[connector]\nname = \"test\"\nversion = \"1.0.0\"\ntitle = \"Test\"\ncontract = \"0.1\"\n";
+        const RULE: &str = "[[egress]]\nhost = \"a.example\"\nmethods = [\"GET\"]\npaths = [\"/\"]\n";
+        let fields = "fields = [{ name = \"key\", title = \"Key\" }, { name = \"salt\", title = \"Salt\" }]";
+        let placed = |auth: &str, credential: &str| {
+            let manifest = format!("{CONNECTOR}[auth]\n{auth}\n{RULE}credential = {{ place = {credential} }}\n");
+            let manifest = Manifest::parse(&manifest).unwrap_or_else(|problems| panic!("{credential}: {problems}"));
+            in_headers(&manifest).into_iter().collect::<Vec<_>>().join(" ")
+        };
+        let key = format!("kind = \"api_key\"\n{fields}");
+        let signed = "name = \"X-Sign\", key_field = \"key\", encoding = \"hex\", signed = \"{path}{salt}\"";
+        for (credential, expected) in [
+            ("\"bearer\", field = \"key\"", "key"),
+            ("\"header\", name = \"X-Key\", template = \"{salt}:{key}\"", "key salt"),
+            ("\"query\", name = \"key\", field = \"key\"", ""),
+            ("\"basic\", username_field = \"salt\", password_field = \"key\"", ""),
+            (&format!("\"hmac_template\", {signed}"), ""),
+            (&format!("\"hmac_template\", {signed}, value = \"{{salt}}:{{signature}}\""), "salt"),
+        ] {
+            assert_eq!(placed(&key, credential), expected, "{credential}");
+        }
+        let aws = "\"sigv4\", service = \"s3\", region = \"auto\"";
+        assert_eq!(placed("kind = \"aws_sigv4\"", aws), "access_key_id session_token");
+        let exchange = "kind = \"token_exchange\"\nurl = \"https://a.example/t\"\ntoken = \"/t\"\nform = { a = \"{salt}\" }\n\
+            headers = { X-Key = \"v1 {key}\" }";
+        let exchanged = placed(&format!("{exchange}\n{fields}"), "\"bearer\", field = \"access_token\"");
+        assert_eq!(exchanged, "access_token key");
+    }
 }

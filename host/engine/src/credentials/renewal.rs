@@ -217,24 +217,32 @@ impl Engine {
         let earlier = Some((&held.meta, row.updated_ms));
         let (fields, mut meta) = with_tokens(kept.collect(), tokens, auth, earlier, now_ms);
         meta.refused = if refused { held.meta.refused.saturating_add(1) } else { 0 };
+        // The provider may not give the same again.
+        let kept = self.at_last(now_ms + REFRESH_LEASE_MS, || async {
+            let new = self.sealed(Some(tenant), row.owner, AUTHORIZATION, row.generation, &fields, &meta)?;
+            let mut tx = self.inner.store.tenant(tenant).await?;
+            tx.put_credential(&new).await?;
+            Ok(tx.commit().await?)
+        });
+        match kept.await {
+            Ok(()) | Err(EngineFault::Store(StoreError::Stale { .. })) => Ok(()),
+            Err(fault) => {
+                let connection = held.connection.id;
+                tracing::error!(connection.id = %connection, error = %fault, "fresh tokens could not be kept");
+                Err(fault)
+            }
+        }
+    }
+
+    /// Keeps what nobody says again, however often that takes until then.
+    pub(crate) async fn at_last<T, F>(&self, until_ms: u64, keep: impl Fn() -> F) -> Result<T, EngineFault>
+    where
+        F: Future<Output = Result<T, EngineFault>>,
+    {
         loop {
-            let kept = async {
-                let new = self.sealed(Some(tenant), row.owner, AUTHORIZATION, row.generation, &fields, &meta)?;
-                let mut tx = self.inner.store.tenant(tenant).await?;
-                tx.put_credential(&new).await?;
-                Ok(tx.commit().await?)
-            };
-            match kept.await {
-                Ok(()) | Err(EngineFault::Store(StoreError::Stale { .. })) => return Ok(()),
-                // The provider may not give the same again.
-                Err(fault) if is_passing(&fault) && self.now_ms() < now_ms + REFRESH_LEASE_MS => {
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-                Err(fault) => {
-                    let connection = held.connection.id;
-                    tracing::error!(connection.id = %connection, error = %fault, "fresh tokens could not be kept");
-                    return Err(fault);
-                }
+            match keep().await {
+                Err(fault) if is_passing(&fault) && self.now_ms() < until_ms => tokio::time::sleep(LOOK_AGAIN).await,
+                kept => return kept,
             }
         }
     }
@@ -249,7 +257,8 @@ pub(super) fn failed_ms(row: &Credential) -> Option<u64> {
 /// Whether the store, or who guards the keys, may be able to a moment later.
 pub(super) fn is_passing(fault: &EngineFault) -> bool {
     match fault {
-        EngineFault::Store(error) => error.is_retryable(),
+        // Of a commit that is not known to have come through, the next try finds whether it did.
+        EngineFault::Store(error) => error.is_retryable() || matches!(error, StoreError::NotDurable { .. }),
         EngineFault::Vault(error) => matches!(error, VaultError::ProviderUnavailable { .. }),
         _ => false,
     }

@@ -214,11 +214,14 @@ async fn while_a_client_secret_rolls_tokens_are_revoked_by_the_one_that_the_prov
     assert_eq!(provider.asked().len(), 3);
 }
 
-/// Mutation: `is_passing`, the store's alone; all of the vault's.
+/// Mutations: `is_passing`, the store's alone; all of the vault's; without commits that may have come to nothing.
 #[test]
 fn tokens_wait_for_whoever_guards_the_keys() {
     let unavailable = VaultError::ProviderUnavailable { reason: "sealed".to_owned() };
     assert!(is_passing(&EngineFault::Vault(unavailable)));
     assert!(!is_passing(&EngineFault::Vault(VaultError::UnknownKey { key_id: "k".to_owned() })));
-    assert!(is_passing(&EngineFault::Store(StoreError::Busy { waited_ms: 1 })));
+    let unknown = StoreError::NotDurable { reason: "the disk is full".to_owned() };
+    for error in [StoreError::Busy { waited_ms: 1 }, unknown] {
+        assert!(is_passing(&EngineFault::Store(error)));
+    }
 }

@@ -45,3 +45,11 @@ fn of_what_a_provider_says_what_it_was_told_is_left_out() {
     }
     assert_eq!(clipped(&"x".repeat(1_000)).len(), 200);
 }
+
+/// Mutation: `clipped`, without `LOOKED_AT`.
+#[test]
+fn of_much_that_a_provider_says_only_the_beginning_is_looked_at() {
+    assert_eq!(clipped(&format!("token={}; more", "x".repeat(1_000))), "token=[secret]; more");
+    assert_eq!(clipped(&format!("token={}; more", "x".repeat(10_000))), "token=[secret]");
+    assert_eq!(clipped(&format!("x{}", "ü".repeat(10_000))).chars().count(), 200);
+}

@@ -15,9 +15,11 @@ use crate::journal::{Answered, Entry, Place, leaves_open, shown};
 
 /// Of what was only read, a leg's journal keeps so much, and nothing of it that is larger: the next attempt asks for it
 /// again. What was asked for besides is looked at before it is answered, so an effect that was made of something else stops
-/// the run, and `settle` hears how far the attempt came. Bytes.
+/// the run, and `settle` hears what the attempt came to. Bytes.
 const MOST_KEPT: usize = 4 << 20;
 pub(super) const LARGEST_KEPT: usize = 1 << 20;
+/// So long it is tried to write down what an effect was answered, while the database is busy or away.
+const KEPT_WITHIN_MS: u64 = 60_000;
 
 impl Bound {
     /// Keeps an answer: durably for an effect, with the next durable write for anything else, and with it when that was asked.
@@ -34,7 +36,9 @@ impl Bound {
         let mut kept = answered;
         if is_effect {
             let answer = self.answer(place, &kept).await?;
-            let outcome = self.keep_answer(&answer, &captured).await?;
+            // Lost, nobody would know what became of it.
+            let until_ms = answer.answer_ms.saturating_add(KEPT_WITHIN_MS);
+            let outcome = self.engine.at_last(until_ms, || self.keep_answer(&answer, &captured)).await?;
             if let Some((earlier, _)) = outcome.earlier {
                 kept = self.engine.open_answer(self.to.lease, place, earlier).await?;
             }

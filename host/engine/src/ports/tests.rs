@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use bulkhead_runtime::{Deliver, HttpErrorKind};
-use bulkhead_store::{ClaimOrder, Owner, Priority};
+use bulkhead_store::{ClaimOrder, Owner, Priority, StoreError};
 use bulkhead_vault::WrappingKey;
 
 use super::captures::CAPTURED;
@@ -38,7 +38,10 @@ async fn in_line(provider: &Provider) -> World {
 
 /// Where a connection is authorized in this way.
 async fn in_line_as(provider: &Provider, auth: &str) -> World {
-    let world = World::new(provider, auth).await;
+    with_a_run(World::new(provider, auth).await).await
+}
+
+async fn with_a_run(world: World) -> World {
     let mut tx = world.engine.store().tenant(world.tenant).await.unwrap();
     tx.enqueue(&world.engine.new_run(world.connection, Request::Check, None, None, false)).await.unwrap();
     tx.commit().await.unwrap();
@@ -149,6 +152,45 @@ async fn an_answer_for_who_lost_the_run_is_kept_and_ends_the_attempt() {
     assert_eq!(stopped(sent), HaltReason::LeaseLost);
     let next = claimed(&world).await.before_send(&call).await;
     assert!(matches!(next, Decision::Answered { result: Ok(_), .. }), "{next:?}");
+}
+
+/// Mutation: effects.rs, `keep`, write it down once.
+#[tokio::test]
+async fn an_answer_is_written_down_although_the_database_is_busy_for_a_while() {
+    let provider = Provider::held(fine).await;
+    let world = with_a_run(World::where_units_wait(200, &provider, AUTH).await).await;
+    let ports = claimed(&world).await;
+    let asked = call("POST", "/v1/a");
+    let sending = ports.send(&asked);
+    let busy = async {
+        provider.is_asked(1).await;
+        let held = world.engine.store().system().await.unwrap();
+        provider.let_go();
+        // Longer than anybody waits to write.
+        for _ in 0..3 {
+            let told = world.engine.store().system().await.map(drop);
+            assert!(matches!(told, Err(StoreError::Busy { .. })), "{told:?}");
+        }
+        drop(held);
+    };
+    let (sent, ()) = tokio::join!(sending, busy);
+    assert_eq!(body(sent), "fine");
+}
+
+/// Mutation: ports.rs, `decide`, before it is asked whether it is the same.
+#[tokio::test]
+async fn an_attempt_came_to_what_it_asked_for_as_the_one_before_did() {
+    let provider = Provider::new(fine).await;
+    let world = in_line(&provider).await;
+    let asked = call("POST", "/v1/a");
+    body(claimed(&world).await.send(&asked).await);
+    let another = claimed(&world).await;
+    let diverged = another.before_send(&Call { fingerprint: [2; 32], ..asked.clone() }).await;
+    assert!(matches!(diverged, Decision::Stop(_)), "{diverged:?}");
+    assert_eq!(another.met(), BTreeSet::new());
+    let same = claimed(&world).await;
+    same.before_send(&asked).await;
+    assert_eq!(same.met(), BTreeSet::from([(1, 0)]));
 }
 
 /// The commit asks whether anything was let out, and looks no further where nothing was.

@@ -111,6 +111,20 @@ impl Placement {
         }
     }
 
+    /// Those of them that stand in a header as they are.
+    #[must_use]
+    pub fn in_header(&self) -> Vec<&str> {
+        match self {
+            Self::Bearer { field } => vec![field],
+            Self::Sigv4 { .. } => vec!["access_key_id", "session_token"],
+            Self::Header { .. } | Self::HmacTemplate(_) => {
+                let is_shown = |at: &str| matches!(at, "template" | "value");
+                self.fields().into_iter().filter(|(at, _)| is_shown(at)).map(|(_, field)| field).collect()
+            }
+            Self::Basic { .. } | Self::Query { .. } => Vec::new(),
+        }
+    }
+
     /// The headers that the host writes for it: nobody else's copy of one is sent.
     #[must_use]
     pub fn headers(&self) -> Vec<&str> {

@@ -1,8 +1,10 @@
+use std::pin::pin;
 use std::time::Duration;
 
 use bulkhead_manifest::{AppId, ConnectionId, TenantId};
 use futures::FutureExt as _;
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::deliveries::delivery;
 use super::{NOW, World, on_both, ordered};
@@ -122,6 +124,7 @@ on_both! {
         assert_eq!(world.claim(10).await, []);
     }
 
+    /// Mutation: deliveries.rs, `accept_deliveries`, whatever is left over: only the first are kept.
     async fn a_request_of_very_many_parts_is_kept_once(world) {
         let (tenant, connection) = world.tenant_with_connection(1_000).await;
         let parts = || (0..300).map(|part| about(tenant, connection, "a thing", &format!("evt_{part}"))).collect::<Vec<_>>();
@@ -129,6 +132,29 @@ on_both! {
         assert_eq!(world.store.accept_deliveries(first.clone()).await.unwrap(), first.iter().map(accepted).collect::<Vec<_>>());
         let duplicates: Vec<_> = first.iter().map(|part| Accepted::Duplicate { of: part.id }).collect();
         assert_eq!(world.store.accept_deliveries(again).await.unwrap(), duplicates);
+    }
+
+    /// Mutation: deliveries.rs, `accept_deliveries`, in pieces whatever is known again.
+    async fn of_a_large_request_that_nobody_knows_again_all_is_kept_or_nothing(world) {
+        let (tenant, connection) = world.tenant_with_connection(1_000).await;
+        let unknown = || NewDelivery { dedupe_key: None, ..about(tenant, connection, "a thing", "") };
+        let mut parts: Vec<_> = (0..200).map(|_| unknown()).collect();
+        parts[150].to = Some((tenant, ConnectionId::new(NOW)));
+        let first = parts[0].id;
+        assert!(world.store.accept_deliveries(parts).await.unwrap_err().is_not_found());
+        let mut read = world.store.tenant_read(tenant).await.unwrap();
+        assert!(read.delivery(first).await.unwrap_err().is_not_found());
+    }
+
+    async fn what_was_kept_of_a_large_request_is_there_when_it_comes_again(world) {
+        let (tenant, connection) = world.tenant_with_connection(1_000).await;
+        let parts = || (0..200).map(|part| about(tenant, connection, "a thing", &format!("evt_{part}"))).collect::<Vec<_>>();
+        let mut broken = parts();
+        broken[150].to = Some((tenant, ConnectionId::new(NOW)));
+        assert!(world.store.accept_deliveries(broken).await.unwrap_err().is_not_found());
+        let told = world.store.accept_deliveries(parts()).await.unwrap();
+        let new: Vec<_> = told.iter().map(|told| matches!(told, Accepted::New { .. })).collect();
+        assert_eq!((new[..128].contains(&true), new[128..].contains(&false), new.len()), (false, false, 200));
     }
 
     async fn requests_with_the_same_keys_in_another_order_do_not_run_into_each_other(world) {
@@ -144,6 +170,33 @@ on_both! {
         let new = told.iter().filter(|told| matches!(told, Accepted::New { .. })).count();
         assert_eq!((told.len(), new), (600, 201));
     }
+}
+
+/// Three seconds' worth of what it waits for itself; what else is done for the tenant does not.
+///
+/// Mutations: deliveries.rs, `accept_deliveries`, all by the inbox, or all at once: nobody waits, or everybody for it; inbox.rs,
+/// `keep_beside`, in the line of all that is done for the tenant: that stands behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_requests_wait_for_each_other_and_keep_nothing_else_waiting() {
+    let world = World::on_sqlite().await;
+    let (tenant, connection) = world.tenant_with_connection(1_000).await;
+    let requests = (0..10).map(|request| {
+        let parts = (0..256).map(|part| about(tenant, connection, "a thing", &format!("{request} {part}")));
+        world.store.accept_deliveries(parts.collect())
+    });
+    let began = Instant::now();
+    let (mut large, mut answers) = (pin!(join_all(requests)), 0);
+    let told = loop {
+        tokio::select! {
+            biased;
+            told = &mut large => break told,
+            () = async { world.store.tenant(tenant).await.unwrap().commit().await.unwrap() } => answers += 1,
+        }
+    };
+    assert!(told.into_iter().all(|told| told.is_ok_and(|told| told.len() == 256)));
+    // Twenty pieces, each of which keeps the next one waiting for some 20 ms; and whatever else there was came through.
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    assert!(answers > 6, "{answers}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use crate::catalogue::Sql;
 use crate::journal::MOST_AT_ONCE;
 use crate::*;
 
-fn intent(seq: u32, sub: u32) -> NewIntent {
+pub(super) fn intent(seq: u32, sub: u32) -> NewIntent {
     NewIntent {
         seq,
         sub,
@@ -19,7 +19,7 @@ fn intent(seq: u32, sub: u32) -> NewIntent {
     }
 }
 
-fn answer(seq: u32, sub: u32, byte: u8) -> NewAnswer {
+pub(super) fn answer(seq: u32, sub: u32, byte: u8) -> NewAnswer {
     NewAnswer {
         seq,
         sub,

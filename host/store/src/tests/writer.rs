@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{NOW, World, new_version};
 use crate::store::Pools;
-use crate::writer::Written;
+use crate::writer::{LineOf, Written};
 use crate::{NewTenant, NewVersion, Page, Store, StoreConfig, StoreError};
 
 fn tenant(name: &str) -> NewTenant {
@@ -143,15 +143,15 @@ async fn a_tenants_units_wait_for_each_other_and_not_before_another_tenants() {
     let world = World::on_sqlite().await;
     let (busy, other) = (world.tenant().await, world.tenant().await);
     let Pools::Lite { writer, .. } = &world.store.inner.pools else { panic!("this is SQLite") };
-    let first = writer.turn(Some(busy)).await.unwrap();
-    let mut hundred: Vec<_> = (0..100).map(|_| Box::pin(writer.turn(Some(busy)))).collect();
+    let first = writer.turn(Some(LineOf::Tenant(busy))).await.unwrap();
+    let mut hundred: Vec<_> = (0..100).map(|_| Box::pin(writer.turn(Some(LineOf::Tenant(busy))))).collect();
     let mut nobody_of_them = async || {
         for turn in &mut hundred {
             assert!(futures::poll!(turn).is_pending(), "it is there before the other's");
         }
     };
     nobody_of_them().await;
-    let mut last = Box::pin(writer.turn(Some(other)));
+    let mut last = Box::pin(writer.turn(Some(LineOf::Tenant(other))));
     assert!(futures::poll!(&mut last).is_pending());
     // The commits come when nobody is before them in the line for the seat.
     let mut told = vec![tokio::spawn(first.commit())];
@@ -174,7 +174,7 @@ async fn who_wrote_much_keeps_its_own_next_unit_waiting() {
     let (busy, other) = (world.tenant().await, world.tenant().await);
     let Pools::Lite { writer, .. } = &world.store.inner.pools else { panic!("this is SQLite") };
     for undone in [false, true] {
-        let mut much = writer.turn(Some(busy)).await.unwrap();
+        let mut much = writer.turn(Some(LineOf::Tenant(busy))).await.unwrap();
         much.wrote(Written { rows: 1_064, bytes: 0 });
         let began = Instant::now();
         if undone {
@@ -182,9 +182,9 @@ async fn who_wrote_much_keeps_its_own_next_unit_waiting() {
         } else {
             much.commit().await.unwrap();
         }
-        let mut next = Box::pin(writer.turn(Some(busy)));
+        let mut next = Box::pin(writer.turn(Some(LineOf::Tenant(busy))));
         assert!(futures::poll!(&mut next).is_pending());
-        writer.turn(Some(other)).await.unwrap().commit().await.unwrap();
+        writer.turn(Some(LineOf::Tenant(other))).await.unwrap().commit().await.unwrap();
         next.await.unwrap().commit().await.unwrap();
         assert!(began.elapsed() >= Duration::from_millis(100), "undone: {undone}");
     }

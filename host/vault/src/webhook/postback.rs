@@ -6,6 +6,7 @@ use bulkhead_manifest::PostbackScheme;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::signature::{check_age, moment};
 use super::{Fetched, Inbound, Refusal, Verified, one_header};
 use crate::secret::Secret;
 
@@ -56,9 +57,22 @@ fn question(scheme: &PostbackScheme, asked: serde_json::Map<String, Value>, docu
     bytes
 }
 
-/// What the provider answered.
-pub(super) fn verify(scheme: &PostbackScheme, fetched: &Fetched<'_>) -> Result<Verified, Refusal> {
+/// What the provider answered, and whether it is in time: a yes says that the request is its own, not that it is new.
+pub(super) fn verify(
+    scheme: &PostbackScheme,
+    request: &Inbound<'_>,
+    fetched: &Fetched<'_>,
+    now_ms: u64,
+) -> Result<Verified, Refusal> {
     let answer: Value =
         serde_json::from_slice(fetched.bytes.ok_or(Refusal::NotFetched)?).map_err(|_| Refusal::NotFetched)?;
-    if scheme.expects.holds(&answer) { Ok(Verified { signed_at_ms: None }) } else { Err(Refusal::Denied) }
+    if !scheme.expects.holds(&answer) {
+        return Err(Refusal::Denied);
+    }
+    let Some(header) = &scheme.timestamp_header else { return Ok(Verified { signed_at_ms: None }) };
+    let signed_at_ms = moment(one_header(request, header)?, scheme.timestamp_format, header)?;
+    if let Some(tolerance_s) = scheme.tolerance_seconds {
+        check_age(signed_at_ms, now_ms, u64::from(tolerance_s) * 1000)?;
+    }
+    Ok(Verified { signed_at_ms: Some(signed_at_ms) })
 }

@@ -242,13 +242,18 @@ fn timestamp<'a>(
         (None, Some(name)) => (name, one_header(request, name)?),
         (None, None) => return Err(Refusal::Missing { place: format!("timestamp in header {}", layout.header) }),
     };
-    let malformed = |problem| Refusal::Malformed { place: format!("header {place}"), problem };
+    Ok(Some((text, moment(text, layout.timestamp_format, place)?)))
+}
+
+/// What a timestamp in this header means, milliseconds.
+pub(super) fn moment(text: &str, format: TimestampFormat, header: &str) -> Result<u64, Refusal> {
+    let malformed = |problem| Refusal::Malformed { place: format!("header {header}"), problem };
     // Plain digits only: a sign or a blank would be another text that means the same time.
     let number = |most: usize| {
         let plain = !text.is_empty() && text.len() <= most && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse::<u64>().ok().filter(|_| plain)
     };
-    let at_ms = match layout.timestamp_format {
+    match format {
         TimestampFormat::Unix => {
             number(12).map(|seconds| seconds * 1000).ok_or_else(|| malformed("its timestamp is not Unix seconds"))
         }
@@ -259,11 +264,10 @@ fn timestamp<'a>(
                 .and_then(|moment| u64::try_from(moment.as_millisecond()).ok())
                 .ok_or_else(|| malformed("its timestamp is not a date and time with an offset"))
         }
-    };
-    Ok(Some((text, at_ms?)))
+    }
 }
 
-fn check_age(at_ms: u64, now_ms: u64, tolerance_ms: u64) -> Result<(), Refusal> {
+pub(super) fn check_age(at_ms: u64, now_ms: u64, tolerance_ms: u64) -> Result<(), Refusal> {
     let too_old = now_ms.saturating_sub(at_ms).saturating_sub(tolerance_ms);
     let too_new = at_ms.saturating_sub(now_ms).saturating_sub(tolerance_ms);
     match (too_old, too_new) {

@@ -60,3 +60,42 @@ async fn secrets_that_nobody_has_replaced_for_so_many_days_say_so() {
     so_old(31).await;
     assert_eq!(shown().await, ["client-secret-old webhook-secret-old", "webhook-secret-old", "api-key-old", ""]);
 }
+
+/// Mutations: host/engine/src/connections.rs, `view`, without the credential's warning;
+/// host/engine/src/credentials/filled.rs, `had_since`, of anything that is given; never.
+#[tokio::test]
+async fn what_a_tenant_filled_in_says_how_old_it_is_until_something_else_is_filled_in() {
+    let host = Host::builder().set("BULKHEAD_SECRET_AGE_WARNING_DAYS", "30").spawn().await;
+    let fields = "[{ name = \"id\", title = \"Id\" }, { name = \"key\", title = \"Key\", optional = true }]";
+    let auth = format!("[auth]\nkind = \"api_key\"\nfields = {fields}\n");
+    let wasm = tiny::describing(&tiny::descriptor(&json!([])));
+    host.upload(tiny::with_manifest(&wasm, &tiny::manifest("tiny", "1.0.0", &auth))).await.ok();
+    let tenant = host.tenant("t").await;
+    let made = tenant.post("/v1/connections", json!({ "connector": "tiny", "name": "c" })).await.ok();
+    assert_eq!(made["credential_set_ms"], Value::Null, "{made:#}");
+    let path = format!("/v1/connections/{}", made["id"].as_str().unwrap());
+    let fill = async |fields: Value| tenant.put(&format!("{path}/credential"), json!({ "fields": fields })).await.ok();
+    let filled = fill(json!({ "id": "one" })).await;
+    let began = filled["credential_set_ms"].as_u64().unwrap();
+    assert!(began >= made["created_ms"].as_u64().unwrap() && codes(&filled).is_empty(), "{filled:#}");
+    for (days, said) in [(29, &[][..]), (31, &["credential-old"])] {
+        let set = began - days * 86_400_000;
+        let aged = format!("UPDATE credentials SET updated_ms = {set}, meta = json_remove(meta, '$.authorized_ms')");
+        change(&host, &aged).await;
+        let view = tenant.get(&path).await.ok();
+        assert_eq!((&view["credential_set_ms"], codes(&view)), (&json!(set), said.to_vec()), "{view:#}");
+        assert_eq!(codes(&tenant.get("/v1/connections").await.ok()["items"][0]), said);
+        // Given once more it is no younger, however often.
+        for _ in 0..2 {
+            assert_eq!(fill(json!({ "id": "one" })).await["credential_set_ms"], set);
+        }
+    }
+    let told = tenant.get(&path).await.ok()["warnings"][0]["message"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("What was filled in for it is 31 days old.") && told.contains(&path), "{told}");
+    for other in [json!({ "id": "one", "key": "two" }), json!({ "id": "one", "key": "three" }), json!({ "id": "one" })]
+    {
+        let view = fill(other).await;
+        assert!(view["credential_set_ms"].as_u64().unwrap() >= began && codes(&view).is_empty(), "{view:#}");
+        change(&host, "UPDATE credentials SET updated_ms = 1, meta = json_set(meta, '$.authorized_ms', 1)").await;
+    }
+}

@@ -181,6 +181,8 @@ async fn a_host_that_is_about_to_end_is_not_ready() {
     let mut host =
         Host::builder().set("BULKHEAD_CLIENT_SECONDS", "3600").set("BULKHEAD_SHUTDOWN_SECONDS", "3600").spawn().await;
     let mut asking = send(&host, "GET /readyz HTTP/1.1\r\nHost: x\r\n").await;
+    // Who comes later was heard: so was that.
+    Reply::of(Wire::to(&host).request(Method::GET, "/healthz")).await;
     host.tell_to_stop().await;
     no_longer_listens(&host).await;
     asking.write_all(b"\r\n").await.unwrap();

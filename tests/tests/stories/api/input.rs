@@ -48,6 +48,24 @@ async fn what_is_no_json_is_refused_with_the_place() {
     assert!(detail(&problem).contains("not UTF-8"), "{problem:#}");
 }
 
+/// Mutations: host/server/src/body.rs, `unfit` and `query`, all of a name.
+#[tokio::test]
+async fn of_a_name_that_nobody_knows_as_much_is_repeated_as_a_person_reads() {
+    let host = Host::spawn().await;
+    let name = "ü/".repeat(500_000);
+    for body in [
+        format!(r#"{{"connector": "x", "name": "x", "{name}": 1}}"#),
+        format!(r#"{{"connector": "x", "name": "x", "settings": {{}}, "{name}": {{"a": 1}}}}"#),
+    ] {
+        let problem = raw(&host, body).await.problem(400, "invalid-json");
+        assert!(detail(&problem).contains("/ü~1ü~1") && detail(&problem).contains("does not know it"), "{problem:#}");
+        assert!(pointers(&problem)[0].starts_with("/ü~1") && problem.to_string().len() < 4 << 10, "{problem:#}");
+    }
+    let asked = Wire::to(&host).request(Method::GET, &format!("/v1/tenants?{}=1", "x".repeat(20_000)));
+    let problem = Reply::of(asked.bearer_auth(host.operator_key())).await.problem(400, "invalid-query");
+    assert!(detail(&problem).contains("xxx") && problem.to_string().len() < 4 << 10, "{problem:#}");
+}
+
 /// Mutation: host/server/src/body.rs, `refuse_encoded`, let everything on: the packed object is "not UTF-8".
 #[tokio::test]
 async fn a_packed_body_is_refused_wherever_it_goes() {

@@ -90,7 +90,7 @@ async fn a_connection_is_not_turned_into_another_companys() {
 async fn a_key_of_another_account_is_refused_and_another_key_of_the_same_is_not() {
     let (host, provider) = stripe().await;
     let tenant = host.tenant("t").await;
-    let connection = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let connection = tenant.sandboxed("stripe", json!({ "api_key": "sk_test_one" })).await;
     let path = format!("/v1/connections/{connection}/credential");
     let put = async |key: &str| tenant.put(&path, json!({ "fields": { "api_key": key } })).await;
     let refused = put("sk_test_two").await;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::accounts::{key_in_use, stripe};
 use super::stage::{API, Stage};
-use super::{Waiting, status};
+use super::{Browser, Waiting, link, status};
 use crate::hostile::WEBHOOK;
 use crate::provider::Provider;
 use crate::tiny;
@@ -23,7 +23,7 @@ const SETTINGS: &str = "[settings]\ntype = \"object\"\n";
 async fn a_key_that_does_not_work_leaves_the_one_that_does() {
     let (host, provider) = stripe().await;
     let tenant = host.tenant("t").await;
-    let connection = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let connection = tenant.sandboxed("stripe", json!({ "api_key": "sk_test_one" })).await;
     let path = format!("/v1/connections/{connection}/credential");
     let put =
         async |key: &str| tenant.put(&path, json!({ "fields": { "api_key": key }, "webhook_secret": "whsec_1" })).await;
@@ -52,7 +52,7 @@ async fn whom_the_provider_has_to_authorize_nobody_authorizes_by_filling_in_noth
 async fn a_webhook_secret_that_verifies_nothing_is_refused() {
     let (host, _provider) = stripe().await;
     let tenant = host.tenant("t").await;
-    let connection = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let connection = tenant.sandboxed("stripe", json!({ "api_key": "sk_test_one" })).await;
     let fields = json!({ "fields": { "api_key": "sk_test_one" }, "webhook_secret": "" });
     let both = tenant.put(&format!("/v1/connections/{connection}/credential"), fields).await;
     let path = format!("/v1/connections/{connection}/webhook-secret");
@@ -77,7 +77,7 @@ async fn a_webhook_secret_that_verifies_nothing_is_refused() {
 async fn a_field_that_no_header_could_carry_is_refused_by_name() {
     let (host, _provider) = stripe().await;
     let tenant = host.tenant("t").await;
-    let connection = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let connection = tenant.sandboxed("stripe", json!({ "api_key": "sk_test_one" })).await;
     let key = format!("sk_test_{}", "x".repeat(16 << 10));
     let path = format!("/v1/connections/{connection}/credential");
     let refused = tenant.put(&path, json!({ "fields": { "api_key": key } })).await;
@@ -115,6 +115,34 @@ async fn a_field_that_no_request_can_carry_is_refused_when_it_is_given() {
         assert_eq!(stage.view(&connection).await["status"], "pending");
         stage.fill(&connection, fields("a key ü~")).await.ok();
     }
+}
+
+/// Mutation: host/engine/src/connections/authorization.rs, `invalid_fields`, take it.
+#[tokio::test]
+async fn a_letter_that_no_header_can_carry_is_refused_when_it_is_given() {
+    let auth =
+        "kind = \"api_key\"\nfields = [{ name = \"key\", title = \"Key\" }, { name = \"note\", title = \"Note\" }]";
+    let rule = "[[egress]]\nhost = \"api.example.com\"\nmethods = [\"GET\"]\npaths = [\"/*\"]\n\
+        credential = { place = \"bearer\", field = \"key\" }\n";
+    let provider = Provider::agreeable().await;
+    let stage = Stage::plain(Stage::at(&provider, &[API]), auth, rule).await;
+    let connection = stage.connection().await;
+    for key in ["schlüssel", "a\u{a0}key", "“key”"] {
+        let refused = stage.fill(&connection, json!({ "key": key, "note": "ü" })).await;
+        let error = &refused.body["errors"][0];
+        assert_eq!((refused.status, &error["pointer"]), (422, &json!("/fields/key")), "{key}: {refused:?}");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("Key has a letter or sign that is not ASCII") && !message.contains(key),
+            "{message}"
+        );
+        let page = Browser::new().fill(&link(&stage.tenant(), &connection).await, &[("key", key), ("note", "ü")]).await;
+        let beside = "id=\"key-help\"><span class=\"bad\">Key has a letter or sign that is not ASCII";
+        assert!(page.status == 422 && page.text.contains(beside), "{}", page.text);
+    }
+    stage.fill(&connection, json!({ "key": "key", "note": "ü" })).await.ok();
+    let run = stage.reach(&connection, "https://api.example.com/x").await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
 }
 
 /// Mutation: let it wait for somebody to authorize it.

@@ -71,15 +71,17 @@ fn header(seen: &Seen, name: &str) -> String {
 const CLIENT: &str = "kind = \"oauth2_client_credentials\"\ntoken_url = \"https://login.example.com/token\"\n\
                       scopes = [\"read\"]\nextra_params = { audience = \"things\" }";
 
-/// Mutations: host/engine/src/credentials/renewal.rs, `renewable`, without `mints`; `with_tokens`, keep nothing but the token;
-/// host/engine/src/connections/authorization.rs, without `with_first_token`.
+/// Mutations: host/engine/src/credentials/renewal.rs, `renewable`, without `mints`; `with_tokens`, keep nothing but the
+/// token; host/engine/src/connections/authorization.rs, without `with_first_token`;
+/// host/engine/src/credentials/filled.rs, `filled_in_ms`, when it was written.
 #[tokio::test]
 async fn a_client_of_the_tenants_own_gets_a_token_when_one_is_needed() {
     let minter = Minter::standard().await;
     let stage = minter.stage(CLIENT).await;
     let connection = stage.connection().await;
     let fields = json!({ "client_id": "tenant-id", "client_secret": "tenant-secret" });
-    assert_eq!(stage.fill(&connection, fields).await.ok()["status"], "active");
+    let filled = stage.fill(&connection, fields).await.ok();
+    assert_eq!(filled["status"], "active");
     for _ in 0..3 {
         succeeded(&stage.reach(&connection, URL).await, 200);
     }
@@ -95,6 +97,11 @@ async fn a_client_of_the_tenants_own_gets_a_token_when_one_is_needed() {
     minter.spent.store(2, Ordering::SeqCst);
     succeeded(&stage.reach(&connection, URL).await, 200);
     assert_eq!(minter.asked().len(), 3, "also where the provider takes it back before");
+    let set_ms = &filled["credential_set_ms"];
+    assert!(
+        set_ms.is_u64() && stage.view(&connection).await["credential_set_ms"] == *set_ms,
+        "no token makes it younger"
+    );
 }
 
 /// Mutations: `with_first_token`, take every failure for a refusal; host/engine/src/oauth.rs, `failure`, blame no connection.
@@ -140,7 +147,8 @@ async fn a_client_of_an_app_is_the_apps_and_there_is_nothing_to_fill_in() {
     assert_eq!((needs.status, &needs.body["code"]), (422, &json!("app-needed")), "{:#}", needs.body);
     let stage = stage.with_app().await;
     let connection = stage.connection().await;
-    stage.fill(&connection, json!({})).await.ok();
+    let filled = stage.fill(&connection, json!({})).await.ok();
+    assert_eq!(filled["credential_set_ms"], Value::Null, "the app's secret shows its age with the app");
     succeeded(&stage.reach(&connection, URL).await, 200);
     let said = form(&minter.asked()[0]);
     assert_eq!((said["client_id"].as_str(), said["client_secret"].as_str()), ("app-id", "app-secret"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bulkhead_tests::{Host, HostBuilder, PATIENCE};
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnection;
 use sqlx::{Executor as _, Row as _};
@@ -93,7 +93,9 @@ const ENDED: &str = "UPDATE credentials SET updated_ms = 1, meta = jsonb_set(met
 
 /// Runs of both nodes; as many of them at once as both have workers. A thousand who ask at once: `credentials::tests::many` of
 /// the engine.
-const RUNS: usize = 200;
+const RUNS: usize = 1_000;
+/// So many are asked for at once.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Mutation: host/engine/src/credentials/renewal.rs, `renew`, ask without a lease.
 #[tokio::test]
@@ -110,9 +112,10 @@ async fn of_two_nodes_full_of_runs_that_find_a_token_ended_one_asks_once() {
     sql.execute(ENDED).await.unwrap();
     let nodes = [stage.tenant(), other.tenant_by_id(stage.tenant().id())];
     let path = format!("/v1/connections/{connection}/actions/reach");
-    for number in 0..RUNS {
-        nodes[number % 2].post(&path, json!({ "method": "GET", "url": URL })).await.ok();
-    }
+    let asking = stream::iter(0..RUNS)
+        .map(|number| nodes[number % 2].post(&path, json!({ "method": "GET", "url": URL })))
+        .buffer_unordered(ASKED_AT_ONCE);
+    asking.for_each(async |answer| drop(answer.ok())).await;
     provider.is_asked().await;
     let mut holders = 0;
     until(async || {
@@ -130,6 +133,22 @@ async fn of_two_nodes_full_of_runs_that_find_a_token_ended_one_asks_once() {
     assert_eq!(provider.refreshes.load(Ordering::SeqCst), 1);
     drop((stage, other, sql));
     database.end().await;
+}
+
+/// Mutation: host/engine/src/credentials/renewal.rs, `sealed_tokens`, keep the refresh token that is there.
+#[tokio::test]
+async fn each_refresh_is_made_with_the_token_that_the_one_before_gave() {
+    let provider = Rotating::new(false).await;
+    provider.let_go.send(true).unwrap();
+    let stage = Stage::set(provider.at(Host::builder()), AUTH, "").await.with_app().await;
+    let connection = stage.connection().await;
+    assert_eq!(stage.authorize(&connection, "").await.status, 200);
+    for times in 1..=3 {
+        token_ends_in(&stage.host, -1).await;
+        let run = stage.reach(&connection, URL).await;
+        let refreshes = provider.refreshes.load(Ordering::SeqCst);
+        assert_eq!((&run["state"], refreshes), (&json!("succeeded"), times), "{run:#}");
+    }
 }
 
 /// A connection, and its run that waits for the provider to refresh its token.

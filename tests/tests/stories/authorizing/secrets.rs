@@ -7,6 +7,7 @@ use bulkhead_tests::{Host, component};
 use reqwest::Method;
 use serde_json::json;
 
+use super::accounts::stripe;
 use super::{Browser, link};
 use crate::provider::Provider;
 use crate::tiny;
@@ -88,4 +89,30 @@ async fn a_webhook_secret_of_somebody_who_never_comes_back_replaces_none() {
     assert_eq!((stage.told_by("the-first").await, stage.told_by("the-second").await), (200, 401));
     assert_eq!(give(&mut browser, &link, "the-second", "code=c").await, 200);
     assert_eq!((stage.told_by("the-first").await, stage.told_by("the-second").await), (401, 200));
+}
+
+/// Mutations: host/server/src/connect_pages.rs, `submit`, a page of its own; `beside`, nowhere; without what the form
+/// does not ask for.
+#[tokio::test]
+async fn what_is_wrong_with_a_form_stands_beside_its_field_or_above_them_all() {
+    let stage = Stage::set().await;
+    let (host, _provider) = stripe().await;
+    let tenant = host.tenant("t").await;
+    let new = json!({ "connector": "stripe", "environment": "sandbox", "name": "c" });
+    let by_form = link(&tenant, &tenant.post("/v1/connections", new).await.text("id")).await;
+    let long = "x".repeat((16 << 10) + 1);
+    let (key, secret) = (("api_key", "sk_test_one"), ("webhook-secret", long.as_str()));
+    for (link, fields) in [(&stage.link().await, &[secret][..]), (&by_form, &[key, secret])] {
+        let page = Browser::new().fill(link, fields).await;
+        assert!(page.status == 422 && page.text.contains("Not yet: Connect"), "{}", page.text);
+        let beside = "<small id=\"webhook-secret-help\"><span class=\"bad\">A secret has at most 16384 bytes.</span>";
+        assert!(page.text.contains(beside), "{}", page.text);
+        let input = page.text.split_once("id=\"webhook-secret\"").unwrap().1.split_once('>').unwrap().0;
+        assert!(input.contains("aria-invalid") && input.contains("autofocus"), "{input}");
+        assert!(!page.text.contains("role=\"alert\"") && !page.text.contains(&long), "{}", page.text);
+    }
+    let stray = Browser::new().fill(&by_form, &[key, ("<other>", "1")]).await;
+    let above = "role=\"alert\">/fields/&#60;other&#62;: this connector does not ask for it.";
+    assert!(stray.status == 422 && stray.text.contains(above), "{}", stray.text);
+    assert_eq!(Browser::new().fill(&by_form, &[key]).await.status, 200);
 }

@@ -248,7 +248,7 @@ async fn give(tenant: &Tenant<'_>, connection: &str, key: &str, second: bool) ->
 async fn an_account_that_a_key_belongs_to_is_not_connected_a_second_time_unawares() {
     let (host, provider) = stripe().await;
     let (tenant, stranger) = (host.tenant("t").await, host.tenant("stranger").await);
-    let first = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let first = tenant.sandboxed("stripe", json!({ "api_key": "sk_test_one" })).await;
     let second = another(&tenant).await;
     let (status, problem) = give(&tenant, &second, "sk_test_one_rolled", false).await;
     assert_eq!((status, &problem["code"]), (409, &json!("already-connected")), "{problem:#}");
@@ -258,7 +258,7 @@ async fn an_account_that_a_key_belongs_to_is_not_connected_a_second_time_unaware
     // Its own account is no second one, another's account neither, nor is one of another tenant's.
     assert_eq!(give(&tenant, &first, "sk_test_one_rolled", false).await.0, 200);
     assert_eq!(give(&tenant, &second, "sk_test_two", false).await.0, 200);
-    stranger.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    stranger.sandboxed("stripe", json!({ "api_key": "sk_test_one" })).await;
     let third = another(&tenant).await;
     assert_eq!(give(&tenant, &third, "sk_test_one", false).await.0, 409);
     assert_eq!(give(&tenant, &third, "sk_test_one", true).await.0, 200, "somebody said so");
@@ -281,7 +281,7 @@ async fn an_account_that_a_key_belongs_to_is_not_connected_a_second_time_unaware
 async fn what_was_typed_for_a_second_connection_goes_to_the_first_in_the_browser_where_it_was_typed() {
     let (host, provider) = stripe().await;
     let tenant = host.tenant("t").await;
-    let first = tenant.connection("stripe", json!({ "api_key": "sk_test_one" })).await;
+    let first = tenant.sandboxed("stripe", json!({ "api_key": "sk_test_one" })).await;
     let second = another(&tenant).await;
     let link = tenant.post(&format!("/v1/connections/{second}/sessions"), json!({})).await.text("url");
     let (mut browser, other) = (Browser::new(), Browser::new());
@@ -329,4 +329,31 @@ async fn what_was_typed_for_another_connection_has_all_that_the_first_one_needs_
     let kept =
         format!("SELECT 1 FROM credentials WHERE owner = '{first}' AND generation = 1 AND name = 'authorization'");
     assert!(found(&stage.host, &kept).await);
+}
+
+/// The first one went to the provider; a newer version asks for a key.
+///
+/// Mutation: host/engine/src/connect/offer.rs, `lacks`, whatever the kinds.
+#[tokio::test]
+async fn what_was_typed_for_another_connection_is_no_access_that_a_provider_gave() {
+    let token = json!({ "access_token": "of-the-provider", "token_type": "bearer", "refresh_token": "r" });
+    let provider = Provider::answering(move |_, _| says(200, &token)).await;
+    let oauth = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
+        token_url = \"https://login.example.com/token\"";
+    let stage = Stage::by("mirror", Stage::at(&provider, &[LOGIN]), oauth, "").await.with_app().await;
+    let first = stage.connection().await;
+    assert_eq!(stage.authorize(&first, "").await.status, 200);
+    let key = "kind = \"api_key\"\nfields = [{ name = \"key\", title = \"Key\" }]";
+    stage.upload_by("mirror", "1.1.0", key, "").await;
+    let second = stage.connection().await;
+    let link = stage.tenant().post(&format!("/v1/connections/{second}/sessions"), json!({})).await.text("url");
+    let mut browser = Browser::new();
+    assert_eq!(browser.fill_and_keep(&link, &[("key", "another")]).await.status, 409);
+    let refused = Page::of(browser.press_first(&link, "same-origin").await).await;
+    refused.says(400, "it authorizes by oauth2, and this was given by api_key");
+    let kept =
+        format!("SELECT 1 FROM credentials WHERE owner = '{first}' AND generation = 1 AND name = 'authorization'");
+    assert!(found(&stage.host, &kept).await);
+    let view = stage.view(&first).await;
+    assert_eq!((&view["status"], &view["credential_set_ms"]), (&json!("active"), &Value::Null), "{view:#}");
 }

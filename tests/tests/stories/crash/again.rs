@@ -69,10 +69,10 @@ impl Desk {
         self.comes_to(id, has_ended).await
     }
 
-    /// What the command line tells of a run.
-    async fn told(&self, id: &str) -> String {
+    /// What the command line tells of a run, where it is asked for nothing more or for this.
+    async fn told(&self, id: &str, more: &[&str]) -> String {
         let mut command = Command::new(host_program());
-        command.args(["runs", id]).env("BULKHEAD_URL", self.host.url()).env("BULKHEAD_TENANT", &self.tenant);
+        command.args(["runs", id]).args(more).env("BULKHEAD_URL", self.host.url()).env("BULKHEAD_TENANT", &self.tenant);
         command.env("BULKHEAD_KEY", self.host.operator_key());
         String::from_utf8(ended(command).await.stdout).unwrap()
     }
@@ -142,9 +142,9 @@ async fn send_again_sends_what_is_missing_and_nothing_else() {
     desk.stands(&[("one", 1, 1), ("two", 2, 1), ("three", 1, 1)]);
 }
 
-/// Mutations: host/engine/src/resolve.rs, `resolve_uncertain`, without `put_verdict`, or before it is asked whether the run is
-/// uncertain; host/server/src/boot.rs, `boot`, without `warn_of_doubts`; host/cli/src/runs/story.rs, `tell`, without
-/// `tell_choice` or `tell_verdict`.
+/// Mutations: host/engine/src/resolve.rs, `resolve_uncertain`, without `put_verdict`; host/server/src/boot.rs, `boot`,
+/// without `warn_of_doubts`; host/cli/src/runs.rs, `run`, without the verdict; host/cli/src/runs/story.rs, `tell`,
+/// without `tell_choice` or `tell_verdict`.
 #[tokio::test]
 async fn a_person_hears_of_a_doubt_and_what_was_said_of_it_stays() {
     let folder = tempfile::tempdir().unwrap();
@@ -160,13 +160,14 @@ async fn a_person_hears_of_a_doubt_and_what_was_said_of_it_stays() {
     for words in ["WARN", "runs=1", &desk.tenant, "`bulkhead runs --state uncertain`"] {
         assert!(line.contains(words), "{words:?} is not in {line}");
     }
-    let told = desk.told(id).await;
-    assert!(told.contains(&format!("POST /v1/runs/{id}/resolve")) && !told.contains("under key"), "{told}");
+    let told = desk.told(id, &[]).await;
+    assert!(told.contains(&format!("bulkhead runs {id} --resolve happened")) && !told.contains("under key"), "{told}");
 
-    let verdict = |verdict: &str| json!({ "verdict": verdict });
-    let run = desk.resolve(&run, verdict("send-again")).await;
+    desk.told(id, &["--resolve", "send-again"]).await;
+    let run = desk.comes_to(id, has_ended).await;
     assert_eq!(run["state"], "succeeded", "{run:#}");
-    let late = desk.tenant().post(&format!("/v1/runs/{id}/resolve"), verdict("did-not-happen")).await;
+    let late = json!({ "verdict": "did-not-happen" });
+    let late = desk.tenant().post(&format!("/v1/runs/{id}/resolve"), late).await;
     assert_eq!(late.status, 409, "{late:?}");
     let run = desk.tenant().get(&format!("/v1/runs/{id}")).await.ok();
     let verdicts = run["detail"]["verdicts"].as_array().unwrap();
@@ -176,7 +177,7 @@ async fn a_person_hears_of_a_doubt_and_what_was_said_of_it_stays() {
         "attempt": 1, "verdict": "send-again", "said_by": keys["items"][0]["id"], "said_ms": verdicts[0]["said_ms"],
     });
     assert_eq!(verdicts[0], expected);
-    let told = desk.told(id).await;
+    let told = desk.told(id, &[]).await;
     assert!(told.contains("a person said: send-again, +") && told.contains("asked again in attempt 2"), "{told}");
     assert!(!told.contains("to do"), "{told}");
 }

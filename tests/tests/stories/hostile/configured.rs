@@ -6,7 +6,7 @@ use bulkhead_tests::{Host, HostBuilder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Stage, assert_failed, full, uploads};
+use super::{Actor, Stage, assert_failed, full, uploads};
 use crate::provider::Provider;
 use crate::tiny;
 use crate::wait::until;
@@ -81,6 +81,22 @@ async fn a_guest_has_what_its_host_was_set_to() {
     assert_eq!(hoard(600, 1_000, "some").await["state"], "succeeded");
     assert_failed(&hoard(600, 1_000, "more").await, "state-size-limit");
     stage.still_serves().await;
+}
+
+/// Mutation: host/engine/src/commit/veto.rs, `write_state`, whatever it took before: nothing can be replaced any more.
+#[tokio::test]
+async fn what_is_more_than_its_host_was_set_to_afterwards_may_only_become_less() {
+    let mut stage = Stage::over(Host::builder()).await;
+    let attacker = stage.actor("attacker").await;
+    let (tenant, connection) = (attacker.tenant.id().to_owned(), attacker.connection.clone());
+    let hoard = |bytes: u32, prefix: &str| json!({ "values": 600, "bytes": bytes, "prefix": prefix });
+    for prefix in ["one", "two", "three"] {
+        attacker.answer("hoard_state", hoard(1_000, prefix)).await;
+    }
+    stage.host.restart_with("BULKHEAD_LIMITS_STATE_MIB", "1").await;
+    let attacker = Actor { stage: &stage, tenant: stage.host.tenant_by_id(&tenant), connection };
+    attacker.answer("hoard_state", hoard(900, "one")).await;
+    assert_failed(&attacker.act("hoard_state", hoard(901, "one")).await, "state-size-limit");
 }
 
 /// Mutations: as above; host/engine/src/limits.rs, `within`, without `describe`.

@@ -181,15 +181,37 @@ pub(super) fn another_type(nth: u32) -> Vec<u8> {
     version(&tiny::component(descriptor), "other", nth, "")
 }
 
-/// It imports the clock, and takes it for a text.
-pub(super) fn another_import(nth: u32) -> Vec<u8> {
-    let import = r#"(import "bulkhead:connector/context@0.1.0" (instance (export "now-ms" (func (result string)))))"#;
+/// A component that wants this of an interface.
+fn importing(interface: &str, exports: &str, nth: u32) -> Vec<u8> {
+    let import = format!(r#"(import "{interface}" (instance {exports}))"#);
     version(&tiny::component(&format!("{import} {DESCRIPTOR}")), "importing", nth, "")
 }
 
+/// It imports the clock, and takes it for a text.
+pub(super) fn another_import(nth: u32) -> Vec<u8> {
+    importing("bulkhead:connector/context@0.1.0", r#"(export "now-ms" (func (result string)))"#, nth)
+}
+
 pub(super) fn foreign_import(nth: u32) -> Vec<u8> {
-    let import = r#"(import "wasi:keyvalue/store@0.2.0" (instance))"#;
-    version(&tiny::component(&format!("{import} {DESCRIPTOR}")), "importing", nth, "")
+    importing("wasi:keyvalue/store@0.2.0", "", nth)
+}
+
+/// Sockets are offered, and all denied: of them it wants what WASI has not.
+pub(super) fn raw_sockets(nth: u32) -> Vec<u8> {
+    importing("wasi:sockets/tcp@0.2.0", r#"(export "create-raw-socket" (func (result u32)))"#, nth)
+}
+
+/// So are files, of which there are none.
+pub(super) fn raw_files(nth: u32) -> Vec<u8> {
+    importing("wasi:filesystem/types@0.2.0", r#"(export "open-root" (func (result u32)))"#, nth)
+}
+
+pub(super) fn newer_sockets(nth: u32) -> Vec<u8> {
+    importing("wasi:sockets/tcp@0.3.0", "", nth)
+}
+
+pub(super) fn newer_files(nth: u32) -> Vec<u8> {
+    importing("wasi:filesystem/types@0.3.0", "", nth)
 }
 
 pub(super) fn endless_start(nth: u32) -> Vec<u8> {

@@ -9,6 +9,8 @@
 //!
 //! The rule is the issue's: beside an attack the p99 is at most twice the quiet one. Quiet is all that the windows without an
 //! attack have shown lately, between the same rows; how far those windows' own p99s lie apart is printed, and no allowance.
+//! A misbehaviour that is above it is timed once more when all others have been, in new windows against the quiet of then,
+//! and is loud where it is above it both times. Both are printed.
 
 #![allow(clippy::print_stdout, reason = "the table is what it is run for")]
 
@@ -88,21 +90,25 @@ async fn a_neighbours_p99_stays_below_twice_its_quiet_value() {
     let neighbours = Neighbours::move_in(&scene).await;
     // The neighbours' thread has begun. On Linux this is the calling thread alone, with whoever attacks and whom they ask.
     rustix::process::setpriority_process(None, LEAST).unwrap();
-    let mut quiet = Quiet(VecDeque::new());
-    for _ in 0..QUIET_WINDOWS {
-        quiet.listen(&neighbours).await;
-    }
-    let mut lines = Vec::new();
+    let mut quiet = Quiet::heard(&neighbours).await;
+    let (mut timed, mut above, mut loud) = (0, Vec::new(), Vec::new());
+    let all = inventory::all();
     println!("{:40} {:>9} {:>9} {:>9} {:>6}  came to", "misbehaviour", "quiet", "apart", "attacked", "ratio");
-    for misbehaviour in inventory::all().iter().filter(|one| is_meant(one.name)) {
+    for misbehaviour in all.iter().filter(|one| is_meant(one.name)) {
         let line = scene.timed(&neighbours, &attacker, misbehaviour, &mut quiet).await;
         // At once: should one of them end it, all before it are told.
         println!("{}", line.row());
-        lines.push(line);
+        timed += 1;
+        above.extend(line.is_loud().then_some(misbehaviour));
+    }
+    for misbehaviour in &above {
+        let mut quiet = Quiet::heard(&neighbours).await;
+        let line = scene.timed(&neighbours, &attacker, misbehaviour, &mut quiet).await;
+        println!("{} (once more)", line.row());
+        loud.extend(line.is_loud().then_some(line.name));
     }
     let (resident, most) = scene.memory();
-    let loud: Vec<_> = lines.iter().filter(|line| line.is_loud()).map(|line| line.name).collect();
-    println!("walls: neighbours timed {}, above twice their quiet p99 {}", lines.len(), loud.len());
+    println!("walls: neighbours timed {timed}, above twice their quiet p99 {}, both times {}", above.len(), loud.len());
     println!("walls: host in memory {} MiB, at most {} MiB", resident >> 20, most >> 20);
     assert!(!scene.logged().contains("panicked"));
     assert!(loud.is_empty(), "a neighbour noticed: {loud:?}");
@@ -128,6 +134,14 @@ impl Line {
 }
 
 impl Quiet {
+    async fn heard(neighbours: &Neighbours) -> Self {
+        let mut quiet = Self(VecDeque::new());
+        for _ in 0..QUIET_WINDOWS {
+            quiet.listen(neighbours).await;
+        }
+        quiet
+    }
+
     async fn listen(&mut self, neighbours: &Neighbours) {
         self.0.push_back(neighbours.timed(QUIET_WINDOW).await);
         if self.0.len() > QUIET_WINDOWS {

@@ -97,10 +97,7 @@ async fn what_an_account_is_called_goes_beside_the_key() {
     let stripe = tiny::with_manifest(&std::fs::read(component("stripe")).unwrap(), &manifest);
     host.upload(stripe).await.ok();
     let tenant = host.tenant("t").await;
-    // This one of the name has no environments.
-    let connection = tenant.post("/v1/connections", json!({ "connector": "stripe", "name": "s" })).await.text("id");
-    let path = format!("/v1/connections/{connection}/credential");
-    tenant.put(&path, json!({ "fields": { "api_key": "sk_test_1" } })).await.ok();
+    let connection = tenant.connection("stripe", json!({ "api_key": "sk_test_1" })).await;
     tenant.act(&connection, "list_customers", json!({})).await;
     let seen = provider.seen();
     assert_eq!((seen[0].path.as_str(), text(&seen[0], "stripe-account")), ("/v1/account", None));

@@ -66,6 +66,48 @@ async fn what_a_provider_asks_for_holds_back_this_connections_requests_and_no_ot
     }
 }
 
+/// A body that breaks off or is too large says nothing against its head, nor does it beside a credential that is refused.
+///
+/// Mutation: `Door::send`, `learn` only where the body was read.
+#[tokio::test]
+async fn what_a_head_asks_for_is_heard_whatever_becomes_of_the_body() {
+    let said = "retry-after: 120\r\nx-ratelimit-remaining: 0\r\nx-ratelimit-reset: 120";
+    for (status, length, is_answered) in [(429, 8, false), (429, 101, false), (503, 8, false), (401, 101, true)] {
+        let bytes = format!("HTTP/1.1 {status} Said\r\n{said}\r\ncontent-length: {length}\r\n\r\nhalf");
+        let reaction = Reaction::Partial { bytes, then_close: true };
+        let scene = scene(&[], 20, move |_| reaction.clone()).await;
+        let sent = scene.send(Outgoing { max_response_bytes: 100, ..get() }).await;
+        assert_eq!(sent.is_ok(), is_answered, "{sent:?}");
+        let wait = limited(scene.send(get()).await);
+        assert!((100_000..=120_000).contains(&wait), "{wait} ms after {sent:?}");
+        assert_eq!(scene.upstream.seen().len(), 1);
+    }
+}
+
+/// Nor does it wait for the body: whoever asks meanwhile is held back.
+///
+/// Mutation: `Door::send`, `learn` after the body was read.
+#[tokio::test]
+async fn what_a_head_asks_for_is_heard_before_the_body_is_there() {
+    let head = "HTTP/1.1 429 Said\r\nretry-after: 120\r\ncontent-length: 8\r\n\r\nhalf";
+    let mut scene = scene(&[], 20, |_| Reaction::Partial { bytes: head.to_owned(), then_close: false }).await;
+    let books = Arc::new(Books::default());
+    scene.ledger = books.clone();
+    let reading = scene.send(get());
+    tokio::pin!(reading);
+    let held = async {
+        while books.asked().holds == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        sent = &mut reading => panic!("its body never comes: {sent:?}"),
+        held = tokio::time::timeout(PATIENCE, held) => held.expect("it waits for the body"),
+    }
+    limited(scene.send(get()).await);
+    assert_eq!(scene.upstream.seen().len(), 1);
+}
+
 /// Mutations: `Scopes::of`, the widest first; `Budget::learn`, hold back everything that the request falls under.
 #[tokio::test]
 async fn a_pause_is_the_narrowest_budgets_or_the_one_whose_header_asks_for_it() {

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use self::corpus::entries;
 use super::upstream::certificate_for_all;
 use super::*;
+use crate::address::Block;
 use crate::resolve::ResolveError;
 
 /// Hosts of the corpus that somebody may be reached at.
@@ -105,7 +106,10 @@ fn named(error: &DoorError) -> String {
         DoorError::Denied(Denial::Rule(Miss::Hazard(hazard))) => format!("hazard {hazard:?}"),
         DoorError::Denied(Denial::Rule(miss)) => format!("rule {miss:?}"),
         DoorError::Denied(Denial::Literal(literal)) => format!("literal {literal:?}"),
-        DoorError::Denied(Denial::Address { block, .. }) => format!("address {block}"),
+        DoorError::Denied(Denial::Address { block: Block::Special(special), .. }) => format!("address {special:?}"),
+        DoorError::Denied(Denial::Address { block: Block::Carried { by, special }, .. }) => {
+            format!("address {by:?} {special:?}")
+        }
         DoorError::Denied(Denial::Method { .. }) => "method never sent".to_owned(),
         DoorError::InvalidRequest(InvalidRequest::Url(problem)) => format!("url {problem:?}"),
         DoorError::InvalidRequest(InvalidRequest::Method) => "method".to_owned(),
@@ -412,7 +416,7 @@ async fn who_follows_a_chain_of_redirects_is_refused_at_the_hop_that_leads_insid
         ("http://api.example.com/v1/a", "hazard NotHttps"),
         ("https://internal.evil.example/v1/a", "rule Host"),
         // Its own host, and by now that leads inside.
-        ("https://api.example.com/v1/inside", "address private"),
+        ("https://api.example.com/v1/inside", "address Private10"),
     ] {
         let hops =
             ["https://api.example.com/v1/2".to_owned(), "https://api.example.com/v1/3".to_owned(), inside.to_owned()];

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bulkhead_store::StoreConfig;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
 use super::*;
@@ -47,7 +48,7 @@ async fn of_a_thousand_on_two_nodes_one_asks() {
     admin.connect().await.unwrap().execute(create).await.unwrap();
     let database = admin.clone().database(&name).to_url_lossy().to_string();
     let provider = Provider::held(|asked| gives(asked.number)).await;
-    let world = World::over(database.clone(), tempfile::tempdir().unwrap(), &provider, CODE).await;
+    let world = World::over(StoreConfig::new(database.clone()), tempfile::tempdir().unwrap(), &provider, CODE).await;
     let other = world.beside(database, &provider).await;
     one_asks_for_all(&world, &[world.engine.clone(), other.clone()], &provider).await;
     world.engine.store().close().await;

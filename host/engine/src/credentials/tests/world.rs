@@ -63,12 +63,22 @@ type Told = Result<Option<Current>, EngineFault>;
 
 impl World {
     pub(crate) async fn new(provider: &Provider, auth: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let database = format!("sqlite:{}", folder.path().join("s.db").display());
-        Self::over(database, folder, provider, auth).await
+        Self::where_units_wait(StoreConfig::new(String::new()).wait_ms, provider, auth).await
     }
 
-    pub(crate) async fn over(database: String, folder: tempfile::TempDir, provider: &Provider, auth: &str) -> Self {
+    /// Where nobody waits for longer to write.
+    pub(crate) async fn where_units_wait(wait_ms: u64, provider: &Provider, auth: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("s.db").display());
+        Self::over(StoreConfig { wait_ms, ..StoreConfig::new(database) }, folder, provider, auth).await
+    }
+
+    pub(crate) async fn over(
+        database: StoreConfig,
+        folder: tempfile::TempDir,
+        provider: &Provider,
+        auth: &str,
+    ) -> Self {
         let hand = Arc::new(Hand(AtomicU64::new(BEGINS_MS)));
         let engine = engine(database, folder.path(), "first", hand.clone(), provider).await;
         // Nobody looks again which key seals when the hand is moved.
@@ -119,7 +129,7 @@ impl World {
 
     /// Another node over the same database.
     pub(crate) async fn beside(&self, database: String, provider: &Provider) -> Engine {
-        engine(database, self.folder.path(), "second", self.hand.clone(), provider).await
+        engine(StoreConfig::new(database), self.folder.path(), "second", self.hand.clone(), provider).await
     }
 
     pub(crate) fn passes(&self, ms: u64) {
@@ -203,8 +213,8 @@ impl World {
     }
 }
 
-async fn engine(database: String, folder: &Path, node: &str, clock: SharedClock, provider: &Provider) -> Engine {
-    let store = Store::open(StoreConfig::new(database)).await.unwrap();
+async fn engine(database: StoreConfig, folder: &Path, node: &str, clock: SharedClock, provider: &Provider) -> Engine {
+    let store = Store::open(database).await.unwrap();
     let vault = Vault::local(LocalKeys::open_or_create(folder.join("keys.json")).unwrap());
     let to = DevUpstream { host: "login.example.com".to_owned(), to: provider.url.clone() };
     let door = Door::new(DoorConfig { development: vec![to], ..DoorConfig::default() }).unwrap();

@@ -76,7 +76,8 @@ pub struct HmacScheme {
     /// What is signed.
     #[serde(default)]
     pub signed: SignedTemplate,
-    /// How far the timestamp may be from now, either way. Needs `{timestamp}` in `signed`.
+    /// How far the timestamp may be from now, either way. Needs `{timestamp}` in `signed`. A provider that tries again for days,
+    /// with the time of its first try, needs days; what comes twice within them is one delivery by `dedupe` alone.
     pub tolerance_seconds: Option<u32>,
     /// How the secret's text becomes a key.
     #[serde(default)]
@@ -205,6 +206,13 @@ pub struct PostbackScheme {
     pub body_field: String,
     /// What the answer says where the request is its own.
     pub expects: Condition,
+    /// How far the timestamp may be from now, either way. Needs `timestamp_header`.
+    pub tolerance_seconds: Option<u32>,
+    /// Header with the timestamp: one of those that the provider is asked about.
+    pub timestamp_header: Option<String>,
+    /// How the timestamp is written.
+    #[serde(default)]
+    pub timestamp_format: TimestampFormat,
 }
 
 /// Hash below a MAC.

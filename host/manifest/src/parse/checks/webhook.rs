@@ -199,7 +199,7 @@ mod tests {
         );
         assert_eq!(
             hmac("signed = \"{timestamp}{body}\", timestamp_header = \"X-Time\", tolerance_seconds = 0"),
-            ["7:143: a tolerance like this protects nothing (from 1 to 86400; providers say 300)"]
+            ["7:143: a tolerance like this protects nothing (from 1 to 345600; providers say 300)"]
         );
     }
 

@@ -64,7 +64,7 @@ fn a_certificate_holds_only_where_its_chain_does() {
     assert_eq!(Vector { fetched: None, ..good.clone() }.verify(), Err(Refusal::NotFetched));
     // It was made for 2026.
     for (at_s, holds) in [(1_798_700_000, true), (1_798_800_000, false), (1_760_000_000, false)] {
-        assert_eq!(Vector { now_s: at_s, ..good.clone() }.verify().is_ok(), holds, "{at_s}");
+        assert_eq!(certificate(&Vector { now_s: at_s, ..good.clone() }), !holds, "{at_s}");
     }
     // What stands far behind is not read, however good it is.
     let (_, issuer) = good.fetched.as_deref().unwrap().split_once(end).unwrap();
@@ -192,6 +192,12 @@ fn a_provider_is_asked_about_the_very_bytes() {
         assert_eq!(questions(&declared.scheme, &[&key], &request).is_ok(), asks, "{length}");
     }
 
+    // A yes to something that has no time is none.
+    let yes = Fetched { bytes: Some(br#"{"verification_status":"SUCCESS"}"#), trusted: &[] };
+    let timeless = verify_with(&declared.scheme, &[&key], &request, &yes, 0);
+    assert!(matches!(timeless, Err(Refusal::Malformed { .. })), "{timeless:?}");
+    let headers = [&headers[..4], &[(headers[4].0.clone(), "1970-01-01T00:00:00Z".to_owned())]].concat();
+    let request = Inbound { headers: &headers, ..request };
     let answered = |bytes: Option<&[u8]>| {
         verify_with(&declared.scheme, &[&key], &request, &Fetched { bytes, trusted: &[] }, 0).map(drop)
     };

@@ -15,8 +15,9 @@ use crate::model::{
 const MAX_ALSO: usize = 3;
 /// Hosts of certificates, issuers and claims of tokens, headers that a question repeats.
 const MAX_NAMED: usize = 16;
-/// Longest tolerance, seconds: beyond it a timestamp protects nothing.
-const MAX_TOLERANCE: u32 = 24 * 60 * 60;
+/// Longest tolerance, seconds: beyond it a timestamp protects nothing. Of the providers that we know, the most patient ones try
+/// for three days, perhaps with the time of their first try.
+const MAX_TOLERANCE: u32 = 4 * 24 * 60 * 60;
 /// How far clocks may be apart, seconds.
 const MAX_LEEWAY: u32 = 600;
 
@@ -196,12 +197,8 @@ fn check_signature(place: &[Step<'_>], signature: &Signature<'_>, report: &mut R
             "a timestamp that is not signed can be anything",
             "put `{timestamp}` in `signed`, or leave the tolerance out",
         ),
-        Some(seconds) if !(1..=MAX_TOLERANCE).contains(&seconds) => report.say(
-            &place("tolerance_seconds"),
-            "a tolerance like this protects nothing",
-            format!("from 1 to {MAX_TOLERANCE}; providers say 300"),
-        ),
-        _ => {}
+        Some(seconds) => check_tolerance(&place("tolerance_seconds"), seconds, report),
+        None => {}
     }
     match signature.parse {
         SignatureSyntax::Kv { signature, .. } if signature.is_empty() => {
@@ -211,6 +208,16 @@ fn check_signature(place: &[Step<'_>], signature: &Signature<'_>, report: &mut R
             report.say(&place("parse"), "nothing stands between signatures", "say what: `separator = \" \"`");
         }
         SignatureSyntax::Plain { .. } | SignatureSyntax::Kv { .. } | SignatureSyntax::List { .. } => {}
+    }
+}
+
+fn check_tolerance(place: &[Step<'_>], seconds: u32, report: &mut Report<'_>) {
+    if !(1..=MAX_TOLERANCE).contains(&seconds) {
+        report.say(
+            place,
+            "a tolerance like this protects nothing",
+            format!("from 1 to {MAX_TOLERANCE}; providers say 300"),
+        );
     }
 }
 
@@ -271,6 +278,16 @@ fn check_postback(
     }
     for name in postback.headers.values() {
         check_header(&within(place, "headers"), name, report);
+    }
+    let asked = |name: &String| postback.headers.values().any(|header| header.eq_ignore_ascii_case(name));
+    match postback.tolerance_seconds {
+        tolerance if postback.timestamp_header.as_ref().map_or(tolerance.is_some(), |name| !asked(name)) => report.say(
+            &within(place, if tolerance.is_some() { "tolerance_seconds" } else { "timestamp_header" }),
+            "a timestamp that the provider is not asked about can be anything",
+            "add `timestamp_header`, and the same header to `headers`, or leave the tolerance out",
+        ),
+        Some(seconds) => check_tolerance(&within(place, "tolerance_seconds"), seconds, report),
+        None => {}
     }
     if postback.expects.equals.is_none() {
         report.say(
@@ -434,6 +451,17 @@ mod tests {
                 "there is no variable `api` (declare `[environments.production]` with `api = \"…\"`)",
                 "an answer that says no says something, too (say what stands there if it is yes: `equals = \"SUCCESS\"`)",
             ]
+        );
+        let timed = |lines: &str| postback(&format!("url = \"https://a.example/v\"\n{equals}\n{lines}"), "");
+        assert_eq!(timed("timestamp_header = \"x-a\"\ntolerance_seconds = 345600"), [""; 0]);
+        let unasked = ["a timestamp that the provider is not asked about can be anything \
+             (add `timestamp_header`, and the same header to `headers`, or leave the tolerance out)"];
+        assert_eq!(timed("tolerance_seconds = 300"), unasked);
+        assert_eq!(timed("timestamp_header = \"X-B\"\ntolerance_seconds = 300"), unasked);
+        assert_eq!(timed("timestamp_header = \"X-B\""), unasked);
+        assert_eq!(
+            timed("timestamp_header = \"X-A\"\ntolerance_seconds = 345601"),
+            ["a tolerance like this protects nothing (from 1 to 345600; providers say 300)"]
         );
         let app = postback(&format!("url = \"https://a.example/v\"\n{equals}"), "secret = \"app\"");
         assert_eq!(
