@@ -68,9 +68,15 @@ pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<usize, Pr
     guests::build(&copy)?;
     let tests = one_test::all(&copy)?;
     let is_chosen = |mutation: &&Mutation| filters.is_empty() || filters.iter().any(|part| mutation.id.contains(part));
-    let mut chosen = Vec::new();
+    let (mut chosen, mut wrong) = (Vec::new(), Vec::new());
     for mutation in all.iter().filter(is_chosen) {
-        chosen.push((mutation, tests_of(mutation, &tests)?));
+        match tests_of(mutation, &tests) {
+            Ok(tests) => chosen.push((mutation, tests)),
+            Err(none) => wrong.push(format!("`{}` names `{none}`", mutation.id)),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Problem::Usage(format!("tests/mutations: no such tests: {}", wrong.join("; "))));
     }
     if chosen.is_empty() {
         return Err(Problem::Usage(format!("tests/mutations: no entry's id has {} in it", filters.join(" or "))));
@@ -96,14 +102,14 @@ pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<usize, Pr
     summary(found, began.elapsed())
 }
 
-/// The tests that an entry names, the short ones first.
-fn tests_of<'a>(mutation: &Mutation, tests: &'a [Test]) -> Result<Vec<&'a Test>, Problem> {
+/// The tests that an entry names, the short ones first; or the name that is none.
+fn tests_of<'m, 'a>(mutation: &'m Mutation, tests: &'a [Test]) -> Result<Vec<&'a Test>, &'m str> {
     let mut named = Vec::new();
     for name in &mutation.tests {
         let before = named.len();
         named.extend(tests.iter().filter(|test| test.name == *name));
         if named.len() == before {
-            return Err(Problem::Usage(format!("tests/mutations: `{}` names `{name}`, which is no test", mutation.id)));
+            return Err(name);
         }
     }
     named.sort_by_key(|test| test.is_story);

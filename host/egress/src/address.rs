@@ -64,7 +64,7 @@ pub enum Carrier {
 ///
 /// A NAT64 prefix of a network's own cannot be told from other global space; the one that is known to everybody is
 /// unwrapped.
-pub fn refusal(address: IpAddr) -> Option<Block> {
+pub(crate) fn refusal(address: IpAddr) -> Option<Block> {
     let IpAddr::V6(v6) = address else { return Special::range_of(address).map(Block::Special) };
     let inside =
         |by, carried: Ipv4Addr| Special::range_of(carried.into()).map(|special| Block::Carried { by, special });

@@ -47,7 +47,6 @@ mod strip;
 mod unpack;
 mod wire;
 
-pub use address::refusal as address_refusal;
 pub use address::{Block, Carrier, Literal, Special};
 pub use aside::{at_once, far_aside};
 pub use bulkhead_vault::CredentialFields;

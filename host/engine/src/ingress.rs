@@ -15,10 +15,11 @@ use std::sync::Arc;
 use bulkhead_manifest::{
     AppId, ConnectionId, DeliveryId, Handshake, Reply as Replies, RunId, Scheme, TenantId, TokenPlace, Webhook,
 };
-use bulkhead_store::{Accepted, Came, DeliveryStatus, NewDelivery, NewRun, Priority, RunState, Scope};
+use bulkhead_store::{AT_ONCE, Accepted, Came, DeliveryStatus, NewDelivery, NewRun, Priority, RunState, Scope};
 use bulkhead_vault::Secret;
 use bytes::Bytes;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
 use crate::aside::aside;
@@ -34,6 +35,8 @@ use crate::{Engine, reply};
 /// belongs to nobody; so is a request whose items are too much without any.
 const MOST_PARTS: u32 = 1_000;
 const MOST_BYTES: usize = 16 << 20;
+/// How long a request of many parts is known again before all of them are kept, milliseconds; less where the hour is over.
+const KNOWN_FOR_MS: u64 = 3_600_000;
 
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -119,7 +122,8 @@ impl Engine {
         let items = taken_apart(&listener, &inbound).await?;
         let mut new = self.parts(&listener, &inbound, body, &items).await?;
         let asker = self.asker(declared, &mut new);
-        let accepted = self.inner.store.accept_deliveries(new).await?;
+        let known_by = known_by(&inbound, &new).await?;
+        let accepted = self.inner.store.accept_deliveries(new, known_by).await?;
         self.inner.wake.notify_one();
         let mut delivered = Delivered::nothing(reply::taken(&declared.handshake, &inbound));
         for part in accepted {
@@ -289,6 +293,28 @@ async fn taken_apart(listener: &Arc<Listener>, inbound: &Inbound) -> Result<Vec<
         listener.webhook.as_ref().map_or_else(Vec::new, |declared| split(declared, body, header))
     })
     .await
+}
+
+/// What a request is known by when it comes again before all of its parts are kept, where they have no ids of the provider's:
+/// what it is, for whom, and in which hour. After that it is news again: a part that is kept twice says twice that there is
+/// something to look at, one that is not kept says nothing.
+async fn known_by(inbound: &Arc<Inbound>, parts: &[NewDelivery]) -> Result<Option<String>, EngineFault> {
+    if parts.len() <= AT_ONCE || parts.iter().all(|part| part.dedupe_key.is_some()) {
+        return Ok(None);
+    }
+    let hour = parts.first().map_or(0, |part| part.received_ms) / KNOWN_FOR_MS;
+    let whom = parts.iter().map(|part| part.to.map_or_else(String::new, |(_, connection)| connection.to_string()));
+    let (inbound, bytes, whom) = (Arc::clone(inbound), inbound.body.len(), whom.collect::<Vec<_>>().join(","));
+    let hash = move || {
+        let mut hash = Sha256::new();
+        for text in [&inbound.method, &inbound.path, &inbound.query, &whom, &hour.to_string()] {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+        hash.update(&inbound.body);
+        hex::encode(hash.finalize())
+    };
+    aside(bytes, hash).await.map(Some)
 }
 
 /// A connection, and whose it is.

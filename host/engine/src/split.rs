@@ -34,7 +34,7 @@ pub(crate) struct Item {
 
 /// Deeper documents are not looked into: they are one item that belongs to nobody.
 const DEEPEST: usize = 64;
-/// A body with more, or with none, is one item that belongs to nobody: each would be rows in one transaction.
+/// A body with more, or with none, is one item that belongs to nobody: each would be rows.
 const MOST_ITEMS: usize = 1_000;
 /// Longer keys are kept by their hash.
 const LONGEST_KEY: usize = 255;

@@ -150,10 +150,12 @@ fn store(linked: &Linked, parts: Parts) -> Store<GuestState> {
     store.set_max_component_handles(handles as usize);
     // Before anything of the guest runs: a start function can loop too.
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut context| match context.data_mut().out_of_time() {
-        Some(exceeded) => Err(wasmtime::Error::new(exceeded)),
-        // The runtime's own yield goes to the back of its queue; wasmtime's would come straight back.
-        None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+    store.epoch_deadline_callback(|mut context| {
+        let guest = context.data_mut();
+        match guest.out_of_time() {
+            Some(exceeded) => Err(wasmtime::Error::new(exceeded)),
+            None => Ok(UpdateDeadline::YieldCustom(1, guest.gives_way())),
+        }
     });
     store
 }

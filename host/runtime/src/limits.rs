@@ -66,7 +66,7 @@ impl Default for Limits {
             header_bytes: 64 * 1024,
             log_bytes: 256 * KIB,
             state_value_bytes: MIB,
-            state_write_bytes: 4 * MIB,
+            state_write_bytes: 2 * MIB,
             state_writes: 1_000,
             state_keys: 10_000,
             lookups: 10_000,

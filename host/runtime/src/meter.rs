@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 const NS_PER_MS: u64 = 1_000_000;
 /// What a run may compute on the thread that asked for it. It is looked at when the run waits, and at each epoch tick.
 const SLICE_NS: u64 = 250_000;
+/// Up to here a run does not wait for those that compute, whenever a tick comes.
+const LITTLE_NS: u64 = 10 * NS_PER_MS;
 
 /// What one run used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,11 @@ impl Meter {
     /// Whether the run needed more than the slice that it may have on the thread which asked for it.
     pub(crate) fn overran(&self) -> bool {
         self.spent_ns() >= SLICE_NS
+    }
+
+    /// Whether it did not compute much so far. To be called within a poll of the run.
+    pub(crate) fn needed_little(&self) -> bool {
+        self.cpu_ns() < LITTLE_NS
     }
 
     pub(crate) fn memory_is(&self, bytes: u64) {

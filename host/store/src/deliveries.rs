@@ -13,11 +13,9 @@ use crate::Json;
 use crate::catalogue::catalogue;
 use crate::enqueue::{Enqueued, NewRun, enqueue_all};
 use crate::error::{Result, StoreError};
-use crate::inbox::{BATCH, large};
 use crate::many::Many;
 use crate::paging::Page;
 use crate::row::{row, words};
-use crate::store::{Pools, Store};
 use crate::tx::{SystemRead, TenantRead, TenantTx};
 use crate::unit::Unit;
 use crate::value::{Value, bind};
@@ -37,6 +35,7 @@ macro_rules! listed_columns {
 
 catalogue! { "deliveries";
     COUNT_DUPLICATE = "UPDATE deliveries SET duplicates = duplicates + 1 WHERE scope = $1 AND dedupe_key = $2 AND id <> $3 RETURNING id";
+    COMPLETE = "UPDATE deliveries SET dedupe_key = NULL WHERE id = $1";
     OF_TENANT = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE tenant_id = $1 AND id = $2");
     ONE = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE id = $1");
     LIST = concat!("SELECT ", listed_columns!(), " FROM deliveries WHERE tenant_id = $1 AND id < $2
@@ -107,7 +106,7 @@ pub struct NewDelivery {
     pub id: DeliveryId,
     /// What it came in for.
     pub scope: Scope,
-    /// The provider's id for it.
+    /// The provider's id for it. One of very many parts without gets one of ours (`pieces.rs`).
     pub dedupe_key: Option<String>,
     /// Whom it is for; none where nobody knows.
     pub to: Option<(TenantId, ConnectionId)>,
@@ -140,6 +139,15 @@ pub enum Accepted {
     },
 }
 
+impl Accepted {
+    /// The one that is kept.
+    #[must_use]
+    pub fn delivery(&self) -> DeliveryId {
+        let (Self::New { delivery, .. } | Self::Duplicate { of: delivery }) = self;
+        *delivery
+    }
+}
+
 row! {
     /// One inbound webhook request, or a part of one.
     pub struct Delivery {
@@ -153,7 +161,7 @@ row! {
         pub app: Option<AppId>, in "app_id";
         /// The text of the id of what it came in for.
         pub scope: String;
-        /// The provider's id for it.
+        /// The provider's id for it, or ours (`is_ours`).
         pub dedupe_key: Option<String>;
         /// What we made of it.
         pub status: DeliveryStatus;
@@ -183,7 +191,7 @@ row! {
         pub connection: Option<ConnectionId>, in "connection_id";
         /// The app, where it came to an app's address.
         pub app: Option<AppId>, in "app_id";
-        /// The provider's id for it.
+        /// The provider's id for it, or ours (`is_ours`).
         pub dedupe_key: Option<String>;
         /// What we made of it.
         pub status: DeliveryStatus;
@@ -254,6 +262,11 @@ pub(crate) async fn keep(unit: &mut Unit, deliveries: &[&NewDelivery]) -> Result
     Ok(accepted.collect())
 }
 
+/// What came before under this delivery's key is complete: the same once more is something else.
+pub(crate) async fn complete(unit: &mut Unit, first: DeliveryId) -> Result<()> {
+    unit.run(&COMPLETE, bind![first]).await.map(drop)
+}
+
 fn row<'a>(delivery: &'a NewDelivery, scope: &'a str) -> [Value<'a>; 13] {
     let app = match delivery.scope {
         Scope::App(app) => Some(app),
@@ -274,31 +287,6 @@ fn row<'a>(delivery: &'a NewDelivery, scope: &'a str) -> [Value<'a>; 13] {
         &delivery.body,
         delivery.received_ms
     ]
-}
-
-impl Store {
-    /// Keeps deliveries and puts their runs in line, together with what others bring at the same time (`inbox.rs`). When this
-    /// returns `Ok`, they are on disk. Who goes away meanwhile may have them kept; of more than [`BATCH`] that all have keys the
-    /// first, as may whoever is told of an error: brought again, they are found to be there.
-    ///
-    /// # Errors
-    /// `NotFound` where a connection or an app is gone, or where a delivery has runs and is for nobody. `Busy`.
-    pub async fn accept_deliveries(&self, mut deliveries: Vec<NewDelivery>) -> Result<Vec<Accepted>> {
-        let large = large(&deliveries);
-        // What nobody knows again is kept whole or not at all.
-        let is_known_again = deliveries.iter().all(|delivery| delivery.dedupe_key.is_some());
-        let piece = if is_known_again { BATCH } else { deliveries.len() };
-        let mut accepted = Vec::with_capacity(deliveries.len());
-        while !deliveries.is_empty() {
-            let later = deliveries.split_off(deliveries.len().min(piece));
-            accepted.extend(match (large, &self.inner.pools) {
-                (Some(tenant), Pools::Lite { writer, .. }) => self.keep_beside(writer, tenant, &deliveries).await?,
-                _ => self.inner.inbox.put(deliveries).await?,
-            });
-            deliveries = later;
-        }
-        Ok(accepted)
-    }
 }
 
 impl TenantTx {

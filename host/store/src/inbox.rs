@@ -11,9 +11,8 @@
 //! there a batch spends its time waiting for a server that does others meanwhile; SQLite has one writer anyway.
 //!
 //! Invariants
-//! - A request is kept whole or not at all, in the order of arrival where it shares a batch; but for one of more than [`BATCH`]
-//!   parts that all have keys. That is kept in pieces of so many, one after the other, because everybody waits while one is
-//!   written; it is told of success after the last, and what is kept of it is known again when it is sent again.
+//! - What is put here is kept whole or not at all, in the order of arrival where it shares a batch. (Of requests of very many
+//!   parts that is a piece: `pieces.rs`.)
 //! - A request is told of success only after the commit that holds it.
 //! - Where a batch fails because of one of its requests, only that one is told: batches are halved until it stands alone.
 //! - What nobody waits for any more, or waited for too long, is not begun.
@@ -21,15 +20,14 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bulkhead_manifest::TenantId;
+use bulkhead_manifest::DeliveryId;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::deliveries::{Accepted, NewDelivery, Scope, keep};
+use crate::deliveries::{Accepted, NewDelivery, complete, keep};
 use crate::error::{Result, StoreError};
 use crate::store::{Access, Inner, Store};
-use crate::unit::{Link, Unit};
-use crate::writer::{LineOf, Writer};
+use crate::unit::Unit;
 
 /// Requests that may wait. Who comes when it is full waits outside, as long as it may.
 const QUEUE: usize = 1_024;
@@ -48,6 +46,8 @@ pub(crate) struct Inbox {
 
 pub(crate) struct Request {
     deliveries: Vec<NewDelivery>,
+    /// The delivery that stood for a request in pieces, of which this is the last.
+    completes: Option<DeliveryId>,
     /// To be begun by then.
     until: Instant,
     told: oneshot::Sender<Result<Vec<Accepted>>>,
@@ -57,12 +57,6 @@ pub(crate) struct Request {
 #[derive(Clone)]
 pub(crate) struct Requests(Arc<Mutex<mpsc::Receiver<Request>>>);
 
-/// Whose line one request stands in, where it is larger than a batch.
-pub(crate) fn large(deliveries: &[NewDelivery]) -> Option<TenantId> {
-    let first = deliveries.first().filter(|first| matches!(first.scope, Scope::Endpoint(_)))?;
-    first.to.filter(|_| deliveries.len() > BATCH).map(|(tenant, _)| tenant)
-}
-
 impl Inbox {
     pub(crate) fn new(wait: Duration) -> (Self, Requests) {
         let (queue, requests) = mpsc::channel(QUEUE);
@@ -70,8 +64,12 @@ impl Inbox {
     }
 
     /// Returns when they are on disk.
-    pub(crate) async fn put(&self, deliveries: Vec<NewDelivery>) -> Result<Vec<Accepted>> {
-        let (request, outcome) = Request::new(deliveries, self.wait);
+    pub(crate) async fn put(
+        &self,
+        deliveries: Vec<NewDelivery>,
+        completes: Option<DeliveryId>,
+    ) -> Result<Vec<Accepted>> {
+        let (request, outcome) = Request::new(deliveries, completes, self.wait);
         let place = timeout(self.wait, self.queue.reserve()).await.map_err(|_| busy(self.wait))?;
         place.map_err(|_| StoreError::Closed)?.send(request);
         let vanished = || StoreError::NotDurable { reason: "the inbox went away before the commit".to_owned() };
@@ -122,10 +120,11 @@ impl Request {
     /// With what tells its outcome.
     pub(crate) fn new(
         deliveries: Vec<NewDelivery>,
+        completes: Option<DeliveryId>,
         wait: Duration,
     ) -> (Self, oneshot::Receiver<Result<Vec<Accepted>>>) {
         let (told, outcome) = oneshot::channel();
-        (Self { deliveries, until: Instant::now() + wait, told }, outcome)
+        (Self { deliveries, completes, until: Instant::now() + wait, told }, outcome)
     }
 
     fn tell(self, outcome: Result<Vec<Accepted>>) {
@@ -139,8 +138,10 @@ impl Store {
     pub(crate) async fn keep_batch(&self, batch: Vec<Request>) {
         let mut to_do = vec![batch];
         while let Some(mut batch) = to_do.pop() {
-            let deliveries = batch.iter().flat_map(|request| &request.deliveries).collect();
-            match self.keep_again(deliveries).await {
+            let deliveries: Vec<_> = batch.iter().flat_map(|request| &request.deliveries).collect();
+            let mut completes: Vec<_> = batch.iter().filter_map(|request| request.completes).collect();
+            completes.sort_unstable();
+            match self.keep_again(&deliveries, &completes).await {
                 Ok(accepted) => {
                     let mut accepted = accepted.into_iter();
                     for request in batch {
@@ -161,38 +162,36 @@ impl Store {
         }
     }
 
-    /// A piece of a large request of one tenant's is kept beside the batches on SQLite, in a line of that tenant's: its
-    /// requests wait for what they themselves take.
-    pub(crate) async fn keep_beside(
-        &self,
-        writer: &Writer,
-        tenant: TenantId,
-        piece: &[NewDelivery],
-    ) -> Result<Vec<Accepted>> {
-        let mut unit = Unit::new(Link::LiteWrite(writer.turn(Some(LineOf::Webhooks(tenant))).await?));
-        let accepted = keep(&mut unit, &piece.iter().collect::<Vec<_>>()).await?;
-        unit.commit().await?;
-        Ok(accepted)
-    }
-
-    async fn keep_again(&self, deliveries: Vec<&NewDelivery>) -> Result<Vec<Accepted>> {
+    async fn keep_again(&self, deliveries: &[&NewDelivery], completes: &[DeliveryId]) -> Result<Vec<Accepted>> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.keep_once(&deliveries).await {
-                Err(StoreError::Conflict(_)) if tries < TRIES => {}
+            match self.keep_once(deliveries, completes).await {
+                // What it was found to be a repetition of is one no more.
+                Err(StoreError::Conflict(_) | StoreError::NotFound { what: "delivery" }) if tries < TRIES => {}
                 outcome => return outcome,
             }
         }
     }
 
-    async fn keep_once(&self, deliveries: &[&NewDelivery]) -> Result<Vec<Accepted>> {
+    async fn keep_once(&self, deliveries: &[&NewDelivery], completes: &[DeliveryId]) -> Result<Vec<Accepted>> {
         if deliveries.is_empty() {
             return Ok(Vec::new());
         }
-        let mut unit = self.begin(Access::Write, None).await?;
-        let accepted = keep(&mut unit, deliveries).await?;
-        unit.commit().await?;
-        Ok(accepted)
+        keep_in(self.begin(Access::Write, None).await?, deliveries, completes).await
     }
+}
+
+/// The only thing that a unit does.
+pub(crate) async fn keep_in(
+    mut unit: Unit,
+    deliveries: &[&NewDelivery],
+    completes: &[DeliveryId],
+) -> Result<Vec<Accepted>> {
+    let accepted = keep(&mut unit, deliveries).await?;
+    for first in completes {
+        complete(&mut unit, *first).await?;
+    }
+    unit.commit().await?;
+    Ok(accepted)
 }

@@ -1,10 +1,10 @@
 //! What the compiling process takes away from itself, seen from outside, and what an operator hears of the rest.
 
-use std::io::Read;
+use std::io::{Read, Seek as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use bulkhead_runtime::{Asker, CompileError, CompilerCommand};
 
@@ -82,38 +82,19 @@ fn the_compiler_is_confined_before_it_reads_a_byte_and_says_where_it_is_not() {
     assert_eq!(said.contains("unconfined: the network"), !networks, "{said}");
 }
 
-/// What was logged on this thread.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
+/// What is logged on this thread, as long as the guard is kept.
+fn listening() -> (std::fs::File, tracing::subscriber::DefaultGuard) {
+    let heard = tempfile::tempfile().unwrap();
+    let log = Mutex::new(heard.try_clone().unwrap());
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(log).finish();
+    (heard, tracing::subscriber::set_default(log))
+}
 
-impl tracing::Subscriber for Heard {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Words<'a>(&'a mut String);
-        impl tracing::field::Visit for Words<'_> {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!("{field}={value:?} "));
-            }
-        }
-        let mut words = String::new();
-        event.record(&mut Words(&mut words));
-        self.0.lock().unwrap().push(words);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
+/// Its lines with these words.
+fn lines(mut heard: std::fs::File, words: &str) -> Vec<String> {
+    heard.rewind().unwrap();
+    let lines = std::io::read_to_string(heard).unwrap();
+    lines.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
 }
 
 fn script(text: &str) -> CompilerCommand {
@@ -123,15 +104,14 @@ fn script(text: &str) -> CompilerCommand {
 /// Mutation: runtime.rs, `compile`, leave out the warning, or `swap`.
 #[tokio::test]
 async fn the_operator_hears_once_of_a_compiler_that_is_not_confined() {
-    let heard = Heard::default();
-    let _listening = tracing::subscriber::set_default(heard.clone());
+    let (heard, _listening) = listening();
     let command = script("cat > /dev/null; echo 'unconfined: the network' >&2; echo code");
     let sandbox = Sandbox::with(|settings| settings.compiler = command);
     for number in 0..3 {
         sandbox.compile(&Guest::acting(&format!("(call $done_number (i64.const {number}))"))).await.unwrap();
     }
-    let told = heard.0.lock().unwrap().iter().filter(|line| line.contains("not_taken=\"the network\"")).count();
-    assert_eq!(told, 1, "{:?}", heard.0.lock().unwrap());
+    let told = lines(heard, "not_taken=\"the network\"");
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 /// Mutation: compile/mod.rs, `told_apart`, leave the lines where they are.

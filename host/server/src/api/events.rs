@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, EventId, RunId, TenantId};
-use bulkhead_store::{DeliveryStatus, Event, ListedDelivery};
+use bulkhead_store::{DeliveryStatus, Event, ListedDelivery, is_ours};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -54,6 +54,7 @@ struct DeliveryView {
     connection: Option<ConnectionId>,
     /// To whose address it came, where that is an app's.
     app: Option<AppId>,
+    /// The provider's.
     dedupe_key: Option<String>,
     status: DeliveryStatus,
     /// How often the same came again.
@@ -82,7 +83,7 @@ fn delivery_view(delivery: ListedDelivery) -> DeliveryView {
         id: delivery.id,
         connection: delivery.connection,
         app: delivery.app,
-        dedupe_key: delivery.dedupe_key,
+        dedupe_key: delivery.dedupe_key.filter(|key| !is_ours(key)),
         status: delivery.status,
         duplicates: delivery.duplicates,
         body_bytes: delivery.body_bytes,

@@ -43,7 +43,7 @@ on_both! {
     async fn a_delivery_and_its_runs_are_there_together(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         let new = delivery(Scope::Endpoint(connection), Some((tenant, connection)), "evt_1");
-        let accepted = world.store.accept_deliveries(vec![new.clone()]).await.unwrap();
+        let accepted = world.store.accept_deliveries(vec![new.clone()], None).await.unwrap();
         let run = new.runs[0].id;
         assert_eq!(accepted, [Accepted::New { delivery: new.id, runs: vec![Enqueued::New(run)] }]);
         assert_eq!(world.claim_one().await.id, run);
@@ -56,9 +56,9 @@ on_both! {
         let to = Some((tenant, connection));
         let first = delivery(Scope::Endpoint(connection), to, "evt_1");
         let again = delivery(Scope::Endpoint(connection), to, "evt_1");
-        world.store.accept_deliveries(vec![first.clone()]).await.unwrap();
+        world.store.accept_deliveries(vec![first.clone()], None).await.unwrap();
         for _ in 0..2 {
-            let accepted = world.store.accept_deliveries(vec![again.clone()]).await.unwrap();
+            let accepted = world.store.accept_deliveries(vec![again.clone()], None).await.unwrap();
             assert_eq!(accepted, [Accepted::Duplicate { of: first.id }]);
         }
         let mut read = world.store.tenant_read(tenant).await.unwrap();
@@ -71,7 +71,7 @@ on_both! {
         let (tenant, connection) = world.tenant_with_connection(100).await;
         let to = Some((tenant, connection));
         let deliveries: Vec<_> = (0..20).map(|_| vec![delivery(Scope::Endpoint(connection), to, "evt_1")]).collect();
-        let accepted = join_all(deliveries.into_iter().map(|one| world.store.accept_deliveries(one))).await;
+        let accepted = join_all(deliveries.into_iter().map(|one| world.store.accept_deliveries(one, None))).await;
         let new = accepted.into_iter().flat_map(Result::unwrap).filter(|one| matches!(one, Accepted::New { .. }));
         assert_eq!(new.count(), 1);
         assert_eq!(world.claim(100).await.len(), 1);
@@ -86,7 +86,7 @@ on_both! {
             delivery(scope, Some((other, hers)), "b"),
             delivery(scope, None, "c"),
         ];
-        let accepted = world.store.accept_deliveries(parts.to_vec()).await.unwrap();
+        let accepted = world.store.accept_deliveries(parts.to_vec(), None).await.unwrap();
         assert!(accepted.iter().all(|one| matches!(one, Accepted::New { .. })));
         assert_eq!(world.claim(10).await.len(), 2);
         let mut read = world.store.tenant_read(one).await.unwrap();
@@ -102,7 +102,7 @@ on_both! {
         let stranger = world.tenant().await;
         let scope = Scope::Endpoint(connection);
         let parts = [delivery(scope, Some((tenant, connection)), "a"), delivery(scope, Some((stranger, connection)), "b")];
-        assert!(world.store.accept_deliveries(parts.to_vec()).await.unwrap_err().is_not_found());
+        assert!(world.store.accept_deliveries(parts.to_vec(), None).await.unwrap_err().is_not_found());
         assert_eq!(world.claim(10).await, []);
     }
 
@@ -111,7 +111,7 @@ on_both! {
         for _ in 0..2 {
             let new = delivery(Scope::Endpoint(connection), Some((tenant, connection)), "");
             let new = NewDelivery { dedupe_key: None, ..new };
-            let accepted = world.store.accept_deliveries(vec![new]).await.unwrap();
+            let accepted = world.store.accept_deliveries(vec![new], None).await.unwrap();
             assert!(matches!(accepted[0], Accepted::New { .. }));
         }
     }

@@ -75,7 +75,7 @@ async fn a_run_with_an_effect(world: &World, tenant: TenantId, connection: Conne
         runs: vec![new_run(connection)],
     };
     let id = delivery.id;
-    world.store.accept_deliveries(vec![delivery]).await.unwrap();
+    world.store.accept_deliveries(vec![delivery], None).await.unwrap();
     let run = world.claim_one().await;
     world.store.intend(&run.lease(), &[], &intent(1, 0)).await.unwrap();
     (run, id)

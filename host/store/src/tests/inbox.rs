@@ -8,18 +8,19 @@ use tokio::time::Instant;
 
 use super::deliveries::delivery;
 use super::{NOW, World, on_both, ordered};
-use crate::inbox::{Inbox, Request, large};
+use crate::inbox::{Inbox, Request};
+use crate::pieces::line;
 use crate::*;
 
-/// Mutation: inbox.rs, `large`, whatever comes: parts for several tenants, and for nobody, are one unit of one of them.
+/// Mutation: pieces.rs, `line`, whatever comes: parts for several tenants, and for nobody, are one unit of one of them.
 #[test]
 fn a_large_request_is_of_the_tenant_whose_address_it_came_to() {
     let (tenant, connection) = (TenantId::new(NOW), ConnectionId::new(NOW));
     let to = Some((tenant, connection));
     let parts = |scope, count| (0..count).map(|part| delivery(scope, to, &part.to_string())).collect::<Vec<_>>();
     let (endpoint, app) = (Scope::Endpoint(connection), Scope::App(AppId::new(NOW)));
-    assert_eq!(large(&parts(endpoint, 129)), Some(tenant));
-    assert_eq!([large(&parts(endpoint, 128)), large(&parts(app, 1_000)), large(&[])], [None; 3]);
+    assert_eq!(line(&parts(endpoint, 129)), Some(tenant));
+    assert_eq!([line(&parts(app, 1_000)), line(&[])], [None; 2]);
 }
 
 /// What a provider sends about one thing: its run has to stay in order with the others about it.
@@ -31,7 +32,7 @@ fn about(tenant: TenantId, connection: ConnectionId, thing: &str, key: &str) -> 
 /// Keeps the requests as one batch; what each is told, in order.
 async fn keep(world: &World, requests: Vec<Vec<NewDelivery>>) -> Vec<Result<Vec<Accepted>>> {
     let (batch, outcomes): (Vec<_>, Vec<_>) =
-        requests.into_iter().map(|deliveries| Request::new(deliveries, Duration::from_secs(10))).unzip();
+        requests.into_iter().map(|deliveries| Request::new(deliveries, None, Duration::from_secs(10))).unzip();
     world.store.keep_batch(batch).await;
     join_all(outcomes).await.into_iter().map(|told| told.unwrap()).collect()
 }
@@ -48,7 +49,7 @@ async fn large_requests_do_not_share_a_batch_without_end() {
     let (inbox, requests) = Inbox::new(Duration::from_secs(10));
     for number in 0..5 {
         let new = NewDelivery { body: vec![0; 9 << 20], ..about(tenant, connection, "a thing", &number.to_string()) };
-        assert!(inbox.put(vec![new]).now_or_never().is_none(), "it waits to be kept");
+        assert!(inbox.put(vec![new], None).now_or_never().is_none(), "it waits to be kept");
     }
     assert_eq!([requests.batch().await.len(), requests.batch().await.len(), requests.batch().await.len()], [2, 2, 1]);
 }
@@ -60,7 +61,7 @@ async fn requests_of_many_parts_do_not_share_a_batch_without_end() {
     let (inbox, requests) = Inbox::new(Duration::from_secs(10));
     for number in 0..3 {
         let parts = (0..64).map(|part| about(tenant, connection, "a thing", &format!("{number} {part}"))).collect();
-        assert!(inbox.put(parts).now_or_never().is_none(), "it waits to be kept");
+        assert!(inbox.put(parts, None).now_or_never().is_none(), "it waits to be kept");
     }
     assert_eq!([requests.batch().await.len(), requests.batch().await.len()], [2, 1]);
 }
@@ -124,26 +125,57 @@ on_both! {
         assert_eq!(world.claim(10).await, []);
     }
 
-    /// Mutation: deliveries.rs, `accept_deliveries`, whatever is left over: only the first are kept.
+    /// Mutation: pieces.rs, `in_pieces`, whatever is left over: only the first are kept.
     async fn a_request_of_very_many_parts_is_kept_once(world) {
         let (tenant, connection) = world.tenant_with_connection(1_000).await;
         let parts = || (0..300).map(|part| about(tenant, connection, "a thing", &format!("evt_{part}"))).collect::<Vec<_>>();
         let (first, again) = (parts(), parts());
-        assert_eq!(world.store.accept_deliveries(first.clone()).await.unwrap(), first.iter().map(accepted).collect::<Vec<_>>());
+        assert_eq!(world.store.accept_deliveries(first.clone(), None).await.unwrap(), first.iter().map(accepted).collect::<Vec<_>>());
         let duplicates: Vec<_> = first.iter().map(|part| Accepted::Duplicate { of: part.id }).collect();
-        assert_eq!(world.store.accept_deliveries(again).await.unwrap(), duplicates);
+        assert_eq!(world.store.accept_deliveries(again, None).await.unwrap(), duplicates);
     }
 
-    /// Mutation: deliveries.rs, `accept_deliveries`, in pieces whatever is known again.
-    async fn of_a_large_request_that_nobody_knows_again_all_is_kept_or_nothing(world) {
+    /// Mutations: pieces.rs, `accept_deliveries`, leave out that the parts are of the first, or give them a number of their own:
+    /// what was kept is kept twice; `in_pieces`, complete with the first piece, or never: the third is not new.
+    async fn of_a_large_request_without_keys_nothing_is_kept_twice_and_the_same_later_is_new(world) {
         let (tenant, connection) = world.tenant_with_connection(1_000).await;
-        let unknown = || NewDelivery { dedupe_key: None, ..about(tenant, connection, "a thing", "") };
-        let mut parts: Vec<_> = (0..200).map(|_| unknown()).collect();
-        parts[150].to = Some((tenant, ConnectionId::new(NOW)));
-        let first = parts[0].id;
-        assert!(world.store.accept_deliveries(parts).await.unwrap_err().is_not_found());
-        let mut read = world.store.tenant_read(tenant).await.unwrap();
-        assert!(read.delivery(first).await.unwrap_err().is_not_found());
+        let unknown = |part: usize| NewDelivery {
+            dedupe_key: (part == 0 || part == 140).then(|| "evt".to_owned() + &part.to_string()),
+            body: part.to_string().into_bytes(),
+            ..about(tenant, connection, "a thing", "")
+        };
+        let parts = || (0..300).map(unknown).collect::<Vec<_>>();
+        let known_by = || Some("all of it".to_owned());
+        let mut broken = parts();
+        broken[200].runs = vec![ordered(ConnectionId::new(NOW), "a thing")];
+        assert!(world.store.accept_deliveries(broken, known_by()).await.unwrap_err().is_not_found());
+        let news = async || {
+            let told = world.store.accept_deliveries(parts(), known_by()).await.unwrap();
+            let new: Vec<_> = told.iter().map(|told| matches!(told, Accepted::New { .. })).collect();
+            assert_eq!(new.len(), 300);
+            new
+        };
+        let again = news().await;
+        assert_eq!((again[..194].contains(&true), again[194..].contains(&false)), (false, false));
+        let later = news().await;
+        let known: Vec<_> = later.iter().enumerate().filter(|(_, new)| !**new).map(|(part, _)| part).collect();
+        assert_eq!(known, [0, 140]);
+    }
+
+    /// Whoever finds a request incomplete that another completes meanwhile finds nothing to count.
+    ///
+    /// Mutation: inbox.rs, `keep_again`, only after a conflict: some are told that a delivery is not there.
+    async fn the_same_large_request_without_keys_many_times_at_once_is_kept_each_time_or_known(world) {
+        let (tenant, connection) = world.tenant_with_connection(1_000).await;
+        let unknown = |_| NewDelivery { dedupe_key: None, ..about(tenant, connection, "a thing", "") };
+        for _ in 0..5 {
+            let requests = (0..6).map(|_| {
+                world.store.accept_deliveries((0..140).map(unknown).collect(), Some("all of it".to_owned()))
+            });
+            for told in join_all(requests).await {
+                assert_eq!(told.unwrap().len(), 140);
+            }
+        }
     }
 
     async fn what_was_kept_of_a_large_request_is_there_when_it_comes_again(world) {
@@ -151,8 +183,8 @@ on_both! {
         let parts = || (0..200).map(|part| about(tenant, connection, "a thing", &format!("evt_{part}"))).collect::<Vec<_>>();
         let mut broken = parts();
         broken[150].to = Some((tenant, ConnectionId::new(NOW)));
-        assert!(world.store.accept_deliveries(broken).await.unwrap_err().is_not_found());
-        let told = world.store.accept_deliveries(parts()).await.unwrap();
+        assert!(world.store.accept_deliveries(broken, None).await.unwrap_err().is_not_found());
+        let told = world.store.accept_deliveries(parts(), None).await.unwrap();
         let new: Vec<_> = told.iter().map(|told| matches!(told, Accepted::New { .. })).collect();
         assert_eq!((new[..128].contains(&true), new[128..].contains(&false), new.len()), (false, false, 200));
     }
@@ -164,7 +196,7 @@ on_both! {
             if number % 2 == 1 {
                 keys.reverse();
             }
-            world.store.accept_deliveries(keys.map(|key| about(tenant, connection, "a thing", &key)).to_vec())
+            world.store.accept_deliveries(keys.map(|key| about(tenant, connection, "a thing", &key)).to_vec(), None)
         });
         let told: Vec<_> = join_all(requests).await.into_iter().flat_map(Result::unwrap).collect();
         let new = told.iter().filter(|told| matches!(told, Accepted::New { .. })).count();
@@ -174,15 +206,14 @@ on_both! {
 
 /// Three seconds' worth of what it waits for itself; what else is done for the tenant does not.
 ///
-/// Mutations: deliveries.rs, `accept_deliveries`, all by the inbox, or all at once: nobody waits, or everybody for it; inbox.rs,
-/// `keep_beside`, in the line of all that is done for the tenant: that stands behind it.
+/// Mutations: pieces.rs, `in_pieces`, all by the inbox, or all at once: nobody waits, or everybody for it; in the line of all that is done for the tenant: that stands behind it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_requests_wait_for_each_other_and_keep_nothing_else_waiting() {
     let world = World::on_sqlite().await;
     let (tenant, connection) = world.tenant_with_connection(1_000).await;
     let requests = (0..10).map(|request| {
         let parts = (0..256).map(|part| about(tenant, connection, "a thing", &format!("{request} {part}")));
-        world.store.accept_deliveries(parts.collect())
+        world.store.accept_deliveries(parts.collect(), None)
     });
     let began = Instant::now();
     let (mut large, mut answers) = (pin!(join_all(requests)), 0);
@@ -194,7 +225,7 @@ async fn large_requests_wait_for_each_other_and_keep_nothing_else_waiting() {
         }
     };
     assert!(told.into_iter().all(|told| told.is_ok_and(|told| told.len() == 256)));
-    // Twenty pieces, each of which keeps the next one waiting for some 20 ms; and whatever else there was came through.
+    // Forty pieces, each of which keeps the next one waiting for some 10 ms; and whatever else there was came through.
     assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
     assert!(answers > 6, "{answers}");
 }
@@ -209,12 +240,12 @@ async fn when_nothing_can_be_written_everybody_is_told_in_time() {
     // More than the inbox has room for.
     let requests = (0..1_500).map(|number| {
         let new = delivery(Scope::Endpoint(connection), None, &format!("evt_{number}"));
-        store.accept_deliveries(vec![new])
+        store.accept_deliveries(vec![new], None)
     });
     for told in join_all(requests).await {
         assert!(matches!(told, Err(StoreError::Busy { waited_ms: 20 })), "{told:?}");
     }
     drop(held);
     let new = delivery(Scope::Endpoint(connection), None, "evt_later");
-    assert!(matches!(store.accept_deliveries(vec![new]).await.unwrap()[..], [Accepted::New { .. }]));
+    assert!(matches!(store.accept_deliveries(vec![new], None).await.unwrap()[..], [Accepted::New { .. }]));
 }

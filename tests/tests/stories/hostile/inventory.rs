@@ -390,6 +390,11 @@ fn bursts() -> Vec<Misbehaviour> {
             receive("itemised", json!(items)),
             Answers(|run| run["state"] == "succeeded"),
         ),
+        is(
+            "a webhook of a thousand items that came before",
+            receive("numbered", json!(items)),
+            Answers(|run| run["state"] == "succeeded"),
+        ),
         is("two thousand runs by their routes", Attack::Plot(plots::fan_out), Answers(|runs| runs == &json!(2_001))),
         is(
             "a check that costs as much as it may",

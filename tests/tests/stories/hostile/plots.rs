@@ -88,8 +88,8 @@ pub(super) fn hoard_on_and_on<'a>(scene: &'a Scene, attacker: &'a Attacker) -> B
         let connection = scene.host.tenant_by_id(&attacker.tenant).connection("hostile", json!({})).await;
         let path = format!("/v1/connections/{connection}/actions/hoard_state?wait_ms=60000");
         let (mut nth, mut last) = (0, Answer { status: 200, body: json!({ "state": "succeeded" }) });
-        while last.body["state"] == "succeeded" && nth < 20 {
-            let hoard = json!({ "values": 4, "bytes": 1_000_000, "prefix": format!("{nth}-") });
+        while last.body["state"] == "succeeded" && nth < 40 {
+            let hoard = json!({ "values": 2, "bytes": 1_000_000, "prefix": format!("{nth}-") });
             let again = tokio::time::sleep(scene.beat);
             last = scene.tell(attacker, &path, hoard).await;
             again.await;

@@ -83,7 +83,10 @@ impl Scene {
         let patient = open.split("[limits]").next().unwrap_or_default().to_owned();
         let keyed = format!("{KEYED}{}{}", super::WEBHOOK, RULES.replace("CREDENTIAL", PLACED));
         let itemised = format!("{open}[[webhook.split]]\nitems = \"\"\n");
-        for (name, more) in [("hostile", open), ("patient", patient), ("keyed", keyed), ("itemised", itemised)] {
+        let numbered = format!("{itemised}dedupe = [\"/id\"]\n");
+        let hostile_ones =
+            [("hostile", open), ("patient", patient), ("keyed", keyed), ("itemised", itemised), ("numbered", numbered)];
+        for (name, more) in hostile_ones {
             host.upload(tiny::with_manifest(&hostile, &tiny::manifest(name, "1.0.0", &more))).await.ok();
         }
         for (name, raw) in [
@@ -120,7 +123,9 @@ impl Scene {
     /// More connections for a tenant that is there.
     async fn attacker_of(&self, tenant: &str) -> Attacker {
         let mut connections = Vec::new();
-        for connector in ["hostile", "patient", "breaking", "lying", "pointing", "keyed", "itemised", "checking"] {
+        let connectors =
+            ["hostile", "patient", "breaking", "lying", "pointing", "keyed", "itemised", "numbered", "checking"];
+        for connector in connectors {
             connections.push((connector, self.connection(tenant, connector).await));
         }
         Attacker { tenant: tenant.to_owned(), connections }

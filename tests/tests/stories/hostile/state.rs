@@ -5,6 +5,8 @@ use serde_json::json;
 use super::{Stage, assert_failed};
 
 const MIB: u64 = 1 << 20;
+/// Two of them are written by one run.
+const MB: u64 = 1_000_000;
 
 /// Mutation: host/runtime/src/capabilities/state.rs, `buffer`, leave out `state_value_bytes` (for the first), or
 /// `state_write_bytes` (for the second).
@@ -15,7 +17,7 @@ async fn a_value_that_is_too_large_or_one_too_many_is_refused() {
     let hoard = |values: u64, bytes: u64| json!({ "values": values, "bytes": bytes, "prefix": "k" });
     assert_eq!(attacker.answer("hoard_state", hoard(1, MIB + 1)).await, json!({ "kept": 0, "stopped": "TooLarge" }));
     assert_eq!(attacker.answer("hoard_state", hoard(1, MIB)).await, json!({ "kept": 1, "stopped": null }));
-    assert_eq!(attacker.answer("hoard_state", hoard(17, MIB)).await, json!({ "kept": 3, "stopped": "Full" }));
+    assert_eq!(attacker.answer("hoard_state", hoard(17, MIB)).await, json!({ "kept": 1, "stopped": "Full" }));
     attacker.fails_with("host-call-data-limit", "hoard_state", hoard(1, 5 * MIB)).await;
 }
 
@@ -48,11 +50,11 @@ async fn a_connection_keeps_no_more_than_64_mib() {
     let stage = Stage::set().await;
     let attacker = stage.actor("attacker").await;
     let mut kept = 0;
-    for turn in 0..24 {
-        let run = attacker.act("hoard_state", json!({ "values": 3, "bytes": MIB, "prefix": format!("{turn}-") })).await;
+    for turn in 0..36 {
+        let run = attacker.act("hoard_state", json!({ "values": 2, "bytes": MB, "prefix": format!("{turn}-") })).await;
         kept += run["output"]["kept"].as_u64().unwrap_or(0);
     }
-    assert!((45..=64).contains(&kept), "{kept} MiB were kept");
+    assert!((50..=67).contains(&kept), "{kept} MB were kept");
     stage.still_serves().await;
 }
 
@@ -63,12 +65,12 @@ async fn a_connection_keeps_no_more_than_64_mib() {
 async fn a_run_reads_no_more_than_16_mib() {
     let stage = Stage::set().await;
     let attacker = stage.actor("attacker").await;
-    let hoard = |prefix: &str| json!({ "values": 3, "bytes": MIB, "prefix": prefix });
-    for prefix in ["a", "b", "c", "d", "e"] {
+    let hoard = |prefix: &str| json!({ "values": 2, "bytes": MB, "prefix": prefix });
+    for prefix in ["a", "b", "c", "d", "e", "f", "g", "h"] {
         attacker.answer("hoard_state", hoard(prefix)).await;
     }
-    assert_eq!(attacker.answer("read_all_state", json!({})).await, json!({ "read": 15 }));
-    attacker.answer("hoard_state", hoard("f")).await;
+    assert_eq!(attacker.answer("read_all_state", json!({})).await, json!({ "read": 16 }));
+    attacker.answer("hoard_state", hoard("i")).await;
     attacker.fails_with("read-limit", "read_all_state", json!({})).await;
 }
 
@@ -80,9 +82,9 @@ async fn what_is_kept_can_be_replaced_when_it_is_much() {
     let stage = Stage::set().await;
     let tidy = stage.actor("tidy").await;
     for turn in 0..2 {
-        for part in 0..20 {
-            let run = tidy.act("hoard_state", json!({ "values": 3, "bytes": MIB, "prefix": format!("{part}-") })).await;
-            assert_eq!(run["output"], json!({ "kept": 3, "stopped": null }), "turn {turn}: {run:#}");
+        for part in 0..32 {
+            let run = tidy.act("hoard_state", json!({ "values": 2, "bytes": MB, "prefix": format!("{part}-") })).await;
+            assert_eq!(run["output"], json!({ "kept": 2, "stopped": null }), "turn {turn}: {run:#}");
         }
     }
 }
