@@ -1,9 +1,9 @@
 //! `cargo xtask mutants [FILTER…]`: takes each control of `tests/mutations` away, one after the other, and expects one of
 //! its tests to say so.
 //!
-//! One build of a copy of the repository, in which every entry is a switch; so each run costs no more than its tests.
-//! Invariant: a control counts where a test that passes with all of them in force does not without it, and does again with
-//! them: a machine out of breath proves nothing.
+//! One build of a copy of the repository, in which every entry is a switch; so each run costs no more than its tests, twice.
+//! Invariant: a control counts where a test does not pass without it, and then does with all of them in force: a machine out
+//! of breath proves nothing. What was not proven beside others is judged once more with nothing beside it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +25,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// So long, and ten times what it takes otherwise, a test may take without its control.
 const LONGER: Duration = Duration::from_secs(60);
 
+/// What most tests take at most.
+const USUAL: Duration = Duration::from_secs(4);
+
 /// So long all of them may take.
 const WHOLE: Duration = Duration::from_secs(3 * 3600);
 
@@ -41,6 +44,12 @@ enum Found {
     Red,
     /// All its tests pass without it.
     Unnoticed,
+}
+
+impl Found {
+    fn is_proof(self) -> bool {
+        self < Found::Red
+    }
 }
 
 impl fmt::Display for Found {
@@ -91,14 +100,20 @@ pub(crate) fn run(workspace: &Workspace, filters: &[String]) -> Result<usize, Pr
         known: Mutex::default(),
     };
     let is_story = |(_, tests): &(&Mutation, Vec<&Test>)| tests.iter().any(|test| test.is_story);
-    let found = in_lanes(&chosen, is_story, |(mutation, tests)| {
+    let judged = |(mutation, tests): &(&Mutation, Vec<&Test>)| {
         if began.elapsed() > WHOLE {
             return Err(Problem::TimedOut { command: "taking every control away".to_owned(), limit: WHOLE });
         }
         let found = judge.found(&mutation.id, tests)?;
         println!("{found:<9} {}: {}", mutation.id, mutation.control);
         Ok((found, mutation.id.clone()))
-    })?;
+    };
+    let mut found = in_lanes(&chosen, is_story, judged)?;
+    for (found, id) in found.iter_mut().filter(|(found, _)| !found.is_proof()) {
+        if let Some(alone) = chosen.iter().find(|(mutation, _)| mutation.id == *id) {
+            *found = judged(alone)?.0;
+        }
+    }
     summary(found, began.elapsed())
 }
 
@@ -127,7 +142,7 @@ fn summary(mut found: Vec<(Found, String)>, took: Duration) -> Result<usize, Pro
     say(&format!("{} controls: {}; in {} s", found.len(), counts.join(", "), took.as_secs()));
     let unproven: Vec<String> = found
         .iter()
-        .filter(|(found, _)| *found >= Found::Red)
+        .filter(|(found, _)| !found.is_proof())
         .map(|(found, control)| format!("{found:<9} {control}"))
         .collect();
     if unproven.is_empty() { Ok(found.len()) } else { Err(Problem::Unnoticed { controls: unproven }) }
@@ -137,53 +152,54 @@ fn summary(mut found: Vec<(Found, String)>, took: Duration) -> Result<usize, Pro
 struct Judge<R> {
     /// A test, without the control of this id, for so long.
     run: R,
-    known: Mutex<BTreeMap<Test, Option<Duration>>>,
+    known: Mutex<BTreeMap<Test, Duration>>,
 }
 
 impl<R: Fn(&Test, &str, Duration) -> Result<(Ended, Duration, String), Problem>> Judge<R> {
     fn found(&self, mutant: &str, tests: &[&Test]) -> Result<Found, Problem> {
-        let mut is_red = false;
+        let mut found = Found::Unnoticed;
         for test in tests {
+            let limit = LONGER + 10 * self.known(test).unwrap_or(USUAL);
+            let mut ended = (self.run)(test, mutant, limit)?.0;
+            if ended == Ended::Passed {
+                continue;
+            }
             let Some(usual) = self.usual(test)? else {
-                is_red = true;
+                found = Found::Red;
                 continue;
             };
-            let found = match (self.run)(test, mutant, LONGER + 10 * usual)?.0 {
-                Ended::Passed => continue,
-                Ended::Failed => Found::Fails,
-                Ended::Crashed => Found::Dies,
-                Ended::TimedOut => Found::Hangs,
-            };
-            if (self.run)(test, "", LIMIT)?.0 == Ended::Passed {
-                return Ok(found);
+            // It is one of those that take long.
+            if ended == Ended::TimedOut && LONGER + 10 * usual > limit {
+                ended = (self.run)(test, mutant, LONGER + 10 * usual)?.0;
             }
-            is_red = true;
+            match ended {
+                Ended::Passed => {}
+                Ended::Failed => return Ok(Found::Fails),
+                Ended::Crashed => return Ok(Found::Dies),
+                Ended::TimedOut => return Ok(Found::Hangs),
+            }
         }
-        Ok(if is_red { Found::Red } else { Found::Unnoticed })
+        Ok(found)
     }
 
-    /// How long it takes with all controls in force; `None` where it is red then, twice.
+    fn known(&self, test: &Test) -> Option<Duration> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(test).copied()
+    }
+
+    /// How long it takes now with all controls in force; `None` where it is red.
     fn usual(&self, test: &Test) -> Result<Option<Duration>, Problem> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(usual) = known().get(test) {
-            return Ok(*usual);
-        }
-        let mut usual = None;
-        for _ in 0..2 {
-            let (ended, took, said) = (self.run)(test, "", LIMIT)?;
-            if ended == Ended::Passed {
-                usual = Some(took);
-                break;
-            }
+        let (ended, took, said) = (self.run)(test, "", LIMIT)?;
+        if ended != Ended::Passed {
             say(&format!("{} is red with all controls in force: {ended:?}\n{said}", test.name));
+            return Ok(None);
         }
-        known().insert(test.clone(), usual);
-        Ok(usual)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(test.clone(), took);
+        Ok(Some(took))
     }
 }
 
-/// Does all of it, in as many lanes as there are cores. Half of them begin with stories: each has much going on by itself,
-/// and what it waits for should come in time.
+/// Does all of it, in twice as many lanes as there are cores, because tests wait much. Half of them begin with stories: each has
+/// much going on by itself, and what it waits for should come in time.
 fn in_lanes<T: Sync, R: Send>(
     items: &[T],
     is_story: impl Fn(&T) -> bool,
@@ -199,7 +215,7 @@ fn in_lanes<T: Sync, R: Send>(
         }
         Ok(done)
     };
-    let lanes = thread::available_parallelism().map_or(1, usize::from);
+    let lanes = 2 * thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let lane = &lane;
         let lanes: Vec<_> = (0..lanes).map(|nth| scope.spawn(move || lane(nth % 2 == 0))).collect();
@@ -231,29 +247,36 @@ mod tests {
         }
     }
 
-    /// Mutation: `Judge::found`, take a failure for proof at the first time.
-    #[test]
-    fn what_does_not_pass_again_with_all_in_force_proves_nothing() {
-        let found = |without: Ended, again: Ended| {
-            let runs = Mutex::new(0);
-            let run = |_: &Test, mutant: &str, _| {
-                let mut runs = runs.lock().unwrap();
-                *runs += 1;
-                let ended = match (mutant, *runs) {
-                    ("", 1) => Ended::Passed,
-                    ("", _) => again,
-                    _ => without,
-                };
-                Ok((ended, Duration::ZERO, String::new()))
-            };
-            Judge { run, known: Mutex::default() }.found("a-control", &[&Test::named("a test")]).unwrap()
+    /// What a test without its control comes to, and with all in force, where it takes so long; and how often it was run.
+    fn judged(without: Ended, with: Ended, took: Duration) -> (Found, usize) {
+        let runs = Mutex::new(0);
+        let run = |_: &Test, mutant: &str, limit| {
+            *runs.lock().unwrap() += 1;
+            let ended = if mutant.is_empty() { with } else { without };
+            Ok((if took > limit { Ended::TimedOut } else { ended }, took, String::new()))
         };
+        let found = Judge { run, known: Mutex::default() }.found("a-control", &[&Test::named("a test")]).unwrap();
+        (found, runs.into_inner().unwrap())
+    }
+
+    /// Mutation: `Judge::found`, take a failure for proof at once.
+    #[test]
+    fn what_does_not_pass_with_all_in_force_proves_nothing() {
         for (without, proof) in
             [(Ended::Failed, Found::Fails), (Ended::Crashed, Found::Dies), (Ended::TimedOut, Found::Hangs)]
         {
-            assert_eq!((found(without, Ended::Passed), found(without, Ended::Failed)), (proof, Found::Red));
+            let found = |with| judged(without, with, Duration::ZERO);
+            assert_eq!((found(Ended::Passed), found(Ended::Failed)), ((proof, 2), (Found::Red, 2)));
         }
-        assert_eq!(found(Ended::Passed, Ended::Passed), Found::Unnoticed);
+        assert_eq!(judged(Ended::Passed, Ended::Passed, Duration::ZERO), (Found::Unnoticed, 1));
+    }
+
+    /// Mutation: `Judge::found`, no longer than most take: what takes long hangs.
+    #[test]
+    fn a_test_that_takes_long_has_its_time() {
+        let took = LONGER + 11 * USUAL;
+        assert_eq!(judged(Ended::Passed, Ended::Passed, took), (Found::Unnoticed, 3));
+        assert_eq!(judged(Ended::Failed, Ended::Passed, took), (Found::Fails, 3));
     }
 
     /// Mutation: `in_lanes`, lanes that take stories only.

@@ -8,7 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 use crate::address;
 use crate::error::{ConnectFailure, Denial, DoorError};
@@ -46,16 +48,19 @@ impl SystemResolver {
     /// Reads the machine's configuration. Where there is none, names do not resolve and development
     /// upstreams still work.
     pub(crate) fn new() -> Self {
-        let built = TokioResolver::builder_tokio().and_then(|mut builder| {
-            builder.options_mut().positive_max_ttl = Some(LONGEST_TTL);
-            builder.build()
-        });
+        let built = TokioResolver::builder_tokio().and_then(forgetful);
         Self(
             built
                 .inspect_err(|error| tracing::warn!(error = %error, "no name servers: outbound names will not resolve"))
                 .ok(),
         )
     }
+}
+
+/// One that asks again in time.
+fn forgetful(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<TokioResolver, NetError> {
+    builder.options_mut().positive_max_ttl = Some(LONGEST_TTL);
+    builder.build()
 }
 
 impl Resolve for SystemResolver {
@@ -115,6 +120,8 @@ pub(crate) mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
+    use hickory_resolver::config::ResolverConfig;
+
     use super::*;
 
     /// Gives its answers one after the other, and counts.
@@ -162,6 +169,14 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn of_many_addresses_a_few_are_dialled() {
         assert_eq!(resolve(&["8.8.8.8"; MOST_ADDRESSES + 1]).await.unwrap().len(), MOST_ADDRESSES);
+    }
+
+    /// Mutation: resolve.rs, `forgetful`, as long as the name server says.
+    #[tokio::test]
+    async fn a_name_servers_answer_holds_for_five_minutes_at_most() {
+        let builder = TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default());
+        let resolver = forgetful(builder).unwrap();
+        assert_eq!(resolver.options().positive_max_ttl, Some(Duration::from_secs(300)));
     }
 
     /// With `check` removed, or asking only the first address, this fails.

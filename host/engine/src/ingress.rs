@@ -430,6 +430,51 @@ mod tests {
         assert_eq!(kept(MOST_BYTES / 2, &[(1, 1), (0, 1)]), None);
     }
 
+    /// Mutations: `known_by`, without any of what is hashed: two that say something else are one while the first is not kept.
+    #[tokio::test]
+    async fn a_large_request_is_known_by_all_that_it_is_and_for_an_hour() {
+        let (tenant, connection) = (TenantId::new(1), ConnectionId::new(1));
+        let inbound = |path: &str, query: &str, body: &'static str| {
+            let (method, path, query) = ("POST".to_owned(), path.to_owned(), query.to_owned());
+            let body = Bytes::from_static(body.as_bytes());
+            Arc::new(Inbound { method, path, path_token: None, query, headers: Vec::new(), body })
+        };
+        let part = |to: ConnectionId, key: Option<&str>, received_ms| NewDelivery {
+            id: DeliveryId::new(received_ms),
+            scope: Scope::Endpoint(connection),
+            dedupe_key: key.map(str::to_owned),
+            to: Some((tenant, to)),
+            status: DeliveryStatus::Ignored,
+            came: Arc::new(Came {
+                method: String::new(),
+                path: String::new(),
+                query: String::new(),
+                headers: "[]".to_owned(),
+            }),
+            body: Vec::new(),
+            received_ms,
+            runs: Vec::new(),
+        };
+        let parts = |to, key, received_ms| vec![part(to, key, received_ms); AT_ONCE + 1];
+        let usual = inbound("/hooks/a", "", "[]");
+        let unnamed = parts(connection, None, 1);
+        let first = known_by(&usual, &unnamed).await.unwrap().unwrap();
+        let again = known_by(&inbound("/hooks/a", "", "[]"), &parts(connection, None, KNOWN_FOR_MS - 1)).await;
+        assert_eq!(again.unwrap().as_ref(), Some(&first));
+        let others = [
+            (inbound("/hooks/b", "", "[]"), unnamed.clone()),
+            (inbound("/hooks/a", "q", "[]"), unnamed.clone()),
+            (inbound("/hooks/a", "", "[1]"), unnamed.clone()),
+            (Arc::clone(&usual), parts(ConnectionId::new(2), None, 1)),
+            (Arc::clone(&usual), parts(connection, None, KNOWN_FOR_MS)),
+        ];
+        for (nth, (inbound, parts)) in others.iter().enumerate() {
+            assert_ne!(known_by(inbound, parts).await.unwrap().as_ref(), Some(&first), "{nth}");
+        }
+        assert_eq!(known_by(&usual, &parts(connection, Some("1"), 1)).await.unwrap(), None, "by their own");
+        assert_eq!(known_by(&usual, &unnamed[1..]).await.unwrap(), None, "in one piece");
+    }
+
     #[test]
     fn what_proves_something_to_us_is_not_for_a_guest() {
         let given = ["Authorization", "COOKIE", "proxy-authorization", "x-request"];

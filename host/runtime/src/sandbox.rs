@@ -123,10 +123,47 @@ mod tests {
         assert!(loaded.is_ok(), "{:?}", loaded.err());
     }
 
+    /// With room for one guest.
+    fn small() -> Engine {
+        let compiler = crate::config::CompilerCommand { program: "none".into(), args: Vec::new() };
+        serving(&RuntimeConfig { slots: 1, ..RuntimeConfig::new("none", [0; 32], compiler) }).unwrap()
+    }
+
     #[test]
     fn the_serving_engine_cannot_compile() {
-        let compiler = crate::config::CompilerCommand { program: "none".into(), args: Vec::new() };
-        let serving = serving(&RuntimeConfig { slots: 1, ..RuntimeConfig::new("none", [0; 32], compiler) }).unwrap();
-        assert!(serving.precompile_component(b"\0asm\x0d\0\x01\0").is_err());
+        assert!(small().precompile_component(b"\0asm\x0d\0\x01\0").is_err());
+    }
+
+    /// Whether a component that makes so many instances of this module has room in a place.
+    fn fits(module: &str, instances: usize) -> bool {
+        let instances = "(core instance (instantiate $m))".repeat(instances);
+        let wasm = wat::parse_str(format!("(component (core module $m {module}) {instances})")).unwrap();
+        let artifact = compiling().unwrap().precompile_component(&wasm).unwrap();
+        // SAFETY: the line above made it.
+        let loaded = unsafe { wasmtime::component::Component::deserialize(&small(), artifact) };
+        loaded.is_ok()
+    }
+
+    /// Mutation: sandbox.rs, `pool`, as many tables of a module as of a component.
+    #[test]
+    fn a_module_has_so_many_tables() {
+        let tables = |count: usize| fits(&"(table 1 funcref)".repeat(count), 1);
+        assert_eq!((tables(8), tables(9)), (true, false));
+    }
+
+    /// Mutation: sandbox.rs, `pool`, more elements of a table.
+    #[test]
+    fn a_table_has_so_many_elements() {
+        let elements = |count: usize| fits(&format!("(table {count} funcref)"), 1);
+        assert_eq!((elements(TABLE_ELEMENTS), elements(TABLE_ELEMENTS + 1)), (true, false));
+    }
+
+    /// Mutation: sandbox.rs, `pool`, more for all core instances of a component.
+    #[test]
+    fn the_core_instances_of_a_component_take_so_much_of_the_host_together() {
+        // A global takes 16 bytes, and an instance something besides: all that there may be are one too many.
+        let most = CORE_INSTANCES_PER_COMPONENT as usize;
+        let module = "(global i32 (i32.const 0))".repeat(INSTANCE_BYTES / most / 16);
+        assert_eq!((fits(&module, most - 1), fits(&module, most)), (true, false));
     }
 }

@@ -101,4 +101,11 @@ mod tests {
         assert_eq!(fitting(&[(MOST_BYTES - 1,), (1,), (1,)], 10), 2);
         assert_eq!(fitting(&[(MOST_BYTES + 1,), (1,)], 10), 1);
     }
+
+    /// Mutations: paging.rs, `rows` of a `Page`, or of an `After`, as many as were asked for.
+    #[test]
+    fn a_page_has_a_thousand_rows_at_most_and_one_at_least() {
+        let rows = |limit: u32| [Page::<[u8; 16]>::first(limit).rows(), After::first(limit).rows()];
+        assert_eq!([rows(0), rows(1_000), rows(u32::MAX)], [[1; 2], [1_000; 2], [1_000; 2]]);
+    }
 }

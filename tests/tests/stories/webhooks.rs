@@ -138,6 +138,25 @@ async fn a_request_whose_parts_are_too_much_together_is_kept_whole() {
     assert!(kept.len() == 200 && kept.iter().all(|delivery| delivery["status"] == "accepted"), "{kept:#?}");
 }
 
+/// More than a hundred are several commits. What they are known by until the last is nobody's business.
+///
+/// Mutation: host/server/src/api/events.rs, `delivery_view`, every key.
+#[tokio::test]
+async fn many_items_without_ids_are_kept_once_each_time_they_come() {
+    let host = Host::spawn().await;
+    let split =
+        TOLD_BY_TOKEN.replace("when = { pointer = \"/kind\" }", "items = \"\"").replace("dedupe = [\"/id\"]", "");
+    let (tenant, path) = told_by(&host, &split).await;
+    let parts: Vec<_> = (0..130).map(|number| json!({ "changed": number })).collect();
+    for kept_by_now in [130, 200] {
+        let told = Wire::to(&host).request(Method::POST, &path).header("x-token", TOKEN).json(&parts);
+        assert_eq!(Reply::of(told).await.status, 200);
+        let kept = items(&tenant, "/v1/deliveries?limit=200").await;
+        let is_new = |delivery: &Value| delivery["duplicates"] == 0 && delivery["dedupe_key"].is_null();
+        assert!(kept.len() == kept_by_now && kept.iter().all(is_new), "{kept:#?}");
+    }
+}
+
 fn items_of(account: &str, count: usize) -> Vec<Value> {
     let id = |number: usize| format!("{account}-{count}-{number}");
     let item = |number| json!({ "id": id(number), "intuitaccountid": account, "intuitentityid": "1", "type": "x" });

@@ -15,7 +15,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::artifact::{ArtifactFault, Artifacts, Unfinished};
@@ -196,7 +196,7 @@ async fn collect(mut output: ChildStdout, mut unfinished: Unfinished, limit: u64
 }
 
 /// The start of what it says; the rest is read and thrown away so that it never blocks on us.
-async fn explain(mut reason: ChildStderr) -> String {
+async fn explain(mut reason: impl AsyncRead + Unpin) -> String {
     let mut text = Vec::new();
     let _ = (&mut reason).take(MAX_REASON).read_to_end(&mut text).await;
     let _ = tokio::io::copy(&mut reason, &mut tokio::io::sink()).await;
@@ -225,5 +225,29 @@ fn judge(settings: &RuntimeConfig, status: ExitStatus, reason: String) -> Result
         }
         Some(signal) => Err(CompileError::Died { how: format!("signal {signal}") }),
         None => Err(CompileError::Died { how: status.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: compile/mod.rs, `explain`, keep all that it says.
+    #[tokio::test]
+    async fn of_what_the_compiler_says_the_start_is_kept_and_the_rest_is_read() {
+        let said = "a".repeat(3 * MAX_REASON as usize);
+        let mut unread = said.as_bytes();
+        assert_eq!(explain(&mut unread).await.len(), MAX_REASON as usize);
+        assert!(unread.is_empty());
+    }
+
+    /// What was kept may be longer as text: a byte that is none becomes three.
+    ///
+    /// Mutations: compile/mod.rs, `told_apart`, cut one of the two only.
+    #[test]
+    fn what_the_compiler_says_is_no_longer_as_text() {
+        let said = "a".repeat(3 * MAX_REASON as usize);
+        let (unconfined, reason) = told_apart(&format!("{UNCONFINED}{said}\n{said}"));
+        assert_eq!([unconfined.len(), reason.len()], [MAX_REASON as usize; 2]);
     }
 }

@@ -108,7 +108,7 @@ mod tests {
         assert!(queue.turn(Asker::Upload("c")).await.is_ok() && queue.uploaders.lock().unwrap().len() == 1);
     }
 
-    /// Mutation: `turn`, wait without the timeout: the test hangs.
+    /// Mutations: `turn`, wait without the timeout: the test hangs; `new`, a hundred turns at once.
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
         let queue = queue();

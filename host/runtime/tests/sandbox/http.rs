@@ -200,6 +200,29 @@ async fn a_malformed_request_never_reaches_the_ports() {
     }
 }
 
+/// Mutation: host/runtime/src/capabilities/http/outgoing.rs, `outgoing`, give bytes to whoever asks for a blob.
+#[tokio::test]
+async fn a_request_whose_answer_is_to_be_kept_as_a_blob_never_reaches_the_ports() {
+    let sandbox = Sandbox::start();
+    // As bytes, and as a blob.
+    for (deliver, answered, sent) in [(1, "\"https://a.example/\"", 1), (2, "1007", 0)] {
+        let mut guest = Guest::new();
+        let (method, url) = (guest.text("GET"), guest.text("https://a.example/"));
+        let wasm = guest
+            .act(&format!(
+                "(call $send {method} {url}
+                   (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {deliver})
+                   (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2048))
+                 (call $done_response (i32.const 2048))"
+            ))
+            .build();
+        let ports = Arc::new(Scripted::echoing());
+        let finished = sandbox.act_through(&wasm, Arc::clone(&ports) as _).await;
+        assert_eq!(value(&finished), answered);
+        assert_eq!(ports.asked.lock().unwrap().len(), sent);
+    }
+}
+
 /// Without the header limits the request goes out: the guest answers with its URL.
 #[tokio::test]
 async fn too_many_headers_never_reach_the_ports() {

@@ -16,6 +16,7 @@ mod lanes;
 mod nouns;
 mod opening;
 mod queue;
+mod queue_of_inbox;
 mod schema;
 mod sealed;
 mod state;

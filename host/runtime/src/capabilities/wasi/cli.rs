@@ -133,3 +133,21 @@ impl terminal_stderr::Host for GuestState {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::meter::Meter;
+
+    /// Mutations: cli.rs, `write`, take whatever comes; `check_write`, say that anything is taken: as many zeroes are
+    /// allocated.
+    #[test]
+    fn standard_output_takes_so_much_at_once() {
+        let outside = Outside::new(0, &Limits::default(), Arc::new(Meter::default()));
+        let mut stream = LogStream { stream: Stream::Stdout, outside: Arc::new(outside) };
+        assert_eq!(stream.check_write().ok(), Some(PERMIT));
+        assert!(stream.write(vec![b'a'; PERMIT].into()).is_ok());
+        assert!(matches!(stream.write(vec![b'a'; PERMIT + 1].into()), Err(StreamError::Trap(_))));
+    }
+}

@@ -159,3 +159,20 @@ impl Whole {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Mutations: body.rs, `write`, take whatever comes; `check_write`, say that anything is taken: as many zeroes are
+    /// allocated.
+    #[test]
+    fn a_body_takes_so_much_at_once() {
+        let (mut body, _written) = OutgoingBody::new(None, Arc::default(), u64::MAX);
+        let mut stream = body.stream().unwrap();
+        assert_eq!(stream.check_write().ok(), Some(PERMIT));
+        assert!(stream.write(vec![0_u8; PERMIT].into()).is_ok());
+        assert!(matches!(stream.write(vec![0_u8; PERMIT + 1].into()), Err(StreamError::Trap(_))));
+    }
+}
