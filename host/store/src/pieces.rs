@@ -27,7 +27,7 @@ use crate::writer::LineOf;
 pub const AT_ONCE: usize = BATCH;
 
 /// Parts of a larger one that are one commit. Those of a request that came before are counted one by one.
-pub(crate) const PIECE: usize = 64;
+const PIECE: usize = 64;
 
 /// What our own keys begin with. No provider's has a control character in it.
 const OURS: char = '\u{1}';
