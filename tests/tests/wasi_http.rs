@@ -280,12 +280,14 @@ async fn a_request_that_is_never_whole_fails_and_is_never_sent() {
 
 /// A task that has had its turn finds everything not ready, for a while.
 ///
-/// Mutation: clocks.rs, `poll`, without `unconstrained`: it seems that nothing is there, and the others leave.
+/// Mutations: clocks.rs, `poll` and `ready`, without `unconstrained`: the last ones seem not to be there.
 #[tokio::test]
 async fn what_is_ready_is_ready_however_much_was_looked_at_before() {
     let (client, ports) = (Client::start().await, Provider::agreeable());
-    assert_eq!(value(&client.misuse(json!({ "look-for-trailers": 150 }), &ports).await), true);
-    assert_eq!(ports.sent(), [(1, 0, "/entries/answered".to_owned())]);
+    for together in [true, false] {
+        let looked = json!({ "look-for-trailers": [150, together] });
+        assert_eq!(value(&client.misuse(looked, &ports).await), 150, "together: {together}");
+    }
 }
 
 /// Mutations: body.rs, `append`, without the comparison; `Buffer`, without `drop` or `take`, without `fetch_sub`.

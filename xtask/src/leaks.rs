@@ -48,8 +48,8 @@ impl Kept {
         command.env(VARIABLE, &self.folder);
     }
 
-    /// Fails where something shows that was told in confidence.
-    pub(crate) fn look_through(&self, workspace: &Workspace, cluster: Option<&Cluster>) -> Result<(), Problem> {
+    /// How much was looked for. Fails where something shows that was told in confidence.
+    pub(crate) fn look_through(&self, workspace: &Workspace, cluster: Option<&Cluster>) -> Result<String, Problem> {
         say("looking for secrets in all that was written");
         if self.report.is_none() {
             say("without cargo-nextest, what passing tests print is not kept, and so not looked through");
@@ -57,7 +57,7 @@ impl Kept {
         if let Some(cluster) = cluster {
             fs::copy(&cluster.log, self.folder.join("PostgreSQL.log")).map_err(Problem::file(&cluster.log))?;
         }
-        process::run(Command::new(workspace.binary("bulkhead-leaks")).arg(&self.folder).args(&self.report))
+        process::output(Command::new(workspace.binary("bulkhead-leaks")).arg(&self.folder).args(&self.report))
     }
 }
 

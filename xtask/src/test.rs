@@ -68,7 +68,10 @@ fn run(workspace: &Workspace, lint: bool, filters: &[&String]) -> Result<(), Pro
     };
     kept.iter().for_each(|kept| kept.surround(&mut command));
     process::run(command.args(filters).env(postgres::VARIABLE, &url))?;
-    kept.map_or(Ok(()), |kept| kept.look_through(workspace, cluster.as_ref()))
+    if let Some(kept) = kept {
+        println!("{}", kept.look_through(workspace, cluster.as_ref())?);
+    }
+    Ok(())
 }
 
 /// The runner that tells tests apart by their whole names; not everybody has it.

@@ -1,11 +1,11 @@
 //! `cargo xtask test walls`: everything that keeps a stranger's connector in, attacked; with counts.
 //!
 //! Four parts, each timed: every test there is, for nearly all of them are about it, and a list of those that are would
-//! grow old; a neighbour's p99 beside each hostile guest, which needs a quiet machine and so is no part of an ordinary test
+//! grow old, and then all that they wrote is looked through for secrets; a neighbour's p99 beside each hostile guest, which needs a quiet machine and so is no part of an ordinary test
 //! run; every fuzz target, for a moment; every control taken away, one after the other. Each part has an end: the first two a
 //! time for each test (`.config/nextest.toml`), the third so many seconds a target, the last one a time for the whole.
 //!
-//! What holds is said by the tests themselves, in lines such as `walls: URLs refused 331`, and is never less than [`FLOORS`].
+//! What holds is said by the tests themselves and by who looks through what they wrote, in lines such as `walls: URLs refused 331`, and is never less than [`FLOORS`].
 //! What not every machine has ([`ELSEWHERE`]) may be left out by a test that says so, `walls: left out SigV4 cases, because …`:
 //! then the run passes, and its last word is that it is not complete.
 
@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::fuzz;
+use crate::leaks::Kept;
 use crate::mutants;
 use crate::postgres::{self, Cluster};
 use crate::problem::Problem;
@@ -23,11 +24,12 @@ use crate::workspace::Workspace;
 const NEIGHBOUR: &str = "test(=hostile::walls::a_neighbours_p99_stays_below_twice_its_quiet_value)";
 
 /// What is counted, and how many there are at the least.
-const FLOORS: [(&str, usize); 5] = [
+const FLOORS: [(&str, usize); 6] = [
     ("URLs refused", 300),
     ("guests contained", 40),
     ("neighbours timed", 40),
     ("vectors passed", 20),
+    ("secrets looked for", 1_000),
     ("controls whose test fails without them", 1_000),
 ];
 
@@ -43,7 +45,14 @@ const ELSEWHERE: [(&str, usize); 5] = [
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Problem> {
     let cluster = Cluster::start()?;
-    let mut said = timed("every test", || counts(&mut runner(workspace, &cluster, &["--success-output", "final"])?))?;
+    let mut said = timed("every test", || {
+        let (mut kept, mut runner) = (Kept::made()?, runner(workspace, &cluster, &["--success-output", "final"])?);
+        kept.report(workspace, &mut runner);
+        kept.surround(&mut runner);
+        let mut said = counts(&mut runner)?;
+        said.push(kept.look_through(workspace, Some(&cluster))?);
+        Ok(said)
+    })?;
     // What a neighbour notices of a host that was not optimised says nothing about one that was.
     let alone =
         ["--release", "--test", "stories", "-E", NEIGHBOUR, "--run-ignored", "only", "--success-output", "final"];

@@ -1,8 +1,8 @@
 //! The door: the only code that opens outbound connections.
 //!
-//! Every byte that leaves the product goes through [`Door::send`]: what guests send, OAuth calls,
-//! outgoing webhooks. Its steps stand in one function in `door.rs`, in the order in which they have to
-//! happen; each is a file of its own, pure where it can be, with the tests that fail without it.
+//! Every byte that leaves the product goes through [`Door::send`]: what guests send, and OAuth calls. Its
+//! steps stand in one function in `door.rs`, in the order in which they have to happen; each is a file of
+//! its own, pure where it can be, with the tests that fail without it.
 //!
 //! Invariants: a request leaves only where a rule allows it, to an address that was checked and is the
 //! one dialled; a credential is added last and only for the audience it is pinned to; an unsafe request

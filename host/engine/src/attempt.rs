@@ -123,3 +123,43 @@ impl Patience {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use bulkhead_store::{RunState, StoreError};
+
+    use super::*;
+    use crate::credentials::tests::provider::Provider;
+    use crate::credentials::tests::world::{CODE, World};
+
+    /// Nobody has taken it over yet, and somebody may at any moment.
+    ///
+    /// Mutations: host/engine/src/commit.rs, `write_end` or `write_unasked`, an end for what was abandoned.
+    #[tokio::test]
+    async fn what_was_abandoned_has_no_end() {
+        let provider = Provider::new(|asked| asked.ok("fine")).await;
+        let world = World::new(&provider, CODE).await;
+        world.asks().await;
+        let (engine, run) = (&world.engine, world.claims(1_000).await);
+        let Ok((opened, ports)) = engine.open(run.clone()).await.unwrap() else { panic!("it is not begun") };
+        engine.commit(&opened, &ports, Finish::blank(End::Abandoned)).await.unwrap();
+        engine.commit_unasked(&run, End::Abandoned).await.unwrap();
+        assert_eq!(engine.run_row(world.tenant, run.id).await.unwrap().state, RunState::Running);
+    }
+
+    /// Mutations: `tries_again`, never; whatever is wrong: for as long as the claim is held; after ever longer pauses.
+    #[tokio::test(start_paused = true)]
+    async fn what_may_be_written_a_moment_later_is_tried_again_and_nothing_else() {
+        let mut patience = Patience(FIRST_PAUSE);
+        for error in [StoreError::NotFound { what: "run" }, StoreError::NotDurable { reason: String::new() }] {
+            assert!(!patience.tries_again(&error.into()).await);
+        }
+        assert!(!patience.tries_again(&EngineFault::damaged("a run", "it is")).await);
+        assert_eq!(patience.0, FIRST_PAUSE);
+        for _ in 0..20 {
+            assert!(patience.tries_again(&StoreError::Busy { waited_ms: 1 }.into()).await);
+        }
+        assert_eq!(patience.0, LONGEST_PAUSE);
+    }
+}

@@ -384,3 +384,22 @@ impl Engine {
         Ok(rows.into_iter().map(RunView::listed).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::tests::provider::Provider;
+    use crate::credentials::tests::world::{CODE, World};
+
+    /// Mutation: `new_run`, the time of one in the background for all.
+    #[tokio::test]
+    async fn a_run_that_somebody_waits_for_is_given_up_after_five_minutes_and_any_other_after_a_day() {
+        let provider = Provider::new(|asked| asked.ok("fine")).await;
+        let world = World::new(&provider, CODE).await;
+        let tried_for_ms = |waiting| {
+            let run = world.engine.new_run(world.connection, Request::Check, None, None, waiting);
+            run.deadline_ms - run.created_ms
+        };
+        assert_eq!([tried_for_ms(true), tried_for_ms(false)], [5 * 60_000, 24 * 60 * 60_000]);
+    }
+}

@@ -111,8 +111,6 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use futures::FutureExt;
-
     use super::*;
 
     fn tenant(byte: u8) -> TenantId {
@@ -186,9 +184,12 @@ mod tests {
         drop(left);
         begun.recv().unwrap();
         assert_eq!(checks.0.free(), 3);
-        assert!(checks.run(tenant(1), || ()).now_or_never().is_none());
-        drop(end);
-        checks.run(tenant(1), || ()).await.unwrap();
+        let (end_again, check) = endless();
+        let mut again = Box::pin(checks.run(tenant(1), check));
+        assert!(futures::poll!(&mut again).is_pending());
+        assert_eq!(checks.0.free(), 3, "it stands in a line of the tenant's own");
+        drop((end, end_again));
+        again.await.unwrap();
     }
 
     /// Mutation: host/engine/src/turns.rs, `take`, wait without end.

@@ -1,5 +1,6 @@
 //! What went wrong inside the host. Logged once where it is handled; its text never reaches a guest or a client.
 
+use bulkhead_runtime::CompileError;
 use bulkhead_store::StoreError;
 use bulkhead_vault::VaultError;
 
@@ -22,7 +23,7 @@ pub enum EngineFault {
     /// jq cannot be evaluated on this node.
     #[error("mappings cannot be evaluated: {problem}")]
     NoMapping { problem: String },
-    /// Every place in the sandbox, or for checks, is taken.
+    /// Every place in the sandbox, for checks or to compile is taken.
     #[error("the host is full")]
     Busy { retry_after_ms: u64 },
     /// An artifact could neither be loaded nor compiled again.
@@ -34,6 +35,15 @@ impl EngineFault {
     /// For what we stored ourselves and can no longer read.
     pub(crate) fn damaged(what: &'static str, problem: impl std::fmt::Display) -> Self {
         Self::Damaged { what, problem: problem.to_string() }
+    }
+
+    /// Why a component of the host's own, or one that was accepted before, could not be compiled again: where it is only the
+    /// moment, it is tried again in another.
+    pub(crate) fn of_compiling(error: &CompileError, otherwise: impl FnOnce(String) -> Self) -> Self {
+        match error.retry_after_ms() {
+            Some(retry_after_ms) => Self::Busy { retry_after_ms },
+            _ => otherwise(error.to_string()),
+        }
     }
 
     /// Whether it is only that the thing does not exist, for this tenant.
@@ -51,4 +61,19 @@ pub(crate) fn stored<T: serde::de::DeserializeOwned>(what: &'static str, json: &
 /// in rather than a panic.
 pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutation: `of_compiling`, always `otherwise`: whoever comes at a bad moment hears that the host lacks something.
+    #[test]
+    fn a_bad_moment_to_compile_is_no_lack() {
+        let of = |error| EngineFault::of_compiling(&error, |problem| EngineFault::NoMapping { problem });
+        let moment = of(CompileError::Starved { retry_after_ms: 7 });
+        assert!(matches!(moment, EngineFault::Busy { retry_after_ms: 7 }), "{moment:?}");
+        let lack = of(CompileError::Rejected { reason: "no component".to_owned() });
+        assert!(matches!(&lack, EngineFault::NoMapping { problem } if problem.contains("no component")), "{lack:?}");
+    }
 }

@@ -35,8 +35,8 @@ use crate::{Engine, reply};
 /// belongs to nobody; so is a request whose items are too much without any.
 const MOST_PARTS: u32 = 1_000;
 const MOST_BYTES: usize = 16 << 20;
-/// How long a request of many parts is known again before all of them are kept, milliseconds; less where the hour is over.
-const KNOWN_FOR_MS: u64 = 3_600_000;
+/// How long a request of many parts is known again before all of them are kept, milliseconds; less where ten minutes are over.
+const KNOWN_FOR_MS: u64 = 600_000;
 
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -122,9 +122,11 @@ impl Engine {
         let items = taken_apart(&listener, &inbound).await?;
         let mut new = self.parts(&listener, &inbound, body, &items).await?;
         let asker = self.asker(declared, &mut new);
-        let known_by = known_by(&inbound, &new).await?;
-        let accepted = self.inner.store.accept_deliveries(new, known_by).await?;
+        let known_by = known_by(declared, &inbound, &new).await?;
+        let accepted = self.inner.store.accept_deliveries(new, known_by).await;
+        // A part may be kept where the whole is not.
         self.inner.wake.notify_one();
+        let accepted = accepted?;
         let mut delivered = Delivered::nothing(reply::taken(&declared.handshake, &inbound));
         for part in accepted {
             match part {
@@ -167,7 +169,7 @@ impl Engine {
         body: &str,
         items: &[Item],
     ) -> Result<Vec<NewDelivery>, Refused> {
-        let came = Arc::new(came(listener, inbound));
+        let came = Arc::new(came(listener.webhook.as_ref(), inbound));
         let delivery = |item: &Item, to| self.delivery(listener, &came, item, to);
         let accounts = self.connections_of(listener, items).await?;
         let addressed = items.iter().map(|item| {
@@ -296,18 +298,27 @@ async fn taken_apart(listener: &Arc<Listener>, inbound: &Inbound) -> Result<Vec<
 }
 
 /// What a request is known by when it comes again before all of its parts are kept, where they have no ids of the provider's:
-/// what it is, for whom, and in which hour. After that it is news again: a part that is kept twice says twice that there is
-/// something to look at, one that is not kept says nothing.
-async fn known_by(inbound: &Arc<Inbound>, parts: &[NewDelivery]) -> Result<Option<String>, EngineFault> {
-    if parts.len() <= AT_ONCE || parts.iter().all(|part| part.dedupe_key.is_some()) {
+/// what it says, for whom, and in which ten minutes. After that it is news again: a part that is kept twice says twice that
+/// there is something to look at, one that is not kept says nothing. It says all that a guest is shown of it, but for the
+/// signatures and their times, which are others whenever it is sent.
+async fn known_by(
+    declared: &Webhook,
+    inbound: &Arc<Inbound>,
+    parts: &[NewDelivery],
+) -> Result<Option<String>, EngineFault> {
+    let Some(first) = parts.first().filter(|_| parts.len() > AT_ONCE) else { return Ok(None) };
+    if parts.iter().all(|part| part.dedupe_key.is_some()) {
         return Ok(None);
     }
-    let hour = parts.first().map_or(0, |part| part.received_ms) / KNOWN_FOR_MS;
+    let mut hidden = proving_headers(Some(declared));
+    hidden.extend(signature_headers(declared));
+    let headers = headers_for_a_guest(&inbound.headers, &hidden);
     let whom = parts.iter().map(|part| part.to.map_or_else(String::new, |(_, connection)| connection.to_string()));
-    let (inbound, bytes, whom) = (Arc::clone(inbound), inbound.body.len(), whom.collect::<Vec<_>>().join(","));
+    let (whom, when) = (whom.collect::<Vec<_>>().join(","), first.received_ms / KNOWN_FOR_MS);
+    let (came, inbound, bytes) = (Arc::clone(&first.came), Arc::clone(inbound), inbound.body.len());
     let hash = move || {
         let mut hash = Sha256::new();
-        for text in [&inbound.method, &inbound.path, &inbound.query, &whom, &hour.to_string()] {
+        for text in [&came.method, &came.path, &came.query, &headers, &whom, &when.to_string()] {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }
@@ -354,37 +365,54 @@ fn keep_within_bounds(addressed: &mut [Addressed<'_>], came_bytes: usize) -> boo
     true
 }
 
-fn came(listener: &Listener, inbound: &Inbound) -> Came {
-    let mut hidden = vec!["authorization", "cookie", "proxy-authorization"];
+fn came(declared: Option<&Webhook>, inbound: &Inbound) -> Came {
     let mut query = inbound.query.clone();
-    for scheme in listener.webhook.iter().flat_map(Webhook::schemes) {
-        match scheme {
-            Scheme::Token { at: TokenPlace::Header { name }, .. } => hidden.push(name.as_str()),
-            Scheme::Token { at: TokenPlace::Query { name }, .. } => {
-                let others =
-                    form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found.as_ref() != name.as_str());
-                let others = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
-                query = others;
-            }
-            Scheme::Jwt(jwt) => hidden.push(jwt.header.as_str()),
-            _ => {}
+    for scheme in declared.into_iter().flat_map(Webhook::schemes) {
+        if let Scheme::Token { at: TokenPlace::Query { name }, .. } = scheme {
+            let others = form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found.as_ref() != name.as_str());
+            let others = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+            query = others;
         }
     }
     Came {
         method: inbound.method.clone(),
         path: inbound.path.clone(),
         query,
-        headers: headers_for_a_guest(&inbound.headers, &hidden),
+        headers: headers_for_a_guest(&inbound.headers, &proving_headers(declared)),
     }
+}
+
+/// Headers whose value alone is a proof.
+fn proving_headers(declared: Option<&Webhook>) -> Vec<&str> {
+    let schemes = declared.into_iter().flat_map(Webhook::schemes).filter_map(|scheme| match scheme {
+        Scheme::Token { at: TokenPlace::Header { name }, .. } => Some(name.as_str()),
+        Scheme::Jwt(jwt) => Some(jwt.header.as_str()),
+        _ => None,
+    });
+    ["authorization", "cookie", "proxy-authorization"].into_iter().chain(schemes).collect()
+}
+
+/// Headers that prove this request, this time.
+fn signature_headers(declared: &Webhook) -> impl Iterator<Item = &str> {
+    let schemes = declared.schemes().filter_map(|scheme| match scheme {
+        Scheme::Hmac(scheme) => Some((&scheme.header, &scheme.timestamp_header)),
+        Scheme::PublicKey(scheme) => Some((&scheme.header, &scheme.timestamp_header)),
+        _ => None,
+    });
+    schemes.flat_map(|(signature, time)| std::iter::once(signature.as_str()).chain(time.as_deref()))
 }
 
 pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// What a guest may see of the request's headers, as JSON: nothing that proves something to us.
+/// The request's headers but for those that are hidden, as JSON. `name-*` stands for all that begin with `name-`.
 fn headers_for_a_guest(headers: &[(String, String)], hidden: &[&str]) -> String {
-    let is_shown = |name: &str| !hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
+    let is = |hidden: &str, name: &str| match hidden.strip_suffix('*') {
+        Some(stem) => name.get(..stem.len()).is_some_and(|start| start.eq_ignore_ascii_case(stem)),
+        None => hidden.eq_ignore_ascii_case(name),
+    };
+    let is_shown = |name: &str| !hidden.iter().any(|hidden| is(hidden, name));
     let shown: Vec<_> = headers.iter().filter(|(name, _)| is_shown(name)).collect();
     crate::fault::json(&shown)
 }
@@ -430,14 +458,23 @@ mod tests {
         assert_eq!(kept(MOST_BYTES / 2, &[(1, 1), (0, 1)]), None);
     }
 
-    /// Mutations: `known_by`, without any of what is hashed: two that say something else are one while the first is not kept.
+    /// Mutations: `known_by`, without any of what is hashed: two that say something else are one while the first is not kept;
+    /// with the signature: nothing is known again.
     #[tokio::test]
-    async fn a_large_request_is_known_by_all_that_it_is_and_for_an_hour() {
+    async fn a_large_request_is_known_by_all_that_it_says_and_for_ten_minutes() {
         let (tenant, connection) = (TenantId::new(1), ConnectionId::new(1));
-        let inbound = |path: &str, query: &str, body: &'static str| {
-            let (method, path, query) = ("POST".to_owned(), path.to_owned(), query.to_owned());
+        let signed = json!({ "hmac": { "encoding": "hex", "header": "X-Signature-*", "timestamp_header": "X-Time" } });
+        let declared: Webhook = serde_json::from_value(json!({ "scheme": signed })).unwrap();
+        let inbound = |topic: &str, signature: &str, body: &'static str| {
+            let header = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            let headers =
+                [("x-topic", topic), ("x-signature-1", signature), ("x-time", signature)].map(header).to_vec();
+            let [method, path, query] = ["POST", "/hooks/a", "token=1"].map(str::to_owned);
             let body = Bytes::from_static(body.as_bytes());
-            Arc::new(Inbound { method, path, path_token: None, query, headers: Vec::new(), body })
+            Arc::new(Inbound { method, path, path_token: None, query, headers, body })
+        };
+        let known_by = async |inbound: &Arc<Inbound>, parts: &[NewDelivery]| {
+            super::known_by(&declared, inbound, parts).await.unwrap()
         };
         let part = |to: ConnectionId, key: Option<&str>, received_ms| NewDelivery {
             id: DeliveryId::new(received_ms),
@@ -456,32 +493,47 @@ mod tests {
             runs: Vec::new(),
         };
         let parts = |to, key, received_ms| vec![part(to, key, received_ms); AT_ONCE + 1];
-        let usual = inbound("/hooks/a", "", "[]");
+        let usual = inbound("created", "1", "[]");
         let unnamed = parts(connection, None, 1);
-        let first = known_by(&usual, &unnamed).await.unwrap().unwrap();
-        let again = known_by(&inbound("/hooks/a", "", "[]"), &parts(connection, None, KNOWN_FOR_MS - 1)).await;
-        assert_eq!(again.unwrap().as_ref(), Some(&first));
+        let at = |path: &str, query: &str| {
+            let came = Came { path: path.to_owned(), query: query.to_owned(), ..Came::clone(&unnamed[0].came) };
+            let mut parts = unnamed.clone();
+            parts[0].came = Arc::new(came);
+            parts
+        };
+        let first = known_by(&usual, &unnamed).await.unwrap();
+        let again = known_by(&inbound("created", "2", "[]"), &parts(connection, None, KNOWN_FOR_MS - 1)).await;
+        assert_eq!(again.as_ref(), Some(&first));
         let others = [
-            (inbound("/hooks/b", "", "[]"), unnamed.clone()),
-            (inbound("/hooks/a", "q", "[]"), unnamed.clone()),
-            (inbound("/hooks/a", "", "[1]"), unnamed.clone()),
+            (Arc::clone(&usual), at("/hooks/b", "")),
+            (Arc::clone(&usual), at("", "q")),
+            (inbound("deleted", "1", "[]"), unnamed.clone()),
+            (inbound("created", "1", "[1]"), unnamed.clone()),
             (Arc::clone(&usual), parts(ConnectionId::new(2), None, 1)),
             (Arc::clone(&usual), parts(connection, None, KNOWN_FOR_MS)),
         ];
         for (nth, (inbound, parts)) in others.iter().enumerate() {
-            assert_ne!(known_by(inbound, parts).await.unwrap().as_ref(), Some(&first), "{nth}");
+            assert_ne!(known_by(inbound, parts).await.as_ref(), Some(&first), "{nth}");
         }
-        assert_eq!(known_by(&usual, &parts(connection, Some("1"), 1)).await.unwrap(), None, "by their own");
-        assert_eq!(known_by(&usual, &unnamed[1..]).await.unwrap(), None, "in one piece");
+        assert_eq!(known_by(&usual, &parts(connection, Some("1"), 1)).await, None, "by their own");
+        assert_eq!(known_by(&usual, &unnamed[1..]).await, None, "in one piece");
     }
 
+    /// Mutations: `came`, with the token in the query; `proving_headers`, without any.
     #[test]
     fn what_proves_something_to_us_is_not_for_a_guest() {
-        let given = ["Authorization", "COOKIE", "proxy-authorization", "x-request"];
-        let headers: Vec<_> = given.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect();
-        assert_eq!(
-            headers_for_a_guest(&headers, &["authorization", "cookie", "proxy-authorization"]),
-            r#"[["x-request","v"]]"#
-        );
+        let in_query = json!({ "token": { "at": { "query": { "name": "t" } } } });
+        let in_header = json!({ "token": { "at": { "header": { "name": "X-Token" } } } });
+        let jwt =
+            json!({ "header": "X-Jwt", "keys_url": "https://keys.example/", "issuers": [], "secret_claim": "email" });
+        let signed = json!({ "jwt": jwt });
+        let declared = json!({ "scheme": in_query, "also": [in_header, signed] });
+        let declared: Webhook = serde_json::from_value(declared).unwrap();
+        let given = ["Authorization", "COOKIE", "proxy-authorization", "x-token", "x-jwt", "x-request"];
+        let headers = given.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect();
+        let [method, path, query] = ["POST", "/hooks/a", "a=1&t=secret&b=2"].map(str::to_owned);
+        let inbound = Inbound { method, path, path_token: None, query, headers, body: Bytes::new() };
+        let came = came(Some(&declared), &inbound);
+        assert_eq!((came.headers.as_str(), came.query.as_str()), (r#"[["x-request","v"]]"#, "a=1&b=2"));
     }
 }

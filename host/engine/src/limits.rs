@@ -28,8 +28,8 @@ pub struct HostLimits {
     pub budget_wait_ms: u64,
     /// The largest component. Bytes.
     pub component_bytes: usize,
-    /// Time of one compilation, on the clock and of the CPU. Milliseconds.
-    pub compile_ms: u64,
+    /// What one compilation may compute. Seconds of CPU time.
+    pub compile_seconds: u64,
     /// Address space of a compiling process. Bytes.
     pub compile_memory_bytes: u64,
     /// The body of a webhook. Bytes.
@@ -47,7 +47,7 @@ impl Default for HostLimits {
             requests_per_second: 500,
             budget_wait_ms: 5_000,
             component_bytes: 32 << 20,
-            compile_ms: 60_000,
+            compile_seconds: 60,
             compile_memory_bytes: 2_048 * MIB,
             webhook_bytes: 1 << 20,
         }
@@ -62,9 +62,9 @@ impl HostLimits {
             memory_bytes: self.run.memory_bytes,
             admission_wait_ms: self.sandbox_wait_ms,
             component_bytes: self.component_bytes,
-            compile_timeout_ms: self.compile_ms,
+            compile_seconds: self.compile_seconds,
             // For the one before, not for all that are in line.
-            compile_wait_ms: self.compile_ms.min(sandbox.compile_wait_ms),
+            compile_wait_ms: self.compile_seconds.saturating_mul(1_000).min(sandbox.compile_wait_ms),
             compile_memory_bytes: self.compile_memory_bytes,
             describe: self.describing(),
             ..sandbox
@@ -143,15 +143,18 @@ mod tests {
             run: Limits { memory_bytes: 1, handles: 2, json_depth: 8, ..Limits::default() },
             sandbox_wait_ms: 3,
             component_bytes: 4,
-            compile_ms: 5,
+            compile_seconds: 5,
             compile_memory_bytes: 6,
             ..HostLimits::default()
         };
         let told = set.within(usual.clone());
-        let compile = [told.compile_timeout_ms, told.compile_wait_ms, told.compile_memory_bytes];
-        assert_eq!((told.memory_bytes, told.admission_wait_ms, told.component_bytes, compile), (1, 3, 4, [5, 5, 6]));
+        let compile = [told.compile_seconds, told.compile_wait_ms, told.compile_memory_bytes];
+        assert_eq!(
+            (told.memory_bytes, told.admission_wait_ms, told.component_bytes, compile),
+            (1, 3, 4, [5, 5_000, 6])
+        );
         assert_eq!((told.describe.memory_bytes, told.describe.handles, told.describe.json_depth), (1, 2, 64));
-        let patient = HostLimits { compile_ms: u64::MAX, ..set }.within(usual.clone());
+        let patient = HostLimits { compile_seconds: u64::MAX, ..set }.within(usual.clone());
         assert_eq!(patient.compile_wait_ms, usual.compile_wait_ms, "nobody waits for so long");
     }
 

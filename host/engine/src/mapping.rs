@@ -172,18 +172,18 @@ impl Engine {
 
     async fn jq(&self) -> Result<Loaded, EngineFault> {
         let loaded = self.inner.jq.get_or_try_init(|| async {
-            let missing = |problem: String| EngineFault::NoMapping { problem };
-            let path =
-                self.inner.config.jq.as_deref().ok_or_else(|| missing("no jq component is configured".to_owned()))?;
-            self.load_file(path).await.map_err(missing)
+            let missing = || EngineFault::NoMapping { problem: "no jq component is configured".to_owned() };
+            let path = self.inner.config.jq.as_deref().ok_or_else(missing)?;
+            self.load_file(path).await
         });
         loaded.await.cloned()
     }
 
-    async fn load_file(&self, path: &Path) -> Result<Loaded, String> {
-        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let wasm = tokio::fs::read(path).await.map_err(|error| named(&error))?;
-        let digest = self.inner.runtime.compile(&wasm.into(), Asker::Run).await.map_err(|error| named(&error))?;
-        self.inner.runtime.load(&digest).await.map_err(|error| named(&error))
+    async fn load_file(&self, path: &Path) -> Result<Loaded, EngineFault> {
+        let missing = |problem: String| EngineFault::NoMapping { problem: format!("{}: {problem}", path.display()) };
+        let wasm = tokio::fs::read(path).await.map_err(|error| missing(error.to_string()))?;
+        let compiled = self.inner.runtime.compile(&wasm.into(), Asker::Run).await;
+        let digest = compiled.map_err(|error| EngineFault::of_compiling(&error, missing))?;
+        self.inner.runtime.load(&digest).await.map_err(|error| missing(error.to_string()))
     }
 }

@@ -18,7 +18,13 @@ impl Engine {
     /// Puts a failed run back in line, for as long as a new one has.
     pub async fn run_again(&self, tenant: TenantId, run: RunId) -> Result<RunView, CallError> {
         let row = self.run_row(tenant, run).await?;
-        let not_failed = |row: &Run| {
+        self.again(tenant, &row).await
+    }
+
+    /// The same for a run that was seen as `row`.
+    async fn again(&self, tenant: TenantId, row: &Run) -> Result<RunView, CallError> {
+        let run = row.id;
+        let not_failed = || {
             let verb = match row.state {
                 RunState::Uncertain => "run again: resolve it first",
                 _ => "run again: only a failed one can",
@@ -26,7 +32,7 @@ impl Engine {
             CallError::WrongState { state: row.state.as_str(), verb }
         };
         if row.state != RunState::Failed {
-            return Err(not_failed(&row));
+            return Err(not_failed());
         }
         let now_ms = self.now_ms();
         let deadline_ms = now_ms + self.inner.config.background_deadline_ms;
@@ -34,15 +40,15 @@ impl Engine {
         let reopened = tx.reopen_run(run, &Reopen { run_at_ms: now_ms, deadline_ms, now_ms, anew: Vec::new() }).await;
         // Somebody else ran it again meanwhile; where it failed again, this was said of another journal.
         if reopened.as_ref().is_err_and(StoreError::is_not_found) || tx.run(run).await?.attempt != row.attempt {
-            return Err(not_failed(&row));
+            return Err(not_failed());
         }
         reopened?;
         let anew = asked_anew(&tx.steps(run, row.leg).await?);
         if anew.after == Some(0) && row.leg == 0 {
             // Nothing is done yet, so there is nothing to be true to: it starts from what is there now.
-            tx.set_reopened_input(run, &as_queued(&row)?).await?;
+            tx.set_reopened_input(run, &as_queued(row)?).await?;
         }
-        if let Request::Push { stream, record, .. } = Request::of(&row)? {
+        if let Request::Push { stream, record, .. } = Request::of(row)? {
             // What it sends may be older than what was sent since.
             tx.forget_hash(row.connection, &stream, &record).await?;
         }
@@ -99,7 +105,14 @@ fn as_queued(row: &Run) -> Result<String, EngineFault> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bulkhead_manifest::{Failure, FailureKind};
+
     use super::*;
+    use crate::attempt::End;
+    use crate::credentials::tests::provider::Provider;
+    use crate::credentials::tests::world::{CODE, World};
+    use crate::settle::Ended;
 
     fn step(seq: u32, sub: u32, unsafe_request: bool, refused: bool) -> Step {
         Step { seq, sub, unsafe_request, keyed: false, answer_ms: Some(0), retryable: false, refused }
@@ -122,5 +135,32 @@ mod tests {
         for (steps, after, places) in table {
             assert_eq!(asked_anew(&steps), Anew { after: Some(after), places }, "{steps:?}");
         }
+    }
+
+    /// The run that is in line, after it has failed.
+    async fn failed(world: &World) -> Run {
+        let run = world.claims(1_000).await;
+        let no = Ended::Broke(Failure::new(FailureKind::Rejected, "no"));
+        world.engine.end_unasked(&run, End::Not(no)).await.unwrap();
+        world.engine.run_row(world.tenant, run.id).await.unwrap()
+    }
+
+    /// Two people look at one failure, and press the same button.
+    ///
+    /// Mutation: `again`, whatever attempt it was.
+    #[tokio::test]
+    async fn what_somebody_else_ran_again_meanwhile_is_not_run_again_for_what_was_seen_before() {
+        let provider = Provider::new(|asked| asked.ok("fine")).await;
+        let world = World::new(&provider, CODE).await;
+        world.asks().await;
+        let (engine, seen) = (&world.engine, failed(&world).await);
+        engine.run_again(world.tenant, seen.id).await.unwrap();
+        let now = failed(&world).await;
+        assert_eq!((seen.state, now.state, seen.attempt + 1), (RunState::Failed, RunState::Failed, now.attempt));
+        let late = engine.again(world.tenant, &seen).await;
+        assert!(matches!(late, Err(CallError::WrongState { state: "failed", .. })));
+        let row = engine.run_row(world.tenant, seen.id).await.unwrap();
+        assert_eq!(row.state, RunState::Failed, "nothing of it is kept");
+        engine.again(world.tenant, &now).await.unwrap();
     }
 }

@@ -135,7 +135,8 @@ impl Engine {
         }
         let unloadable = |problem: String| EngineFault::Unloadable { digest: digest.to_string(), problem };
         let component = self.inner.store.system_read().await?.component(digest.as_bytes()).await?;
-        runtime.compile(&component.into(), Asker::Run).await.map_err(|error| unloadable(error.to_string()))?;
+        let compiled = runtime.compile(&component.into(), Asker::Run).await;
+        compiled.map_err(|error| EngineFault::of_compiling(&error, unloadable))?;
         runtime.load(digest).await.map_err(|error| unloadable(error.to_string()))
     }
 }

@@ -270,6 +270,26 @@ mod tests {
         assert!(matches!(naming(MAX_PULLS + 1), Err(Stop::BadOutput { what, .. }) if what == "receipt.pulls"));
     }
 
+    /// Mutations: `Checker::failure`, `Checker::identity` or `kind`, a name as it is.
+    #[test]
+    fn what_a_guest_names_is_cut() {
+        let long = || "x".repeat(MAX_ID + 1);
+        let found = wit::Failure {
+            kind: wit::FailureKind::Other(long()),
+            message: "no".into(),
+            field: Some(long()),
+            code: Some(long()),
+            details: None,
+            retry_after_ms: None,
+        };
+        let failure = checker().failure(found).unwrap();
+        let FailureKind::Other(kind) = failure.kind else { panic!() };
+        let found = account::Identity { id: "acct_1".into(), label: long(), details: "{}".into() };
+        let label = checker().identity(found).unwrap().label;
+        let cut = [kind, failure.field.unwrap(), failure.code.unwrap(), label].map(|name| name.len());
+        assert_eq!(cut, [MAX_ID; 4]);
+    }
+
     #[test]
     fn a_key_is_a_key() {
         for text in ["", "a\nb", &"x".repeat(MAX_ID + 1)] {

@@ -23,8 +23,11 @@ pub struct RuntimeConfig {
     pub artifact_key: [u8; 32],
     /// How a compiling process is started.
     pub compiler: CompilerCommand,
-    /// Wall and CPU time of one compilation. Milliseconds.
-    pub compile_timeout_ms: u64,
+    /// What one compilation may compute. Seconds of CPU time.
+    pub compile_seconds: u64,
+    /// How long one may take beside whatever else the machine does, before whoever asked is told to come back: longer than
+    /// what it may compute. Milliseconds.
+    pub compile_patience_ms: u64,
     /// Address space of the compiling process. Bytes.
     pub compile_memory_bytes: u64,
     /// Compilations at once, for runs and as many for uploads.
@@ -56,7 +59,8 @@ impl RuntimeConfig {
             artifact_dir: artifact_dir.into(),
             artifact_key,
             compiler,
-            compile_timeout_ms: 60_000,
+            compile_seconds: 60,
+            compile_patience_ms: 240_000,
             compile_memory_bytes: 2_048 * MIB,
             compile_at_once: 1,
             compile_wait_ms: 60_000,

@@ -4,8 +4,7 @@
 //! Invariants
 //! - A guest that computes for its whole CPU budget takes these threads from other guests (in turns of one epoch tick), never
 //!   from whoever serves requests. And what the host does for a guest runs over there, not here. Guests that compute take
-//!   turns among themselves: one that begins, has its answer, or needed little so far comes before them all,
-//!   though not all of the time.
+//!   turns among themselves: one that begins, has its answer, or needed little so far has every other turn, before them all.
 //! - A guest that began elsewhere has a slice there, on all but one of the threads; whoever needs more comes here.
 
 use std::future::Future;
@@ -24,12 +23,13 @@ use crate::meter::Meter;
 
 /// How much nicer than the rest of the process.
 const NICENESS: i32 = 10;
-/// How many polls a thread makes before it looks after timers, and after those that yielded. Guests take a whole tick per
-/// poll, so this is small: it bounds how late a wall limit is noticed, and who computes has a turn however many begin.
+/// How many polls a thread makes before it looks after timers, and puts those that yielded in line again. Guests take a whole
+/// tick per poll, so this is small: it bounds how late a wall limit is noticed.
 const POLLS_BETWEEN_TIMERS: u32 = 4;
-/// How many polls a thread makes of guests that yielded before it looks for one that comes from outside: new, answered, or in
-/// need of little. One, so that whoever needs little waits for a tick of somebody who computes, and for those like itself.
-const POLLS_BEFORE_OTHERS: u32 = 1;
+/// Every so many polls a thread takes one that comes from outside first: new, answered, or in need of little; and between
+/// them one of those that compute, each in its turn. Two is the least that leaves these any while others come: with one, a
+/// few runs that need little, always anew, would keep all that compute from going on, and from hearing that their time is over.
+const POLLS_BEFORE_OTHERS: u32 = 2;
 
 /// The guests' threads. Dropping it abandons what still runs.
 pub(crate) struct Executor {
@@ -210,9 +210,9 @@ mod tests {
     use super::*;
     use crate::meter::Metered;
 
-    /// So many that compute, and how many turns they had; until `over`.
+    /// So many that compute, and how many turns each had; until `over`.
     struct Crowd {
-        turns: Arc<AtomicU64>,
+        turns: Arc<Vec<AtomicU64>>,
         over: Arc<AtomicBool>,
         all: Vec<(Arc<Meter>, Running<()>)>,
     }
@@ -220,15 +220,16 @@ mod tests {
     impl Crowd {
         /// Once each of them has computed so much that nobody takes it for one who needs little.
         async fn gathered(executor: &Executor, many: u64) -> Self {
-            let (turns, over, caller) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default(), Handle::current());
-            let one = |_| {
+            let turns = Arc::new((0..many).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
+            let (over, caller) = (Arc::<AtomicBool>::default(), Handle::current());
+            let one = |nth: u64| {
                 let (turns, over, caller) = (Arc::clone(&turns), Arc::clone(&over), caller.clone());
                 let meter = Arc::<Meter>::default();
                 let measured = Arc::clone(&meter);
                 let computing = async move {
                     while !over.load(Ordering::Relaxed) {
                         compute();
-                        turns.fetch_add(1, Ordering::Relaxed);
+                        turns[nth as usize].fetch_add(1, Ordering::Relaxed);
                         give_way(&caller, &measured).await;
                     }
                 };
@@ -249,6 +250,10 @@ mod tests {
         }
     }
 
+    fn all(turns: &[AtomicU64]) -> u64 {
+        turns.iter().map(|of_one| of_one.load(Ordering::Relaxed)).sum()
+    }
+
     /// As long as a guest that computes keeps its thread.
     fn compute() {
         let began = Instant::now();
@@ -267,13 +272,13 @@ mod tests {
         let mut waited = 0;
         for _ in 0..20 {
             let (caller, meter, turns) = (Handle::current(), Arc::<Meter>::default(), Arc::clone(&crowd.turns));
-            let (measured, before) = (Arc::clone(&meter), turns.load(Ordering::Relaxed));
+            let (measured, before) = (Arc::clone(&meter), all(&turns));
             let little = async move {
                 for _ in 0..3 {
                     compute();
                     give_way(&caller, &measured).await;
                 }
-                turns.load(Ordering::Relaxed) - before
+                all(&turns) - before
             };
             waited += executor.spawn(Metered::new(little, meter)).unwrap().await.unwrap();
         }
@@ -281,19 +286,22 @@ mod tests {
         assert!(waited / 20 < COMPUTING, "on average {} others had a turn before it was over", waited / 20);
     }
 
-    /// Mutation: `POLLS_BETWEEN_TIMERS`, tokio's own 61: nobody who computes has a turn until nearly all is over.
+    /// Mutations: `POLLS_BETWEEN_TIMERS`, tokio's own 61: nobody who computes has a turn until nearly all is over;
+    /// `POLLS_BEFORE_OTHERS`, one: all but one of them have none.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn who_computes_goes_on_however_many_begin() {
+    async fn whoever_computes_goes_on_however_many_begin() {
         let executor = Executor::start(1).unwrap();
-        let crowd = Crowd::gathered(&executor, 1).await;
-        let before = crowd.turns.load(Ordering::Relaxed);
-        let all: Vec<_> = (0..100).map(|_| executor.spawn(async { compute() }).unwrap()).collect();
+        let crowd = Crowd::gathered(&executor, 3).await;
+        let each = |turns: &[AtomicU64]| turns.iter().map(|one| one.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let before = each(&crowd.turns);
+        let begun: Vec<_> = (0..100).map(|_| executor.spawn(async { compute() }).unwrap()).collect();
         let turns = Arc::clone(&crowd.turns);
-        let after = executor.spawn(async move { turns.load(Ordering::Relaxed) }).unwrap().await.unwrap();
-        for one in all {
+        let after = executor.spawn(async move { each(&turns) }).unwrap().await.unwrap();
+        for one in begun {
             one.await.unwrap();
         }
         crowd.goes().await;
-        assert!(after - before > 10, "{} turns while a hundred began", after - before);
+        let had: Vec<_> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+        assert!(had.iter().all(|turns| *turns > 10), "turns while a hundred began: {had:?}");
     }
 }

@@ -106,11 +106,7 @@ impl Runtime {
         let most = Most { one: settings.artifact_bytes, all: settings.artifacts_bytes };
         let unusable = |problem| StartError::Artifacts { dir: settings.artifact_dir.clone(), problem };
         let artifacts = Artifacts::open(dir, key, compatibility, most).map_err(unusable)?;
-        let loaded = Cache::builder()
-            // In KiB: the weight is 32 bits.
-            .weigher(|_: &Digest, loaded: &Loaded| u32::try_from(loaded.0.bytes / 1024 + 1).unwrap_or(u32::MAX))
-            .max_capacity(settings.loaded_bytes / 1024)
-            .build();
+        let loaded = kept(settings.loaded_bytes, |loaded: &Loaded| loaded.0.bytes);
         let inner = Inner {
             linker,
             artifacts: Arc::new(artifacts),
@@ -306,7 +302,36 @@ impl Runtime {
     }
 }
 
+/// What stays ready: so many bytes together.
+fn kept<T>(most: u64, bytes: impl Fn(&T) -> u64 + Send + Sync + 'static) -> Cache<Digest, T>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    Cache::builder()
+        // In KiB: the weight is 32 bits.
+        .weigher(move |_: &Digest, one: &T| u32::try_from(bytes(one) / 1024 + 1).unwrap_or(u32::MAX))
+        .max_capacity(most / 1024)
+        .build()
+}
+
 fn stop_of_broken(broken: Broken) -> Stop {
     tracing::error!(error = %broken, "a run's task failed");
     Stop::Host { message: broken.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mutations: `kept`, without a bound; each as one, however large it is.
+    #[tokio::test]
+    async fn so_much_stays_ready_and_no_more() {
+        let (megabyte, most) = (1 << 20, 8 << 20);
+        let loaded = kept(most, |bytes: &u64| *bytes);
+        for nth in 0..100 {
+            loaded.insert(Digest::of(&[nth]), megabyte).await;
+        }
+        loaded.run_pending_tasks().await;
+        assert!((1..=most / megabyte).contains(&loaded.entry_count()), "{} are kept", loaded.entry_count());
+    }
 }

@@ -123,6 +123,19 @@ mod tests {
         assert!(loaded.is_ok(), "{:?}", loaded.err());
     }
 
+    /// Mutations: `common`, without either.
+    #[test]
+    fn what_is_not_the_same_everywhere_and_what_has_more_than_4_gib_does_not_compile() {
+        let compiles = |module: &str| {
+            let wasm = wat::parse_str(format!("(component (core module {module}))")).unwrap();
+            compiling().unwrap().precompile_component(&wasm).is_ok()
+        };
+        let swizzle =
+            |kind: &str| format!("(func (result v128) ({kind} (v128.const i64x2 0 0) (v128.const i64x2 0 0)))");
+        assert!(compiles(&swizzle("i8x16.swizzle")) && !compiles(&swizzle("i8x16.relaxed_swizzle")));
+        assert!(compiles("(memory 1)") && !compiles("(memory i64 1)"));
+    }
+
     /// With room for one guest.
     fn small() -> Engine {
         let compiler = crate::config::CompilerCommand { program: "none".into(), args: Vec::new() };

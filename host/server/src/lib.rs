@@ -98,12 +98,80 @@ pub async fn serve(listener: TcpListener, engine: Engine, stop: impl Future<Outp
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::convert::Infallible;
+    use std::path::Path;
+    use std::time::Duration;
+
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use axum::routing::get;
+    use bulkhead_engine::{Door, DoorConfig, EngineConfig, Parts, Runtime, RuntimeConfig};
+    use bulkhead_manifest::TenantId;
+    use bulkhead_store::{NewTenant, Store, StoreConfig};
+    use bulkhead_vault::{LocalKeys, Vault};
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
     use tower::ServiceExt as _;
 
     use super::*;
+
+    /// A host of which nothing works but the desk.
+    async fn engine(folder: &Path) -> Engine {
+        let store = format!("sqlite://{}", folder.join("store.db").display());
+        let compiler = CompilerCommand { program: "none".into(), args: Vec::new() };
+        let sandbox = RuntimeConfig::new(folder.join("artifacts"), [7; 32], compiler);
+        Engine::new(Parts {
+            store: Store::open(StoreConfig::new(store)).await.unwrap(),
+            vault: Vault::local(LocalKeys::open_or_create(folder.join("keys")).unwrap()),
+            door: Door::new(DoorConfig::default()).unwrap(),
+            runtime: Runtime::start(RuntimeConfig { slots: 2, threads: 1, ..sandbox }).unwrap(),
+            clock: Arc::new(SystemClock),
+            config: EngineConfig::new("http://127.0.0.1:1".parse().unwrap()),
+        })
+    }
+
+    /// Each of these has a body that does not end, and is allowed to be slow.
+    ///
+    /// Mutation: `router`, another deadline for any of them.
+    #[tokio::test]
+    async fn what_waits_for_nobody_has_less_time_than_what_may_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = engine(folder.path()).await;
+        let tx = engine.store().system().await.unwrap();
+        let key = auth::operator_key(tx, engine.vault(), 1, "mine").await.unwrap();
+        let tenant = TenantId::new(1);
+        let mut tx = engine.store().system().await.unwrap();
+        tx.create_tenant(&NewTenant { id: tenant, name: "t".to_owned(), created_ms: 1 }).await.unwrap();
+        tx.commit().await.unwrap();
+        let router = router(engine, Crowd::new(Clients { patience: Duration::from_secs(3_600), ..Clients::default() }));
+        let of_a_connection = "/v1/connections/conn_00000000000000000000000000/actions/act";
+        for (path, limit) in [
+            ("/v1/tenants", deadline::USUAL),
+            (of_a_connection, deadline::WAITING),
+            ("/v1/connectors", deadline::UPLOAD),
+        ] {
+            let (asked, is_asked) = oneshot::channel();
+            let endless = futures::stream::once(async move {
+                asked.send(()).unwrap();
+                std::future::pending::<Result<Vec<u8>, Infallible>>().await
+            });
+            let request = Request::post(path)
+                .header("authorization", format!("Bearer {key}"))
+                .header("bulkhead-tenant", tenant.to_string())
+                .body(Body::from_stream(endless))
+                .unwrap();
+            let (response, began) = tokio::join!(router.clone().oneshot(request), async {
+                is_asked.await.unwrap();
+                let began = Instant::now();
+                tokio::time::pause();
+                began
+            });
+            let took = began.elapsed();
+            tokio::time::resume();
+            assert_eq!(response.unwrap().status(), 503, "{path}");
+            assert!(took.abs_diff(limit) < Duration::from_secs(30), "{path} took {took:?}");
+        }
+    }
 
     async fn breaks() {
         panic!("s3cret");

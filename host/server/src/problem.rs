@@ -361,6 +361,7 @@ mod tests {
             (Problem::from(EngineFault::Busy { retry_after_ms: 0 }), "1"),
             (Problem::from(ConnectionError::NotChecked(String::new())), "1"),
             (Problem::from(PublishError::Compile(CompileError::Busy { retry_after_ms: 2_001 })), "3"),
+            (Problem::from(PublishError::Compile(CompileError::Starved { retry_after_ms: 3_001 })), "4"),
             (of_task(task.await.unwrap_err()), "1"),
         ] {
             let response = problem.into_response();

@@ -95,8 +95,11 @@ pub(crate) use catalogue;
 /// Every statement there is.
 #[cfg(test)]
 pub(crate) fn all() -> Vec<Listed> {
-    let many =
-        crate::deliveries::INSERT.listed().chain(crate::enqueue::INSERT.listed()).chain(crate::lanes::JOIN.listed());
+    let many = crate::deliveries::INSERT
+        .listed()
+        .chain(crate::deliveries::COUNT.listed())
+        .chain(crate::enqueue::INSERT.listed())
+        .chain(crate::lanes::JOIN.listed());
     let events = crate::events::INSERT.listed().chain(crate::events::KEPT.listed());
     let many = many.chain(events).chain(crate::events::FAN_OUT.listed()).chain(crate::events::GOING.listed());
     let state = &crate::state::SIZE;

@@ -34,7 +34,6 @@ macro_rules! listed_columns {
 }
 
 catalogue! { "deliveries";
-    COUNT_DUPLICATE = "UPDATE deliveries SET duplicates = duplicates + 1 WHERE scope = $1 AND dedupe_key = $2 AND id <> $3 RETURNING id";
     COMPLETE = "UPDATE deliveries SET dedupe_key = NULL WHERE id = $1";
     OF_TENANT = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE tenant_id = $1 AND id = $2");
     ONE = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE id = $1");
@@ -56,6 +55,19 @@ pub(crate) static INSERT: Many<13> = Many::new(
             VALUES",
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
         "ON CONFLICT (scope, dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING",
+    ],
+);
+
+/// Of so many with the same key, of which this is the first, all but the delivery itself are counted.
+pub(crate) static COUNT: Many<4> = Many::new(
+    "deliveries",
+    "COUNT",
+    [
+        "UPDATE deliveries
+            SET duplicates = duplicates + CAST(came.column4 AS BIGINT) - CASE WHEN id = came.column3 THEN 1 ELSE 0 END
+            FROM (VALUES",
+        "(?, ?, ?#, ?)",
+        ") AS came WHERE scope = came.column1 AND dedupe_key = came.column2 RETURNING id, scope, dedupe_key",
     ],
 );
 
@@ -222,7 +234,8 @@ impl Came {
 /// Keeps deliveries and puts their runs in line, in this order; says what became of each.
 ///
 /// Two units that meet wait for each other's dedupe keys, so they take them in one order: all that they insert, and then
-/// all that they count.
+/// all that they count; on Postgres one after the other, because a statement over many locks in an order of its own. What they complete comes after that (`inbox.rs`, `keep_in`), in no order with either: where each of
+/// two has counted what the other is to complete, Postgres ends one of them (`Conflict`), and that one is tried again.
 pub(crate) async fn keep(unit: &mut Unit, deliveries: &[&NewDelivery]) -> Result<Vec<Accepted>> {
     let scopes: Vec<String> = deliveries.iter().map(|delivery| delivery.scope.to_string()).collect();
     let mut keyed: Vec<(&NewDelivery, &str)> =
@@ -232,14 +245,7 @@ pub(crate) async fn keep(unit: &mut Unit, deliveries: &[&NewDelivery]) -> Result
     let rows: Vec<_> = keyed.iter().map(|(delivery, scope)| row(delivery, scope)).collect();
     let inserted = unit.run_many(&INSERT, &rows).await.map_err(|error| error.or_not_found("connection"))?;
 
-    let mut firsts = HashMap::new();
-    if inserted < deliveries.len() {
-        for (delivery, scope) in keyed.iter().filter(|(delivery, _)| delivery.dedupe_key.is_some()) {
-            let values = bind![*scope, &delivery.dedupe_key, delivery.id];
-            let first: Option<(DeliveryId,)> = unit.one(&COUNT_DUPLICATE, values).await?;
-            firsts.extend(first.map(|(of,)| (delivery.id, of)));
-        }
-    }
+    let firsts = if inserted < deliveries.len() { count(unit, &keyed).await? } else { HashMap::new() };
     if inserted + firsts.len() != deliveries.len() {
         return Err(StoreError::NotFound { what: "delivery" });
     }
@@ -260,6 +266,31 @@ pub(crate) async fn keep(unit: &mut Unit, deliveries: &[&NewDelivery]) -> Result
         }
     });
     Ok(accepted.collect())
+}
+
+/// Counts those that came before, of which the same stand beside each other here; says what each is a repetition of.
+async fn count(unit: &mut Unit, keyed: &[(&NewDelivery, &str)]) -> Result<HashMap<DeliveryId, DeliveryId>> {
+    let keyed =
+        keyed.iter().filter_map(|(delivery, scope)| Some(((*scope, delivery.dedupe_key.as_deref()?), delivery.id)));
+    let keyed: Vec<_> = keyed.collect();
+    let same: Vec<_> = keyed.chunk_by(|(one, _), (other, _)| one == other).collect();
+    let counts: Vec<_> = same.iter().map(|same| same.len().to_string()).collect();
+    let row = |(same, count): (&&[((_, _), DeliveryId)], _)| {
+        let ((scope, key), first) = *same.first()?;
+        Some(bind![scope, key, first, count])
+    };
+    let rows: Vec<_> = same.iter().zip(&counts).filter_map(row).collect();
+    let at_once = if unit.is_lite() { rows.len().max(1) } else { 1 };
+    let mut kept = HashMap::new();
+    for rows in rows.chunks(at_once) {
+        let found: Vec<(DeliveryId, String, String)> = unit.all_many(&COUNT, rows).await?;
+        kept.extend(found.into_iter().map(|(id, scope, key)| ((scope, key), id)));
+    }
+    let repeats = |((scope, key), id): &((&str, &str), DeliveryId)| {
+        let of = *kept.get(&((*scope).to_owned(), (*key).to_owned()))?;
+        (of != *id).then_some((*id, of))
+    };
+    Ok(keyed.iter().filter_map(repeats).collect())
 }
 
 /// What came before under this delivery's key is complete: the same once more is something else.

@@ -26,7 +26,7 @@ use crate::writer::LineOf;
 /// A request of no more parts is kept whole.
 pub const AT_ONCE: usize = BATCH;
 
-/// Parts of a larger one that are one commit. Those of a request that came before are counted one by one.
+/// Parts of a larger one that are one commit.
 const PIECE: usize = 64;
 
 /// What our own keys begin with. No provider's has a control character in it.

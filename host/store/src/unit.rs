@@ -46,6 +46,11 @@ impl Unit {
         Self { link, failed: false, lanes: LaneWork::default() }
     }
 
+    /// Whether it is a transaction of SQLite, in which everybody else waits.
+    pub(crate) fn is_lite(&self) -> bool {
+        !matches!(self.link, Link::Pg(_))
+    }
+
     /// For a statement over so many rows of values.
     fn connection(&mut self, rows: usize, values: &[Value<'_>]) -> Result<Connection<'_>> {
         if self.failed {

@@ -1,11 +1,10 @@
 //! The bare functions of `wasi:http`, as no client uses them.
 
 use bulkhead_sdk::prelude::*;
-use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
-    OutgoingResponse, Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, FutureTrailers, IncomingBody, IncomingResponse, Method, OutgoingBody,
+    OutgoingRequest, OutgoingResponse, Scheme,
 };
 use wasip2::io::poll::poll;
 
@@ -24,8 +23,8 @@ pub(crate) enum Misuse {
     Lie,
     /// Adds trailers to a request.
     Trail,
-    /// Looks for trailers when so many other requests have been looked at.
-    LookForTrailers(u32),
+    /// Looks whether the trailers of so many answers are there: of all together, or of one after the other.
+    LookForTrailers(u32, bool),
     /// Writes bodies of so many bytes and does not send them.
     HoardBodies(u32),
     /// Makes so many headers, of so many bytes each.
@@ -55,7 +54,9 @@ pub(crate) fn now(misuse: &Misuse) -> Value {
         }
         Misuse::Forget => {
             drop(begin("forgotten", b""));
-            json!(outcome(&begin("remembered", b"")))
+            let remembered = begin("remembered", b"");
+            drop(begin("forgotten-too", b""));
+            json!(outcome(&remembered))
         }
         Misuse::WaitForOpen => {
             let request = post("open", Fields::new());
@@ -83,7 +84,7 @@ pub(crate) fn now(misuse: &Misuse) -> Value {
             let finished = OutgoingBody::finish(body, Some(fields("x-late", "1"))).err();
             json!(format!("{finished:?}"))
         }
-        Misuse::LookForTrailers(others) => json!(look_for_trailers(*others)),
+        Misuse::LookForTrailers(count, together) => json!(look_for_trailers(*count, *together)),
         Misuse::HoardBodies(bytes) => hoard_bodies(&vec![b'x'; *bytes as usize]),
         Misuse::SendBodies(bytes, times) => {
             let outcomes = (0..*times).map(|_| outcome(&begin("bodies", &vec![b'x'; *bytes as usize])));
@@ -107,19 +108,21 @@ pub(crate) fn now(misuse: &Misuse) -> Value {
     }
 }
 
-fn look_for_trailers(others: u32) -> bool {
-    let response = waited(&begin("answered", b"")).expect("an answer");
-    let body = response.consume().expect("a body");
-    drop(body.stream());
-    let trailers = IncomingBody::finish(body);
-    let others: Vec<_> = (0..others).map(|_| begin("other", b"")).collect();
-    let mut pollables: Vec<_> = others.iter().map(FutureIncomingResponse::subscribe).collect();
-    pollables.push(subscribe_duration(0));
-    for _ in 0..3 {
-        poll(&pollables.iter().collect::<Vec<_>>());
+/// How many are there.
+fn look_for_trailers(count: u32, together: bool) -> usize {
+    let one = |_| {
+        let response = waited(&begin("answered", b"")).expect("an answer");
+        let body = response.consume().expect("a body");
+        drop(body.stream());
+        IncomingBody::finish(body)
+    };
+    let trailers: Vec<_> = (0..count).map(one).collect();
+    let pollables: Vec<_> = trailers.iter().map(FutureTrailers::subscribe).collect();
+    if together {
+        poll(&pollables.iter().collect::<Vec<_>>()).len()
+    } else {
+        pollables.iter().filter(|pollable| pollable.ready()).count()
     }
-    trailers.subscribe().block();
-    matches!(trailers.get(), Some(Ok(Ok(None))))
 }
 
 fn hoard_bodies(bytes: &[u8]) -> ! {

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     };
     match leaks::look_through(&folder, arguments.next().as_deref()) {
         Ok(looked) if looked.found.is_empty() => {
-            println!("none of {} secrets shows in {} logs and outputs of tests", looked.secrets, looked.texts);
+            println!("walls: secrets looked for {}: none shows in {} logs and outputs", looked.secrets, looked.texts);
             ExitCode::SUCCESS
         }
         Ok(looked) => {

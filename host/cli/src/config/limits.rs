@@ -24,7 +24,7 @@ pub(super) const RANGES: [(&str, u32, u32); 24] = [
     ("limits.json_depth", 8, 64),
     ("limits.handles", 16, 100_000),
     ("limits.component_mib", 1, 128),
-    ("limits.compile_seconds", 1, 240),
+    ("limits.compile_seconds", 1, 120),
     ("limits.compile_memory_mib", 128, 65_536),
     ("limits.webhook_kib", 1, 16_384),
     ("limits.tenant_percent", 1, 100),
@@ -93,7 +93,7 @@ impl LimitSettings {
             requests_per_second: self.requests_per_second,
             budget_wait_ms: self.budget_wait_ms.into(),
             component_bytes: (self.component_mib as usize) << 20,
-            compile_ms: u64::from(self.compile_seconds) * 1_000,
+            compile_seconds: self.compile_seconds.into(),
             compile_memory_bytes: mib(self.compile_memory_mib),
             webhook_bytes: (self.webhook_kib as usize) << 10,
         }

@@ -1,7 +1,8 @@
 //! What addresses that are not on the public internet are for.
 //!
-//! The ranges are those of IANA's special-purpose address registries (IPv4 and IPv6) that are not for everybody, with multicast
-//! and what earlier standards set aside. To follow a change of the registries: a case of [`Special`] and a row of its table.
+//! The ranges are those of IANA's special-purpose address registries (IPv4 and IPv6), also those that everybody can reach, with
+//! multicast and what earlier standards set aside. What carries an IPv4 address (mapping, NAT64, 6to4) is judged by that one,
+//! beside this file. To follow a change of the registries: a case of [`Special`] and a row of its table.
 //!
 //! Invariant: a row stands before those that it lies in, so the first one that holds an address names it.
 
@@ -40,12 +41,18 @@ pub enum Special {
     ProtocolAssignments,
     #[error("documentation (192.0.2.0/24)")]
     Documentation1,
+    #[error("AS112 (192.31.196.0/24)")]
+    As112,
+    #[error("automatic multicast tunnels (192.52.193.0/24)")]
+    MulticastTunnels,
     #[error("6a44 relays (192.88.99.2/32)")]
     Relay6a44,
     #[error("6to4 relays (192.88.99.0/24)")]
     Relay6to4,
     #[error("private use (192.168.0.0/16)")]
     Private192,
+    #[error("AS112, delegated directly (192.175.48.0/24)")]
+    DirectAs112,
     #[error("benchmarking (198.18.0.0/15)")]
     Benchmarking,
     #[error("documentation (198.51.100.0/24)")]
@@ -83,7 +90,7 @@ pub enum Special {
     #[error("benchmarking (2001:2::/48)")]
     BenchmarkingV6,
     #[error("automatic multicast tunnels (2001:3::/32)")]
-    MulticastTunnels,
+    MulticastTunnelsV6,
     #[error("AS112 (2001:4:112::/48)")]
     As112V6,
     #[error("ORCHID (2001:10::/28)")]
@@ -96,6 +103,8 @@ pub enum Special {
     ProtocolAssignmentsV6,
     #[error("documentation (2001:db8::/32)")]
     DocumentationV6,
+    #[error("AS112, delegated directly (2620:4f:8000::/48)")]
+    DirectAs112V6,
     #[error("documentation (3fff::/20)")]
     LargeDocumentationV6,
     #[error("segment routing (5f00::/16)")]
@@ -136,9 +145,12 @@ const SPECIAL_V4: &[(Ipv4Net, Special)] = &[
     (v4(192, 0, 0, 170, 31), Special::Nat64Discovery),
     (v4(192, 0, 0, 0, 24), Special::ProtocolAssignments),
     (v4(192, 0, 2, 0, 24), Special::Documentation1),
+    (v4(192, 31, 196, 0, 24), Special::As112),
+    (v4(192, 52, 193, 0, 24), Special::MulticastTunnels),
     (v4(192, 88, 99, 2, 32), Special::Relay6a44),
     (v4(192, 88, 99, 0, 24), Special::Relay6to4),
     (v4(192, 168, 0, 0, 16), Special::Private192),
+    (v4(192, 175, 48, 0, 24), Special::DirectAs112),
     (v4(198, 18, 0, 0, 15), Special::Benchmarking),
     (v4(198, 51, 100, 0, 24), Special::Documentation2),
     (v4(203, 0, 113, 0, 24), Special::Documentation3),
@@ -160,13 +172,14 @@ const SPECIAL_V6: &[(Ipv6Net, Special)] = &[
     (v6([0x2001, 1, 0, 0, 0, 0, 0, 2], 128), Special::TurnAnycastV6),
     (v6([0x2001, 1, 0, 0, 0, 0, 0, 3], 128), Special::ServiceDiscoveryAnycast),
     (v6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48), Special::BenchmarkingV6),
-    (v6([0x2001, 3, 0, 0, 0, 0, 0, 0], 32), Special::MulticastTunnels),
+    (v6([0x2001, 3, 0, 0, 0, 0, 0, 0], 32), Special::MulticastTunnelsV6),
     (v6([0x2001, 4, 0x112, 0, 0, 0, 0, 0], 48), Special::As112V6),
     (v6([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28), Special::Orchid),
     (v6([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28), Special::OrchidV2),
     (v6([0x2001, 0x30, 0, 0, 0, 0, 0, 0], 28), Special::DroneIds),
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), Special::ProtocolAssignmentsV6),
     (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), Special::DocumentationV6),
+    (v6([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48), Special::DirectAs112V6),
     (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), Special::LargeDocumentationV6),
     (v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), Special::SegmentRouting),
     (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), Special::UniqueLocal),

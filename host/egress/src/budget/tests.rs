@@ -283,3 +283,22 @@ async fn a_tenants_requests_go_at_its_pace_whatever_the_connection() {
     assert!(spend("another", 100).await);
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
+
+/// A provider asks for a minute while somebody waits for the next second.
+///
+/// Mutation: `Budget::spend`, wait for whatever was learned meanwhile.
+#[tokio::test(start_paused = true)]
+async fn who_hears_of_a_pause_that_is_too_long_does_not_wait_for_its_end() {
+    let (budget, books, config) = (Arc::new(Budget::default()), Books::default(), DoorConfig::default());
+    let rule: RateRule = serde_json::from_str(r#"{"scope":"connection","requests":1,"per_seconds":1}"#).unwrap();
+    let budgets = vec![Budgeted { key: key(1), terms: Some(Terms::of(&rule)) }];
+    let scopes = Scopes { own: key(0), tenant: "t", by_host: false, shared: Vec::new(), budgets, rules: vec![&rule] };
+    budget.spend(&scopes, &books, &config).await.unwrap();
+    let began = Instant::now();
+    let (second, ()) = tokio::join!(budget.spend(&scopes, &books, &config), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        budget.rates.hold_back(&scopes.budgets[0], LONG, &books).await;
+    });
+    assert!(matches!(second, Err(DoorError::RateLimited { retry_after_ms: 59_000.. })), "{second:?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}

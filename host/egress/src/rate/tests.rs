@@ -157,6 +157,19 @@ async fn what_another_budget_did_not_let_go_is_spent_by_the_next() {
     assert_eq!(wait(&rates, &two, 0, &books).await, 5_000);
 }
 
+/// Mutation: `Stock::take`, whatever is leased, whenever that is.
+#[tokio::test(start_paused = true)]
+async fn who_cannot_wait_for_a_turn_that_is_leased_leaves_it_to_the_next() {
+    let (rates, books, one) = (Rates::default(), Books::default(), budget(1, &rule(10, 1, Some(1))));
+    goes(&rates, &one, 0, &books).await.unwrap();
+    let later = rates.turn(&one, by(100), &books).await.unwrap();
+    rates.give_back(&one, later);
+    let asked = books.asked();
+    assert_eq!(wait(&rates, &one, 50, &books).await, 100);
+    assert_eq!(rates.turn(&one, by(100), &books).await.unwrap(), later);
+    assert_eq!(books.asked(), asked);
+}
+
 /// Mutations: `Rates::hold_back`, leave the turns; `Shelf::look`, without `held_back`, or never again.
 #[tokio::test(start_paused = true)]
 async fn a_pause_is_kept_by_the_node_that_hears_of_it_at_once_and_by_the_others_soon() {

@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use super::{ConnectionError, ConnectionView};
 use crate::Engine;
 use crate::carried::patiently;
-use crate::credentials::{AUTHORIZATION, Meta, Shelf, WEBHOOK_SECRET, with_tokens};
+use crate::credentials::{AUTHORIZATION, Meta, Shelf, USUAL_OVERLAP_MS, WEBHOOK_SECRET, with_tokens};
 use crate::fault::stored;
 use crate::oauth::OAuthError;
 use crate::schema::{InvalidField, Schema, in_pointer, said};
@@ -145,8 +145,10 @@ impl Engine {
             self.put_latest(&mut tx, owner, AUTHORIZATION, &given.credential, meta).await?;
         }
         if let Some(secret) = &given.webhook_secret {
-            // Authorized anew, it may be another endpoint of the provider's: the secret of before is not this one's.
-            self.roll(&mut Shelf::Tenant(&mut tx), owner, WEBHOOK_SECRET, secret, 0).await?;
+            // Whose endpoint the secret of before is for is known only where the account stays the same: any other's ends.
+            let same_account = id.is_some() && held.account_id.as_deref() == id;
+            let overlap_ms = if same_account { USUAL_OVERLAP_MS } else { 0 };
+            self.roll(&mut Shelf::Tenant(&mut tx), owner, WEBHOOK_SECRET, secret, overlap_ms).await?;
         }
         let said = (!account.is_empty()).then(|| Value::Object(account.clone()).to_string());
         let account = Account { said: said.as_deref(), id, key };

@@ -12,7 +12,7 @@ use bulkhead_store::{ConnectionStatus, Owner, RefreshLease};
 use bulkhead_vault::{CredentialFields, Secret, VaultError};
 use serde_json::Map;
 
-use super::renewal::{PAUSE_MS, REFRESH_LEASE_MS, is_passing};
+use super::renewal::{PAUSE_MS, REFRESH_LEASE_MS, Renewed, is_passing};
 use super::*;
 
 use self::provider::{Provider, gives};
@@ -89,6 +89,33 @@ async fn of_many_who_need_a_token_while_there_is_none_one_asks_and_all_are_told(
     world.passes(1);
     assert_eq!(world.credential(None).await.unwrap().unwrap().generation, 2);
     assert_eq!((world.view().await.warnings, provider.asked().len()), (vec![], 3));
+}
+
+/// Mutation: host/engine/src/credentials/renewal.rs, `renew_once`, take the lease of whatever generation is there by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_when_another_has_refreshed_does_not_ask_again() {
+    let provider = Provider::new(|asked| gives(asked.number)).await;
+    let world = World::new(&provider, CODE).await;
+    let held = world.engine.held(world.tenant, world.connection).await.unwrap().unwrap();
+    world.passes(HOUR_MS);
+    assert_eq!(world.credential(None).await.unwrap().unwrap().generation, 2);
+    let late = world.engine.renew(&held, false, false).await.unwrap();
+    assert!(matches!(late, Renewed::LookAgain));
+    assert_eq!((provider.asked().len(), world.generation().await), (1, 2));
+}
+
+/// Mutation: host/engine/src/credentials/tending.rs, `look_after`, whatever the connection's status.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_person_is_not_looked_after() {
+    let provider = Provider::new(|asked| asked.says(400, r#"{"error":"invalid_grant"}"#)).await;
+    let world = World::new(&provider, CODE).await;
+    world.passes(HOUR_MS);
+    world.credential(None).await.unwrap();
+    assert_eq!(world.view().await.status, ConnectionStatus::NeedsReauthorization);
+    world.passes(61 * 24 * HOUR_MS);
+    world.engine.look_after_due().await.unwrap();
+    assert_eq!(provider.asked().len(), 1);
+    assert_eq!(world.row().await.look_at_ms, None, "it is not looked at again until a person has come");
 }
 
 /// Mutation: host/engine/src/credentials/renewal.rs, `renew_once`, leave the pause on whatever is there by then.

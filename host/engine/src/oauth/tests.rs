@@ -19,6 +19,15 @@ fn a_token_of_a_type_that_is_not_known_is_not_used() {
     }
 }
 
+/// Mutation: `tokens`, leave what the response holds besides as it is: the account's details would hold the tokens.
+#[test]
+fn what_came_with_tokens_holds_none_of_them() {
+    let said =
+        json!({ "access_token": "a", "refresh_token": "b", "id_token": "c", "token_type": "bearer", "realm": "1" });
+    let given = tokens(&serde_json::from_value(said).unwrap(), " ", None).unwrap();
+    assert_eq!(given.extra.keys().collect::<Vec<_>>(), ["realm"]);
+}
+
 /// Mutation: `access_token`, whatever it is.
 #[test]
 fn a_token_that_no_request_can_carry_is_not_used() {

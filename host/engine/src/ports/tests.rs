@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use bulkhead_runtime::{Deliver, HttpErrorKind};
-use bulkhead_store::{ClaimOrder, Owner, Priority, StoreError};
+use bulkhead_store::{Owner, StoreError};
 use bulkhead_vault::WrappingKey;
 
 use super::captures::CAPTURED;
@@ -42,9 +42,7 @@ async fn in_line_as(provider: &Provider, auth: &str) -> World {
 }
 
 async fn with_a_run(world: World) -> World {
-    let mut tx = world.engine.store().tenant(world.tenant).await.unwrap();
-    tx.enqueue(&world.engine.new_run(world.connection, Request::Check, None, None, false)).await.unwrap();
-    tx.commit().await.unwrap();
+    world.asks().await;
     world
 }
 
@@ -53,10 +51,7 @@ async fn claimed(world: &World) -> RunPorts {
     let engine = &world.engine;
     world.passes(LEASE_MS);
     engine.store().reap(engine.now_ms(), 1).await.unwrap();
-    let (now_ms, holder) = (engine.now_ms(), "a node".to_owned());
-    let order =
-        ClaimOrder { now_ms, lease_ms: LEASE_MS, holder, limit: 1, least_urgent: Priority::Sync, per_tenant: 1 };
-    let run = engine.store().claim(&order).await.unwrap().runs.remove(0);
+    let run = world.claims(LEASE_MS).await;
     let connection = world.connection_row().await;
     let known = engine.version(connection.version).await.unwrap();
     let journal = engine.journal(&run).await.unwrap();

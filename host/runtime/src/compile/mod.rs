@@ -41,6 +41,9 @@ pub(crate) const UNCONFINED: &str = "unconfined: ";
 pub(crate) const REJECTED: u8 = 65;
 
 const CHUNK: usize = 256 * 1024;
+/// What to tell whoever asked in a moment in which the machine computed for others alone: compiling is nicer than all else.
+const STARVED_RETRY_MS: u64 = 60_000;
+
 /// A reason for a person; more of it helps nobody.
 const MAX_REASON: u64 = 8 * 1024;
 
@@ -63,11 +66,17 @@ pub enum CompileError {
         /// In the compiler's words, cleaned.
         reason: String,
     },
-    /// It took too long.
-    #[error("compiling took longer than {limit_ms} ms: make the component smaller or simpler")]
+    /// It computed for too long.
+    #[error("compiling took longer than {limit_seconds} s: make the component smaller or simpler")]
     TookTooLong {
-        /// The limit.
-        limit_ms: u64,
+        /// The limit, of CPU time.
+        limit_seconds: u64,
+    },
+    /// The machine had no time for it, which says nothing of the component.
+    #[error("the machine is too busy to compile; try again in {retry_after_ms} ms")]
+    Starved {
+        /// When to try again.
+        retry_after_ms: u64,
     },
     /// It took too much memory.
     #[error("compiling took more than {limit_bytes} bytes of memory: make the component smaller or simpler")]
@@ -106,7 +115,7 @@ impl CompileError {
     #[must_use]
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::Busy { retry_after_ms } => Some(*retry_after_ms),
+            Self::Starved { retry_after_ms } | Self::Busy { retry_after_ms } => Some(*retry_after_ms),
             _ => None,
         }
     }
@@ -122,12 +131,12 @@ pub(crate) async fn compile(
     if wasm.len() > settings.component_bytes {
         return Err(CompileError::TooLarge { found: wasm.len() as u64, limit: settings.component_bytes as u64 });
     }
-    let limit = Duration::from_millis(settings.compile_timeout_ms);
+    let patience = Duration::from_millis(settings.compile_patience_ms);
     // The child lives inside: when the time is over, it is dropped, and dropping kills it.
     let converse = converse(settings, artifacts, digest, wasm);
-    let (unfinished, unconfined) = tokio::time::timeout(limit, converse)
+    let (unfinished, unconfined) = tokio::time::timeout(patience, converse)
         .await
-        .map_err(|_| CompileError::TookTooLong { limit_ms: settings.compile_timeout_ms })??;
+        .map_err(|_| CompileError::Starved { retry_after_ms: STARVED_RETRY_MS })??;
     // Waiting for the disk is not for a thread that serves requests.
     let artifacts = Arc::clone(artifacts);
     let finished = tokio::task::spawn_blocking(move || artifacts.finish(unfinished)).await;
@@ -158,7 +167,7 @@ fn start(settings: &RuntimeConfig) -> std::io::Result<(Child, ChildStdin, ChildS
         .args(&settings.compiler.args)
         .env_clear()
         .env(MEMORY_VARIABLE, settings.compile_memory_bytes.to_string())
-        .env(CPU_VARIABLE, settings.compile_timeout_ms.div_ceil(1_000).to_string())
+        .env(CPU_VARIABLE, settings.compile_seconds.to_string())
         .env(INPUT_VARIABLE, settings.component_bytes.to_string())
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -218,7 +227,7 @@ fn judge(settings: &RuntimeConfig, status: ExitStatus, reason: String) -> Result
         return Err(CompileError::Rejected { reason });
     }
     match status.signal() {
-        Some(libc::SIGXCPU) => Err(CompileError::TookTooLong { limit_ms: settings.compile_timeout_ms }),
+        Some(libc::SIGXCPU) => Err(CompileError::TookTooLong { limit_seconds: settings.compile_seconds }),
         // What Rust does when an allocation fails.
         Some(libc::SIGABRT) if reason.contains("memory allocation") => {
             Err(CompileError::TookTooMuchMemory { limit_bytes: settings.compile_memory_bytes })

@@ -85,14 +85,15 @@ async fn what_the_compiler_does_not_accept_is_rejected_with_its_reason() {
     assert_eq!(std::fs::read_dir(sandbox.dir.path().join("artifacts")).unwrap().count(), 0, "nothing is left behind");
 }
 
-/// Without the wall limit the test takes an hour; without killing, the child goes on.
+/// Without the limit on the clock the test takes an hour; without killing, the child goes on.
 #[tokio::test]
-async fn a_compiler_that_takes_too_long_is_killed() {
+async fn a_compiler_that_gets_nothing_done_is_killed_and_whoever_asked_comes_again() {
     let sandbox = Sandbox::with(|settings| {
-        settings.compile_timeout_ms = 200;
+        settings.compile_patience_ms = 200;
         settings.compiler = script("cat > /dev/null; exec sleep 3600");
     });
-    assert!(matches!(sandbox.compile(&good()).await, Err(CompileError::TookTooLong { limit_ms: 200 })));
+    let starved = sandbox.compile(&good()).await.unwrap_err();
+    assert!(matches!(starved, CompileError::Starved { .. }) && starved.retry_after_ms().is_some(), "{starved:?}");
     // The only child of this process is gone as soon as it was waited for.
     while children() > 0 {
         tokio::task::yield_now().await;
@@ -121,12 +122,22 @@ async fn a_compiler_that_takes_too_much_memory_ends() {
 async fn every_other_end_of_the_compiler_has_its_name() {
     let with = async |command: CompilerCommand, artifact_bytes: u64| {
         let sandbox = Sandbox::with(|settings| {
+            settings.compile_seconds = 7;
             settings.compiler = command;
             settings.artifact_bytes = artifact_bytes;
         });
         sandbox.compile(&good()).await.unwrap_err()
     };
     assert!(matches!(with(script("cat > /dev/null; kill -SEGV $$"), 1 << 20).await, CompileError::Died { .. }));
+    // A limit of CPU time says it by a signal of its own.
+    let too_long = with(script("cat > /dev/null; kill -XCPU $$"), 1 << 20).await;
+    assert!(matches!(too_long, CompileError::TookTooLong { limit_seconds: 7 }), "{too_long:?}");
+    let CompileError::Rejected { reason } =
+        with(script("echo $BULKHEAD_COMPILE_CPU_SECONDS >&2; exit 65"), 1 << 20).await
+    else {
+        panic!()
+    };
+    assert_eq!(reason, "7");
     assert!(matches!(with(script("exit 3"), 1 << 20).await, CompileError::Died { .. }));
     assert!(matches!(with(script("cat > /dev/null; yes"), 1 << 20).await, CompileError::ArtifactTooLarge { .. }));
     let missing = CompilerCommand { program: "/nonexistent".into(), args: Vec::new() };

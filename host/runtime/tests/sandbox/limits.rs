@@ -224,6 +224,25 @@ async fn hoarding_handles_ends_the_run() {
     assert_eq!(*stop(&sandbox.act(&wasm).await), Stop::Limit { kind: LimitKind::Handles, allowed: 1_000 });
 }
 
+/// Behind each pollable of these stands a timer of the host's, of which the guest has no handle.
+///
+/// Mutation: guest.rs, `GuestState::new`, without `set_max_capacity`.
+#[tokio::test]
+async fn what_stands_behind_a_handle_counts_too() {
+    let sandbox = Sandbox::start();
+    let hoarding = |count: u32| {
+        let act = format!(
+            "(loop $l (drop (call $subscribe (i64.const 0)))
+               (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {count}))))
+             (call $done_number (i64.const 1))"
+        );
+        Guest::new().with_wasi().act(&act).build()
+    };
+    assert_eq!(value(&sandbox.act(&hoarding(400)).await), "1");
+    let finished = sandbox.act(&hoarding(700)).await;
+    assert_eq!(*stop(&finished), Stop::Limit { kind: LimitKind::Handles, allowed: 1_000 });
+}
+
 /// A component that makes so many handles of a resource type of its own, which the host's table never sees.
 fn with_own_handles(count: u32) -> Vec<u8> {
     let text = format!(

@@ -1,14 +1,17 @@
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bulkhead_manifest::{AppId, ConnectionId, TenantId};
 use futures::FutureExt as _;
 use futures::future::join_all;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
 use tokio::time::Instant;
 
 use super::deliveries::delivery;
 use super::{NOW, World, on_both, ordered};
-use crate::inbox::{Inbox, Request};
+use crate::inbox::{Inbox, Request, keep_coming};
 use crate::pieces::line;
 use crate::*;
 
@@ -228,6 +231,68 @@ async fn large_requests_wait_for_each_other_and_keep_nothing_else_waiting() {
     // Forty pieces, each of which keeps the next one waiting for some 10 ms; and whatever else there was came through.
     assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
     assert!(answers > 6, "{answers}");
+}
+
+/// The first part of a large request stands for it; somebody completes it while the same, come again, waits to count it.
+///
+/// Mutation: inbox.rs, `keep_again`, only after a conflict: it is told that a delivery is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_to_be_counted_and_is_complete_by_then_is_something_new() {
+    let Some(world) = World::on_postgres().await else { return };
+    let (tenant, connection) = world.tenant_with_connection(1_000).await;
+    let unknown = |_| NewDelivery { dedupe_key: None, ..about(tenant, connection, "a thing", "") };
+    let parts = || (0..140).map(unknown).collect::<Vec<_>>();
+    let known_by = || Some("all of it".to_owned());
+    let mut broken = parts();
+    broken[1].to = Some((tenant, ConnectionId::new(NOW)));
+    assert!(world.store.accept_deliveries(broken, known_by()).await.unwrap_err().is_not_found());
+
+    let mut other = PgConnection::connect(&world.url()).await.unwrap();
+    other.execute("BEGIN").await.unwrap();
+    let kept = other.fetch_all("SELECT id FROM deliveries WHERE dedupe_key IS NOT NULL FOR UPDATE").await.unwrap();
+    assert_eq!(kept.len(), 1, "the one that stands for it");
+    let (store, again, known_by) = (world.store.clone(), parts(), known_by());
+    let told = tokio::spawn(async move { store.accept_deliveries(again, known_by).await });
+    world.somebody_waits().await;
+    other.execute("UPDATE deliveries SET dedupe_key = NULL").await.unwrap();
+    other.execute("COMMIT").await.unwrap();
+    let told = told.await.unwrap().unwrap();
+    let new = told.iter().filter(|told| matches!(told, Accepted::New { .. })).count();
+    assert_eq!((told.len(), new), (140, 140));
+    world.end().await;
+}
+
+/// Mutation: inbox.rs, `keep_coming`, keep what waited for too long, too.
+#[tokio::test]
+async fn what_waited_for_too_long_is_not_begun() {
+    let world = World::on_sqlite().await;
+    let (tenant, connection) = world.tenant_with_connection(10).await;
+    let (inbox, requests) = Inbox::new(Duration::ZERO);
+    let told = tokio::select! {
+        biased;
+        told = inbox.put(vec![about(tenant, connection, "a thing", "evt")], None) => told,
+        () = keep_coming(Arc::downgrade(&world.store.inner), requests) => panic!("the inbox is there"),
+    };
+    assert!(matches!(told, Err(StoreError::Busy { .. })), "{told:?}");
+    assert_eq!(world.claim(10).await, []);
+}
+
+/// Mutation: inbox.rs, `keep_coming`, keep it all the same.
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_begun() {
+    let world = World::on_sqlite().await;
+    let (tenant, connection) = world.tenant_with_connection(10).await;
+    let (inbox, requests) = Inbox::new(Duration::from_secs(10));
+    let gone = inbox.put(vec![about(tenant, connection, "a thing", "gone")], None);
+    assert!(gone.now_or_never().is_none(), "it waits to be kept");
+    let there = about(tenant, connection, "a thing", "there");
+    let told = tokio::select! {
+        biased;
+        told = inbox.put(vec![there.clone()], None) => told,
+        () = keep_coming(Arc::downgrade(&world.store.inner), requests) => panic!("the inbox is there"),
+    };
+    assert_eq!(told.unwrap(), [accepted(&there)]);
+    assert_eq!(world.claim_one().await.id, there.runs[0].id);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -94,13 +94,32 @@ on_both! {
         assert_eq!(steps.iter().map(|step| step.refused).collect::<Vec<_>>(), [true, false, true, false]);
     }
 
+    /// Mutation: leases.rs, `hold`, whoever asks.
     async fn whoever_lost_the_lease_intends_nothing(world) {
         let slow = claimed(world).await;
         let quick = lose(world, &slow).await;
-        let refused = world.store.intend(&slow.lease(), &[safe(1)], &intent(2, 0)).await;
-        assert!(matches!(refused, Err(StoreError::LeaseLost { .. })));
+        for answered in [&[safe(1)][..], &[]] {
+            let refused = world.store.intend(&slow.lease(), answered, &intent(2, 0)).await;
+            assert!(matches!(refused, Err(StoreError::LeaseLost { .. })));
+        }
         assert_eq!(journal(world, &slow).await, []);
         world.store.intend(&quick.lease(), &[], &intent(1, 0)).await.unwrap();
+    }
+
+    /// Mutations: journal.rs, `record_answers` or `supersede`, without `hold`.
+    async fn whoever_lost_the_lease_keeps_no_answers_and_asks_for_nothing_anew(world) {
+        let slow = claimed(world).await;
+        world.store.intend(&slow.lease(), &[safe(1)], &intent(2, 0)).await.unwrap();
+        let quick = lose(world, &slow).await;
+        let mut tx = world.store.tenant(slow.tenant).await.unwrap();
+        let written = tx.record_answers(&slow.lease(), &[safe(3)]).await;
+        assert!(matches!(written, Err(StoreError::LeaseLost { .. })), "{written:?}");
+        let anew = tx.supersede(&slow.lease(), &Anew { after: Some(0), places: vec![(2, 0)] }).await;
+        assert!(matches!(anew, Err(StoreError::LeaseLost { .. })), "{anew:?}");
+        tx.record_answers(&quick.lease(), &[safe(4)]).await.unwrap();
+        tx.commit().await.unwrap();
+        let seqs: Vec<_> = journal(world, &quick).await.iter().map(|entry| entry.seq).collect();
+        assert_eq!(seqs, [1, 2, 4]);
     }
 
     /// Mutation: let an intent go by the fence alone.

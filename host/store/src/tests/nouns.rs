@@ -119,6 +119,7 @@ on_both! {
         tx.commit().await.unwrap();
     }
 
+    /// Mutation: open.rs, `open_sqlite`, without foreign keys.
     async fn what_belongs_to_one_tenant_cannot_be_written_by_another(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         let stranger = world.tenant().await;
@@ -144,6 +145,7 @@ on_both! {
         assert_eq!(read.connection(connection).await.unwrap().status, ConnectionStatus::Active);
     }
 
+    /// Mutations: credentials.rs, `put`, whatever was written; `LEASE`, while another holds it, or never again.
     async fn of_two_that_refresh_one_writes(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         let owner = Owner::Connection(connection);
@@ -166,6 +168,28 @@ on_both! {
         let kept = tx.credential(owner, "oauth").await.unwrap().unwrap();
         assert_eq!((kept.sealed, kept.lease_until_ms, kept.lease_holder), (vec![3], 0, None));
         assert_eq!(tx.delete_credentials(owner).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+    }
+
+    /// Mutation: credentials.rs, `FREE`, whoever has it.
+    async fn nobody_lets_go_of_a_refresh_that_another_is_at(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let owner = Owner::Connection(connection);
+        let new = NewCredential {
+            owner, name: "oauth".into(), expected: 0, sealed: vec![1], meta: "{}".into(), look_at_ms: None, now_ms: NOW,
+        };
+        let mut tx = world.store.tenant(tenant).await.unwrap();
+        tx.put_credential(&new).await.unwrap();
+        let taken = async |tx: &mut TenantTx, holder, until_ms| {
+            tx.take_refresh_lease(owner, "oauth", holder, NOW, until_ms).await.unwrap()
+        };
+        assert!(matches!(taken(&mut tx, "me", NOW + 10).await, RefreshLease::Taken(_)));
+        tx.free_refresh_lease(owner, "oauth", "you").await.unwrap();
+        assert_eq!(taken(&mut tx, "you", NOW + 99).await, RefreshLease::Held { until_ms: NOW + 10 });
+        assert!(matches!(taken(&mut tx, "me", NOW + 20).await, RefreshLease::Taken(_)), "who is at it may prolong it");
+        assert_eq!(taken(&mut tx, "you", NOW + 99).await, RefreshLease::Held { until_ms: NOW + 20 });
+        tx.free_refresh_lease(owner, "oauth", "me").await.unwrap();
+        assert!(matches!(taken(&mut tx, "you", NOW + 99).await, RefreshLease::Taken(_)));
         tx.commit().await.unwrap();
     }
 
@@ -359,6 +383,8 @@ on_both! {
         assert_eq!((first.rows.len(), first.more, rest.rows.len(), rest.more), (2, true, 1, false));
     }
 
+    /// Mutations: connect_sessions.rs, `USE`, again, or when its time is over; `BEGIN`, when it is used; `GIVE_BACK`,
+    /// another use than this one.
     async fn a_session_is_used_once(world) {
         let (tenant, connection) = world.tenant_with_connection(1).await;
         let new = NewSession {

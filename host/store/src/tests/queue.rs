@@ -2,8 +2,24 @@
 
 use bulkhead_manifest::{ConnectionId, KeyId};
 
-use super::{NOW, attempt_end, ids, new_run, on_both, order, ordered, success};
+use super::{NOW, World, attempt_end, ids, new_run, on_both, order, ordered, success};
 use crate::*;
+
+/// Whoever shows this lease is told that it is lost, whatever is to become of the run.
+async fn is_lost(world: &World, lease: &Lease) {
+    let mut tx = world.store.tenant(lease.tenant).await.unwrap();
+    let park = Park { run_at_ms: NOW, resume: "1", deadline_ms: NOW + 90_000 };
+    let told = [
+        tx.seize_run(lease).await,
+        tx.reschedule_run(lease, NOW, &attempt_end("retry", NOW)).await,
+        tx.park_run(lease, park, &attempt_end("later", NOW)).await,
+        tx.set_run_edition(lease, 7).await,
+    ];
+    for (nth, told) in told.into_iter().enumerate() {
+        assert!(matches!(told, Err(StoreError::LeaseLost { .. })), "{nth}: {told:?}");
+    }
+    tx.commit().await.unwrap();
+}
 
 on_both! {
     async fn a_lane_keeps_the_order_of_arrival(world) {
@@ -104,6 +120,8 @@ on_both! {
         assert_eq!(tx.runs(&RunFilter::default(), Page::first(10)).await.unwrap(), []);
     }
 
+    /// Mutations: leases.rs, `EXTEND` or `SET_EDITION`; run_ends.rs, `SEIZE`, `FINISH`, `RESCHEDULE` or `PARK`; each without
+    /// the fence.
     async fn whoever_lost_the_lease_writes_nothing(world) {
         let (tenant, connection) = world.tenant_with_connection(10).await;
         world.enqueue(tenant, &ordered(connection, "k")).await;
@@ -120,12 +138,14 @@ on_both! {
         assert!(matches!(tx.finish_run(&slow.lease(), &success(NOW)).await, Err(StoreError::LeaseLost { .. })));
         drop(tx);
         assert!(matches!(world.store.heartbeat(&slow.lease(), later).await, Err(StoreError::LeaseLost { .. })));
+        is_lost(world, &slow.lease()).await;
         let mut read = world.store.tenant_read(tenant).await.unwrap();
         assert_eq!(read.state(connection, "", "seen").await.unwrap(), None);
         assert_eq!(read.attempts(slow.id).await.unwrap().rows[0].outcome, "lost");
 
         world.finish(&quick).await;
         assert!(matches!(world.try_finish(&quick.lease()).await, Err(StoreError::LeaseLost { .. })), "ended");
+        is_lost(world, &quick.lease()).await;
     }
 
     async fn what_an_earlier_process_held_is_free_at_once_where_no_other_can_be(world) {

@@ -120,19 +120,34 @@ on_both! {
         assert_eq!(whole, expected);
     }
 
-    /// Mutation: `REPLACE_CREDENTIAL`, without comparing what is there.
+    /// Mutation: each `REPLACE`, without comparing what is there.
     async fn who_wrote_another_value_meanwhile_wins(world) {
         let owner = filled(world).await;
         let found = heads(world, 100, 5).await;
-        let place = SealedPlace::Credential { owner: owner.to_string(), name: "oauth".into() };
         let tenant = world.store.system_read().await.unwrap().tenants(Page::first(1)).await.unwrap()[0].id;
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        tx.put_credential(&new_credential(owner, "oauth", 1, b"refreshed")).await.unwrap();
+        for name in ["oauth", "webhook"] {
+            tx.put_credential(&new_credential(owner, name, 1, b"refreshed")).await.unwrap();
+        }
         tx.commit().await.unwrap();
-        let (_, head) = found.iter().find(|(at, _)| *at == place).unwrap();
+        let again = Some(b"refreshed".as_slice());
+        let begun = Begun { state_hash: &[2; 32], browser_hash: &[3; 32], pkce: again, webhook_secret: again };
         let mut tx = world.store.system().await.unwrap();
-        assert!(!tx.replace_head(&place, head, b"new").await.unwrap());
-        assert!(tx.replace_head(&place, b"refresh", b"rewrapp").await.unwrap(), "its generation is no matter");
+        for (place, head) in &found {
+            match place {
+                SealedPlace::Credential { .. } => {}
+                SealedPlace::Verifier(session) | SealedPlace::VisitorsSecret(session) => {
+                    tx.begin_session(*session, begun).await.unwrap();
+                }
+                SealedPlace::Offer(session) => tx.offer(*session, NOW, b"refreshed", None).await.unwrap(),
+                // No answer is ever written over; but another node may have wrapped it.
+                SealedPlace::Answer(_) => assert!(tx.replace_head(place, head, b"refresh").await.unwrap()),
+            }
+        }
+        for (place, head) in &found {
+            assert!(!tx.replace_head(place, head, b"new").await.unwrap(), "{place:?}");
+            assert!(tx.replace_head(place, b"refresh", b"rewrapp").await.unwrap(), "{place:?}");
+        }
         tx.commit().await.unwrap();
         let kept = world.store.tenant_read(tenant).await.unwrap().credential(owner, "oauth").await.unwrap().unwrap();
         assert_eq!((kept.sealed.as_slice(), kept.generation, kept.updated_ms), (b"rewrapped".as_slice(), 2, NOW));

@@ -75,6 +75,17 @@ async fn who_does_not_finish_a_form_is_let_go_too() {
     assert_eq!(first_line(&mut slow).await, "HTTP/1.1 408 Request Timeout");
 }
 
+/// A component is large, and gets six times as long.
+///
+/// Mutation: host/server/src/api/connectors.rs, `publish`, as long as it takes.
+#[tokio::test]
+async fn who_does_not_finish_an_upload_is_let_go_as_well() {
+    let host = Host::builder().set("BULKHEAD_CLIENT_SECONDS", "1").spawn().await;
+    let begun = begun("POST", "/v1/connectors", host.operator_key(), "x");
+    let said = heard(send(&host, &begun).await).await;
+    assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("within 6 seconds"), "{said}");
+}
+
 /// Mutation: host/server/src/clients.rs, `serve`, without `max_buf_size`.
 #[tokio::test]
 async fn a_head_that_is_too_long_is_refused() {

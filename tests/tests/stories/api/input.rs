@@ -119,6 +119,26 @@ async fn a_body_that_is_too_large_is_refused() {
     raw(&host, " ".repeat((4 << 20) + 1)).await.problem(413, "body-too-large");
 }
 
+/// Whatever it is, as an action's input or a record may be.
+///
+/// Mutation: host/server/src/body.rs, `any`, as much as comes: nobody has such a connection.
+#[tokio::test]
+async fn a_document_that_is_too_large_is_refused() {
+    let host = Host::spawn().await;
+    let tenant = host.tenant("t").await;
+    let connection = "/v1/connections/conn_00000000000000000000000000";
+    for (method, path) in [(Method::PUT, "records/things/one"), (Method::POST, "actions/pay")] {
+        let sent = async |bytes: usize| {
+            let request = Wire::to(&host).request(method.clone(), &format!("{connection}/{path}"));
+            let document = format!("\"{}\"", "x".repeat(bytes - 2));
+            let request = request.bearer_auth(host.operator_key()).header("bulkhead-tenant", tenant.id());
+            Reply::of(request.body(document)).await
+        };
+        sent(4 << 20).await.problem(404, "not-found");
+        sent((4 << 20) + 1).await.problem(413, "body-too-large");
+    }
+}
+
 /// Mutation: host/engine/src/calls.rs, `call`, leave out `schema.check`: the run is made and fails later, with the first
 /// field alone.
 #[tokio::test]

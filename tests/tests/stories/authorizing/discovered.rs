@@ -102,6 +102,8 @@ async fn a_redirect_may_tell_at_which_shard_codes_are_exchanged() {
         ("", "token URL is not known"),
         ("&base=https://evil.example.net/", "token URL is not known"),
         ("&base=https://evil.example.net/%23.shards.example/", "token URL is not known"),
+        // A pinned host, and no base: what comes after it would be a query.
+        ("&base=https://eu.shards.example/%3Fto%3D", "token URL is not known"),
     ] {
         stage.authorize(&connection, brought).await.says(400, words);
     }

@@ -10,7 +10,7 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
 use super::stage::{API, LOGIN, Stage, form, says};
-use super::token_ends_in;
+use super::{change, token_ends_in};
 use crate::provider::{Provider, Seen};
 
 const URL: &str = "https://api.example.com/things";
@@ -152,6 +152,37 @@ async fn a_client_of_an_app_is_the_apps_and_there_is_nothing_to_fill_in() {
     succeeded(&stage.reach(&connection, URL).await, 200);
     let said = form(&minter.asked()[0]);
     assert_eq!((said["client_id"].as_str(), said["client_secret"].as_str()), ("app-id", "app-secret"));
+}
+
+/// Mutation: host/engine/src/credentials.rs, `minted`, without `allows_origin`.
+#[tokio::test]
+async fn a_newer_version_cannot_have_the_apps_secret_sent_elsewhere() {
+    let minter = Minter::standard().await;
+    let auth = format!("{CLIENT}\nclient = \"app\"\nclient_auth = \"form\"");
+    let stage = minter.stage(&auth).await.with_app().await;
+    stage.upload("1.0.1", &auth.replace(LOGIN, API)).await;
+    let refused = stage.fill(&stage.connection().await, json!({})).await;
+    let detail = refused.body["detail"].as_str().unwrap_or_default();
+    assert!(!refused.status.to_string().starts_with('2') && detail.contains("token URL was known"), "{refused:?}");
+    assert_eq!(minter.asked().len(), 0, "the secret went nowhere");
+}
+
+/// Nothing of ours brings a connection to such a version; where something did, it would not sign in.
+///
+/// Mutation: host/engine/src/credentials.rs, `auth_of`, whatever was agreed to.
+#[tokio::test]
+async fn a_version_that_signs_in_in_another_way_than_was_agreed_to_gets_nothing() {
+    let minter = Minter::standard().await;
+    let stage = minter.stage(CLIENT).await;
+    let connection = stage.connection().await;
+    stage.upload("1.0.1", ASSERTION).await;
+    let newer = "UPDATE connections SET version_id = (SELECT id FROM versions WHERE version = '1.0.1')";
+    change(&stage.host, newer).await;
+    let fields = json!({ "issuer": "app-1", "subject": "user-1", "private_key": rsa_key(), "key_id": "k1" });
+    let refused = stage.fill(&connection, fields).await;
+    let detail = refused.body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("in another way than was agreed to"), "{refused:?}");
+    assert_eq!(minter.asked().len(), 0);
 }
 
 fn rsa_key() -> String {

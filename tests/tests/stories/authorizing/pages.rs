@@ -7,7 +7,7 @@ use serde_json::json;
 use simulated_providers::Point;
 use sqlx::Executor as _;
 
-use super::{Browser, Page, link, status};
+use super::{Browser, Page, change, link, status};
 use crate::postgres::Database;
 use crate::tiny;
 
@@ -68,11 +68,27 @@ async fn a_webhook_secret_can_be_given_on_the_page() {
     let fields = [("api_key", "sk_test_simulated"), ("webhook-secret", "whsec_of_another_endpoint")];
     let page = browser.fill(&link(&shop.tenant(), &shop.stripe_connection).await, &fields).await;
     assert_eq!(page.status, 200, "{}", page.text);
+    // The account is the same, so the one before works on for a day: which is over.
+    change(&shop.host, "UPDATE credentials SET ends_ms = 1 WHERE name = 'webhook_secret_before'").await;
     let sale = shop.sell(1).await;
     shop.pay(&sale);
     shop.stripe.deliveries_settled().await;
     let statuses: Vec<_> = shop.stripe.deliveries().iter().map(|delivery| delivery.status).collect();
     assert!(!statuses.is_empty() && statuses.iter().all(|status| *status == Some(400)), "{statuses:?}");
+}
+
+/// Nobody would see it any more, and one day it might decide what is believed.
+///
+/// Mutation: host/server/src/connect_pages.rs, `submit`, whatever was sent.
+#[tokio::test]
+async fn a_webhook_secret_that_the_page_does_not_ask_for_is_not_kept() {
+    let host = Host::spawn().await;
+    let tenant = host.tenant("t").await;
+    let quiet = quiet(&host, &tenant).await;
+    let page = Browser::new().fill(&link(&tenant, &quiet).await, &[("webhook-secret", "whsec_of_nobody")]).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    let view = tenant.get(&format!("/v1/connections/{quiet}")).await.ok();
+    assert_eq!((&view["status"], &view["webhook_secret_ms"]), (&json!("active"), &json!(null)), "{view:#}");
 }
 
 /// Mutation: use the link up when all is done.

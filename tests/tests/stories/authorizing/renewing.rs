@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use simulated_providers::{Fault, FaultRule, Point, QuickBooksConfig};
 
-use super::stage::{API, LOGIN, Stage, says};
+use super::stage::{API, LOGIN, Stage, form, says};
 use super::{Browser, TOKENS, link, query_of, read_books, shop, shop_with, token_ends_in};
 use crate::provider::Provider;
 use crate::tiny;
@@ -153,6 +153,37 @@ async fn a_client_secret_that_the_provider_does_not_know_yet_leaves_the_one_befo
     shop.host.operator(Method::PUT, &secrets, Some(staged)).await.ok();
     token_ends_in(&shop.host, -1).await;
     succeeded(&read_books(&shop).await);
+}
+
+/// Mutations: host/engine/src/oauth.rs, `exchange`, with the newest secret alone; host/engine/src/credentials.rs, `minted`,
+/// likewise.
+#[tokio::test]
+async fn while_a_client_secret_rolls_first_tokens_are_had_by_the_one_that_the_provider_knows() {
+    let code = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
+                token_url = \"https://login.example.com/token\"\nclient_auth = \"form\"";
+    let client = "kind = \"oauth2_client_credentials\"\ntoken_url = \"https://login.example.com/token\"\n\
+                  client = \"app\"\nclient_auth = \"form\"";
+    for auth in [code, client] {
+        let provider = Provider::answering(|seen, _| match form(seen).get("client_secret").map(String::as_str) {
+            Some("app-secret") => {
+                says(200, &json!({ "access_token": "a", "token_type": "Bearer", "expires_in": 3_600 }))
+            }
+            _ => says(401, &json!({ "error": "invalid_client" })),
+        })
+        .await;
+        let stage = Stage::set(Stage::at(&provider, &[LOGIN, API]), auth, "").await.with_app().await;
+        let secrets = format!("/v1/apps/{}/secrets", stage.app_field("id"));
+        let next = json!({ "client_secret": "in-force-from-tomorrow-on" });
+        stage.host.operator(Method::PUT, &secrets, Some(next)).await.ok();
+        let connection = stage.connection().await;
+        if auth == code {
+            assert_eq!(stage.authorize(&connection, "").await.status, 200);
+        } else {
+            stage.fill(&connection, json!({})).await.ok();
+        }
+        let asked: Vec<_> = provider.seen().iter().map(|seen| form(seen)["client_secret"].clone()).collect();
+        assert_eq!(asked, ["in-force-from-tomorrow-on", "app-secret"]);
+    }
 }
 
 /// Mutations: host/engine/src/attempt/asked.rs, `of_app`, the newest alone; host/engine/src/ports.rs, `dispatch`, without

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::accounts::stripe;
-use super::{Browser, link};
+use super::{Browser, found, link};
 use crate::provider::Provider;
 use crate::tiny;
 use crate::wire::{Reply, Wire};
@@ -35,14 +35,23 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let token = json!({ "access_token": "a-token", "token_type": "bearer" }).to_string();
+        Self::with(CONNECTOR).await
+    }
+
+    /// The same, where the provider's tokens say whose they are.
+    async fn naming_the_account() -> Self {
+        Self::with(&CONNECTOR.replace("[webhook]", "account_param = \"account\"\n[webhook]")).await
+    }
+
+    async fn with(connector: &str) -> Self {
+        let token = json!({ "access_token": "a-token", "token_type": "bearer", "account": "acct_1" }).to_string();
         let provider = Provider::answering(move |_, _| {
             Response::builder().header("content-type", "application/json").body(Body::from(token.clone())).unwrap()
         })
         .await;
         let host = Host::builder().upstream("login.example.com", provider.url()).spawn().await;
         let handles_webhooks = std::fs::read(component("hostile")).unwrap();
-        host.upload(tiny::with_manifest(&handles_webhooks, &tiny::manifest("told", "1.0.0", CONNECTOR))).await.ok();
+        host.upload(tiny::with_manifest(&handles_webhooks, &tiny::manifest("told", "1.0.0", connector))).await.ok();
         let app = json!({ "connector": "told", "name": "app", "client_id": "id", "client_secret": "secret" });
         let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
         let tenant = host.tenant("t").await;
@@ -57,6 +66,12 @@ impl Stage {
 
     async fn link(&self) -> String {
         link(&self.host.tenant_by_id(&self.tenant), &self.connection).await
+    }
+
+    /// Gives a webhook secret by itself.
+    async fn set_secret(&self, secret: &str) {
+        let path = format!("/v1/connections/{}/webhook-secret", self.connection);
+        assert_eq!(self.host.tenant_by_id(&self.tenant).put(&path, json!({ "secret": secret })).await.status, 204);
     }
 
     /// What the host answers to somebody who proves to be the provider by this.
@@ -75,6 +90,8 @@ async fn give(browser: &mut Browser, link: &str, secret: &str, answer: &str) -> 
     browser.get(&back).await.status
 }
 
+/// Here nobody says whose account it is, and so the secret of before ends at once.
+///
 /// Mutations: host/engine/src/connect.rs, `begin_oauth`, keep the secret at once; `redeem`, without it; host/engine/src/
 /// connections/authorization.rs, `write_authorization`, without it.
 #[tokio::test]
@@ -89,6 +106,43 @@ async fn a_webhook_secret_of_somebody_who_never_comes_back_replaces_none() {
     assert_eq!((stage.told_by("the-first").await, stage.told_by("the-second").await), (200, 401));
     assert_eq!(give(&mut browser, &link, "the-second", "code=c").await, 200);
     assert_eq!((stage.told_by("the-first").await, stage.told_by("the-second").await), (401, 200));
+}
+
+/// Mutations: host/engine/src/connections/authorization.rs, `write_authorization`, no overlap; the usual one, whatever account
+/// it was before.
+#[tokio::test]
+async fn while_the_account_stays_the_same_the_webhook_secret_before_works_on() {
+    let stage = Stage::naming_the_account().await;
+    let mut browser = Browser::new();
+    // Whose endpoint that is for nobody knows yet.
+    stage.set_secret("of-somebody").await;
+    assert_eq!(give(&mut browser, &stage.link().await, "the-first", "code=c").await, 200);
+    assert_eq!((stage.told_by("of-somebody").await, stage.told_by("the-first").await), (401, 200));
+    assert_eq!(give(&mut browser, &stage.link().await, "the-second", "code=c").await, 200);
+    assert_eq!((stage.told_by("the-first").await, stage.told_by("the-second").await), (200, 200));
+    let ends = "SELECT 1 FROM credentials WHERE name = 'webhook_secret_before' AND ends_ms IS NOT NULL";
+    assert!(found(&stage.host, ends).await);
+    // At most two.
+    assert_eq!(give(&mut browser, &stage.link().await, "the-third", "code=c").await, 200);
+    let told = [stage.told_by("the-first").await, stage.told_by("the-second").await, stage.told_by("the-third").await];
+    assert_eq!(told, [401, 200, 200]);
+}
+
+/// Here the connector's own check says so.
+///
+/// Mutation: host/engine/src/connections/authorization.rs, `write_authorization`, only where the host learned the account itself.
+#[tokio::test]
+async fn a_webhook_secret_given_with_another_key_of_the_same_account_rolls_as_any_other() {
+    let (host, _provider) = stripe().await;
+    let tenant = host.tenant("t").await;
+    let new = json!({ "connector": "stripe", "environment": "sandbox", "name": "c" });
+    let connection = tenant.post("/v1/connections", new).await.text("id");
+    let path = format!("/v1/connections/{connection}/credential");
+    let put = async |key: &str, secret: &str| {
+        tenant.put(&path, json!({ "fields": { "api_key": key }, "webhook_secret": secret })).await.ok();
+        found(&host, "SELECT 1 FROM credentials WHERE name = 'webhook_secret_before' AND ends_ms IS NOT NULL").await
+    };
+    assert_eq!((put("sk_test_one", "whsec_1").await, put("sk_test_one_rolled", "whsec_2").await), (false, true));
 }
 
 /// Mutations: host/server/src/connect_pages.rs, `submit`, a page of its own; `beside`, nowhere; without what the form

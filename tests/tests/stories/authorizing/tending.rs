@@ -66,6 +66,15 @@ impl Idle {
         found(&self.stage.host, &query).await
     }
 
+    /// Whether no beat looks at it for a while: longer than a claimed look takes.
+    async fn is_left_in_peace(&self) -> bool {
+        let while_ms = now_ms() + 3_600_000;
+        let query = format!(
+            "SELECT 1 FROM credentials WHERE name = 'authorization' AND (look_at_ms IS NULL OR look_at_ms > {while_ms})"
+        );
+        found(&self.stage.host, &query).await
+    }
+
     fn asked(&self) -> usize {
         self.provider.seen().iter().filter(|seen| seen.path == "/token").count()
     }
@@ -140,6 +149,7 @@ async fn where_the_provider_is_down_it_is_left_in_peace_and_where_it_says_no_a_p
     idle.answers.store(503, Ordering::SeqCst);
     idle.rests(31).await;
     until(async || idle.asked() == 2 && idle.warnings().await != json!([])).await;
+    until(async || idle.is_left_in_peace().await).await;
     let run = idle.stage.reach(&idle.connection, "https://api.example.com/x").await;
     assert_eq!((&run["state"], idle.asked()), (&json!("succeeded"), 2), "{run:#}");
     let told = idle.warnings().await;
@@ -167,7 +177,7 @@ async fn where_only_a_person_can_go_on_it_stands_to_be_read_and_is_logged_once()
     };
     for (days, times) in [(13, 1), (2, 2)] {
         ends_in(days).await;
-        until(async || idle.logged("authorization-ends") == times).await;
+        until(async || idle.logged("authorization-ends") == times && idle.is_left_in_peace().await).await;
         let told = warnings().await;
         let message = told[0]["message"].as_str().unwrap();
         assert_eq!((told.as_array().map(Vec::len), &told[0]["code"]), (Some(1), &json!("authorization-ends")));

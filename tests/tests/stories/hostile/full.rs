@@ -118,7 +118,7 @@ async fn who_waits_in_vain_for_a_compilation_is_told_when_to_come_again() {
     }
     for reply in compiled {
         let problem = reply.problem(422, "does-not-compile");
-        assert!(detail(&problem).contains("longer than 4000 ms"), "{problem:#}");
+        assert!(detail(&problem).contains("longer than 4 s"), "{problem:#}");
     }
     assert_eq!(upload(&host, &tenants[0], tiny::connector("small", "1.0.0")).await.status, 201);
 }

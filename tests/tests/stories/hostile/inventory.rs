@@ -274,7 +274,7 @@ fn texts() -> Vec<Misbehaviour> {
     let lies = (0..raw::lies().len()).map(|nth| json!(nth + raw::FIRST_LIE)).collect();
     let pages = raw::LYING[..raw::lies_of_pages().len()].to_vec();
     let pushes = raw::LYING[..raw::lies_of_pushes().len()].to_vec();
-    let mistaken = vec!["mistaken-id", "mistaken-label", "mistaken-details"];
+    let mistaken = raw::MISTAKEN.to_vec();
     // Not quite JSON: the guest looks at the first letter.
     let receipts = raw::LYING[..raw::lies_of_receipts().len()].iter().map(|letter| json!(letter)).collect();
     vec![
@@ -290,11 +290,13 @@ fn texts() -> Vec<Misbehaviour> {
             Attack::Receive { connector: "lying", bodies: receipts },
             Traps("invalid-value"),
         ),
-        is("invalid UTF-8 in an identity", Attack::Connect { connectors: mistaken }, Refused("not-checked")),
+        is("invalid UTF-8 in a check", Attack::Connect { connectors: mistaken }, Refused("not-checked")),
         is("a failure that commands a terminal", act("complain", json!({})), Fails("[31mcode")),
     ]
 }
 
+/// Each export breaks by itself and by a panic (`describe` by itself: in `code`). Of those of the contract, `register` and
+/// `unregister` are not here: nothing in the host asks for them yet.
 fn exports() -> Vec<Misbehaviour> {
     let crash = |how: Value| act("crash", how);
     vec![
@@ -313,6 +315,8 @@ fn exports() -> Vec<Misbehaviour> {
         is("panic in pull", pull("breaking"), Traps("unreachable")),
         is("panic in push", Attack::Push { connector: "hostile", streams: vec!["breaking"] }, Traps("unreachable")),
         is("panic in receive", receive("hostile", json!({ "panics": true })), Traps("unreachable")),
+        is("panic in check", Attack::Plot(plots::panic_in_check), Refused("not-checked")),
+        is("panic in describe", Attack::Upload(uploads::panicking_describe), Refused("describe-trapped")),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Attacks of several steps: on where an app's secrets go, on what is kept, and on lists.
+//! Attacks of several steps: on where an app's secrets go, on what is kept, on lists, and on who checks a connection.
 //!
 //! Each answers what its last step came to. All before it has to work, and fails the story where it does not.
 
@@ -118,6 +118,17 @@ pub(super) fn fan_out<'a>(scene: &'a Scene, attacker: &'a Attacker) -> BoxFuture
             next = page["next"].as_str().map(|before| format!("&before={before}"));
         }
         Answer { status: 200, body: json!(runs) }
+    }
+    .boxed()
+}
+
+/// A connection of a connector whose check panics where its settings say so.
+pub(super) fn panic_in_check<'a>(scene: &'a Scene, attacker: &'a Attacker) -> BoxFuture<'a, Answer> {
+    async {
+        let new = json!({ "connector": "mirror", "name": "c", "settings": { "breaks": true } });
+        let id = scene.tell(attacker, "/v1/connections", new).await.text("id");
+        let path = format!("/v1/connections/{id}/credential");
+        scene.send(attacker, Method::PUT, &path, json!({ "fields": {} }).to_string().into_bytes()).await
     }
     .boxed()
 }

@@ -21,12 +21,16 @@ world raw {
 
 /// Two bytes that are no text, and where they stand: what a lying guest hands over as a string.
 const BAD: &str = "(i32.const 900) (i32.const 2)";
+/// Nothing in the place of a text or a list.
+const NONE: &str = "(i32.const 0) (i32.const 0)";
 /// A text like any other: `null`.
 const FINE: &str = "(i32.const 904) (i32.const 4)";
 /// Where answers are put together.
 const AT: u32 = 1_024;
-/// Where lists and the host's answers stand.
+/// Where lists, requests and the host's answers stand.
 const BESIDE: u32 = 2_048;
+/// Where the lists of those stand.
+const INSIDE: u32 = BESIDE + 64;
 const TEXTS: u32 = 8_192;
 
 /// Cursors that are none, each under a stream of its own.
@@ -92,10 +96,11 @@ impl Raw {
         Self { check: "unreachable".to_owned(), ..Self::breaking() }
     }
 
-    /// Whose `check` gives an id, a name, or details that are no text: the first, second or third.
-    pub(super) fn mistaken(which: u32) -> Self {
-        let text = |nth: u32| store(AT + 8 + 8 * nth, if nth == which { BAD } else { FINE });
-        Self { check: format!("{}{}{}", clear(), (0..3).map(text).collect::<String>(), answer()), ..Self::breaking() }
+    /// Whose `check` hands over a string that is none: that one of [`MISTAKEN`].
+    pub(super) fn mistaken(which: usize) -> Self {
+        let lies = lies_of_checks();
+        assert_eq!(lies.len(), MISTAKEN.len());
+        Self { check: format!("{}{}{}", clear(), lies[which], answer()), ..Self::breaking() }
     }
 
     /// Whose streams each have one cursor, and never another.
@@ -182,41 +187,16 @@ pub(super) const FIRST_LIE: usize = 10;
 
 /// Every string that an action can hand over, by name, and the WAT that hands over something else.
 pub(super) fn lies() -> Vec<(&'static str, String)> {
-    let none = |count: usize| "(i32.const 0) ".repeat(count);
-    let send = |method: &str, url: &str, headers: &str, body: &str, effect: &str| {
-        format!("(call $send {method} {url} {headers} {body} (i32.const 0) {effect} {} (i32.const {BESIDE}))", none(2))
-    };
-    let (no_list, no_effect) = (none(2), none(3));
-    let header = |name: &str, value: &str| {
-        let entry = format!("{}{}", store(BESIDE, name), store(BESIDE + 8, value));
-        format!("{entry}{}", send(FINE, FINE, &list(1), &no_list, &no_effect))
-    };
-    // A chunk: its case, then the text.
-    let chunk = format!("(i32.store (i32.const {BESIDE}) (i32.const 0)) {}", store(BESIDE + 8, BAD));
-    let body = format!("{chunk}{}", send(FINE, FINE, &no_list, &list(1), &no_effect));
-    let done = |offset: u32| format!("{}{}{}", clear(), store(AT + offset, BAD), answer());
-    // An event: id, name, subject, data.
-    let event = |bad: u32| {
-        let at = |offset: u32| store(BESIDE + offset, if offset == bad { BAD } else { FINE });
-        let subject = format!("(i32.store (i32.const {}) (i32.const 1)) {}", BESIDE + 16, at(20));
-        let texts = format!("{}{}{subject}{}", at(0), at(8), at(28));
-        format!("{}{}{}{texts}{}", clear(), store(AT + 16, FINE), store(AT + 24, &list(1)), answer())
-    };
-    let failure = |kind: u32, bad: u32| format!("{}{}{}{}", clear(), byte(AT, 1), failing(AT + 8, kind, bad), answer());
-    let later =
-        format!("{}(i32.store8 (i32.const {}) (i32.const 2)){}{}", clear(), AT + 8, store(AT + 24, BAD), answer());
+    [lies_in_calls(), lies_in_requests(), lies_of_outcomes()].concat()
+}
+
+fn lies_in_calls() -> Vec<(&'static str, String)> {
     let beyond = "(i32.const -16) (i32.const 16)";
     let endless = "(i32.const 0) (i32.const -1)";
     vec![
         ("a log's message", format!("(call $log (i32.const 0) {BAD} {FINE})")),
         ("a log's fields", format!("(call $log (i32.const 0) {FINE} {BAD})")),
         ("a note on progress", format!("(call $progress (i64.const 0) (i32.const 0) (i64.const 0) {BAD})")),
-        ("a request's method", send(BAD, FINE, &no_list, &no_list, &no_effect)),
-        ("a request's URL", send(FINE, BAD, &no_list, &no_list, &no_effect)),
-        ("a header's name", header(BAD, FINE)),
-        ("a header's value", header(FINE, BAD)),
-        ("a body", body),
-        ("an effect", send(FINE, FINE, &no_list, &no_list, &format!("(i32.const 1) {BAD}"))),
         ("a key to get", format!("(call $get {BAD} (i32.const {BESIDE}))")),
         ("a key to set", format!("(call $set {BAD} {FINE} (i32.const {BESIDE}))")),
         ("a value", format!("(call $set {FINE} {BAD} (i32.const {BESIDE}))")),
@@ -224,32 +204,75 @@ pub(super) fn lies() -> Vec<(&'static str, String)> {
         ("a prefix", format!("(call $keys {BAD} (i32.const {BESIDE}))")),
         ("a stream to resolve", format!("(call $resolve {BAD} {FINE} (i32.const {BESIDE}))")),
         ("an id to resolve", format!("(call $resolve {FINE} {BAD} (i32.const {BESIDE}))")),
-        ("an answer", done(16)),
-        ("an event's id", event(0)),
-        ("an event's name", event(8)),
-        ("an event's subject", event(20)),
-        ("an event's data", event(28)),
-        ("a failure's kind", failure(OTHER, 4)),
-        ("a failure's message", failure(0, 12)),
-        ("a failure's field", failure(0, 24)),
-        ("a failure's code", failure(0, 36)),
-        ("a failure's details", failure(0, 48)),
-        ("what to come back with", later),
         ("a text beyond the memory", format!("(call $log (i32.const 0) {beyond} {FINE})")),
         ("a text without end", format!("(call $log (i32.const 0) {endless} {FINE})")),
-        ("a list without end", send(FINE, FINE, endless, &no_list, &no_effect)),
+        ("a list without end", sent([FINE, FINE, endless, NONE, NONE])),
+        ("requests without end", format!("(call $send_all {endless} (i32.const {AT}))")),
         ("a level that there is not", format!("(call $log (i32.const 99) {FINE} {FINE})")),
-        (
-            "an outcome that there is not",
-            format!("{}(i32.store8 (i32.const {}) (i32.const 9)){}", clear(), AT + 8, answer()),
-        ),
-        ("an answer nowhere", "(return (i32.const -8))".to_owned()),
-        ("an answer between two places", "(return (i32.const 1025))".to_owned()),
     ]
 }
 
+/// Every string of a request that is sent by itself, and of one among several.
+fn lies_in_requests() -> Vec<(&'static str, String)> {
+    let one = format!("(i32.const {INSIDE}) (i32.const 1)");
+    let header = |name: &str, value: &str| format!("{}{}", store(INSIDE, name), store(INSIDE + 8, value));
+    // A chunk: its case, then the text or what a slice is of.
+    let chunk = |case: u32| format!("{}{}", byte(INSIDE, case), store(INSIDE + 8, BAD));
+    let with_headers = [FINE, FINE, one.as_str(), NONE, NONE];
+    let with_body = [FINE, FINE, NONE, one.as_str(), NONE];
+    let lies = [
+        ("a request's method", String::new(), [BAD, FINE, NONE, NONE, NONE]),
+        ("a request's URL", String::new(), [FINE, BAD, NONE, NONE, NONE]),
+        ("a header's name", header(BAD, FINE), with_headers),
+        ("a header's value", header(FINE, BAD), with_headers),
+        ("a body", chunk(0), with_body),
+        ("a body's blob", chunk(2), with_body),
+        ("a body's blob in base64", chunk(3), with_body),
+        ("an effect", String::new(), [FINE, FINE, NONE, NONE, BAD]),
+    ];
+    let each = |(name, inside, request)| {
+        [(name, format!("{inside}{}", sent(request))), (name, format!("{inside}{}", sent_among_all(request)))]
+    };
+    lies.into_iter().flat_map(each).collect()
+}
+
+/// A request: its method, URL, headers, body and effect.
+fn sent([method, url, headers, body, effect]: [&str; 5]) -> String {
+    let is_there = u32::from(effect != NONE);
+    format!(
+        "(call $send {method} {url} {headers} {body} (i32.const 0) (i32.const {is_there}) {effect} {NONE} (i32.const {BESIDE}))"
+    )
+}
+
+/// The same as the only one of a list.
+fn sent_among_all([method, url, headers, body, effect]: [&str; 5]) -> String {
+    let texts = [(0, method), (8, url), (16, headers), (24, body), (40, effect)];
+    let request: String = texts.map(|(at, words)| store(BESIDE + at, words)).concat();
+    let is_there = byte(BESIDE + 36, u32::from(effect != NONE));
+    format!("{request}{is_there}(call $send_all {} (i32.const {AT}))", list(1))
+}
+
+/// Every string of what an action comes to: all of it, a part, to be gone on with, or why not.
+fn lies_of_outcomes() -> Vec<(&'static str, String)> {
+    let comes_to = |case: u32, texts: String| format!("{}{}{texts}{}", clear(), byte(AT + 8, case), answer());
+    let listed = |at: u32, texts: String| format!("{}{texts}", store(AT + at, &list(1)));
+    let mut all = vec![
+        ("what to come back with", comes_to(2, store(AT + 24, BAD))),
+        ("an outcome that there is not", comes_to(9, String::new())),
+        ("an answer nowhere", "(return (i32.const -8))".to_owned()),
+        ("an answer between two places", "(return (i32.const 1025))".to_owned()),
+    ];
+    for (case, name, of_an_event) in [(0, "an answer", "an event"), (1, "part of an answer", "an event of a part")] {
+        all.push((name, comes_to(case, store(AT + 16, BAD))));
+        all.extend(events(BESIDE).map(|event| (of_an_event, comes_to(case, listed(24, event)))));
+    }
+    all.extend(failures(BESIDE).map(|failure| ("a failure of a part", comes_to(1, listed(32, failure)))));
+    all.extend(lies_of_failures().map(|lie| ("a failure", format!("{}{lie}{}", clear(), answer()))));
+    all
+}
+
 /// The streams of a guest that lies, and the first letters of what it is told: one for each lie.
-pub(super) const LYING: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+pub(super) const LYING: [&str; 13] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"];
 
 /// The lie that this letter asks for, and otherwise nothing that could be used.
 fn told_by(letter: &str, lies: &[String]) -> String {
@@ -265,45 +288,76 @@ fn told_by(letter: &str, lies: &[String]) -> String {
 /// Every string of a page: its one record's id, version and document, the cursor, and why there is none.
 pub(super) fn lies_of_pages() -> Vec<String> {
     let record = |texts: String| format!("{}{texts}", store(AT + 8, &list(1)));
-    vec![
+    let of_a_page = [
         record(store(BESIDE, BAD)),
         record(format!("{}{}{}", store(BESIDE, FINE), byte(BESIDE + 8, 1), store(BESIDE + 12, BAD))),
         record(format!("{}{}", store(BESIDE, FINE), store(BESIDE + 24, BAD))),
         format!("{}{}", byte(AT + 16, 1), store(AT + 20, BAD)),
-        format!("{}{}", byte(AT, 1), failing(AT + 8, 0, 12)),
-    ]
+    ];
+    of_a_page.into_iter().chain(lies_of_failures()).collect()
 }
 
-/// Every string of what became of a record: its id and version, what is there instead, and each of a failure's.
+/// Every string of what became of a record: its id and version, what is there instead, and each of a failure's; and why
+/// nothing became of any.
 pub(super) fn lies_of_pushes() -> Vec<String> {
     let pushed = |case: u32, texts: String| format!("{}{}{texts}", store(AT + 8, &list(1)), byte(BESIDE, case));
-    let failed = |kind: u32, bad: u32| pushed(2, failing(BESIDE + 8, kind, bad));
-    vec![
+    let of_a_record = [
         pushed(0, store(BESIDE + 8, BAD)),
         pushed(0, format!("{}{}{}", store(BESIDE + 8, FINE), byte(BESIDE + 16, 1), store(BESIDE + 20, BAD))),
         pushed(1, format!("{}{}", byte(BESIDE + 8, 1), store(BESIDE + 12, BAD))),
-        failed(OTHER, 4),
-        failed(0, 12),
-        failed(0, 24),
-        failed(0, 36),
-        failed(0, 48),
-    ]
+    ];
+    let failed = failures(BESIDE + 8).map(|failure| pushed(2, failure));
+    of_a_record.into_iter().chain(failed).chain(lies_of_failures()).collect()
 }
 
-/// Every string of a receipt: an event's, a stream's, and those of the reply.
+/// Every string of a receipt: an event's, a stream's, those of the reply, and why there is none.
 pub(super) fn lies_of_receipts() -> Vec<String> {
     let reply = |texts: String| format!("{}{}{texts}", byte(AT + 24, 1), store(AT + 40, FINE));
     let header = |name: &str, value: &str| {
         reply(format!("{}{}{}", store(AT + 32, &list(1)), store(BESIDE, name), store(BESIDE + 8, value)))
     };
-    vec![
-        format!("{}{}", store(AT + 8, &list(1)), store(BESIDE, BAD)),
+    let of_a_receipt = [
         format!("{}{}", store(AT + 16, &list(1)), store(BESIDE, BAD)),
         header(BAD, FINE),
         header(FINE, BAD),
         reply(store(AT + 40, BAD)),
-        format!("{}{}", byte(AT, 1), failing(AT + 8, 0, 12)),
-    ]
+    ];
+    let reported = events(BESIDE).map(|event| format!("{}{event}", store(AT + 8, &list(1))));
+    of_a_receipt.into_iter().chain(reported).chain(lies_of_failures()).collect()
+}
+
+/// Guests whose `check` hands over a string that is none, one for each.
+pub(super) const MISTAKEN: [&str; 8] = [
+    "mistaken-id",
+    "mistaken-label",
+    "mistaken-details",
+    "mistaken-kind",
+    "mistaken-message",
+    "mistaken-field",
+    "mistaken-code",
+    "mistaken-failure",
+];
+
+/// Every string of an identity, and why there is none.
+fn lies_of_checks() -> Vec<String> {
+    let of_an_identity = [8, 16, 24].map(|at| store(AT + at, BAD));
+    of_an_identity.into_iter().chain(lies_of_failures()).collect()
+}
+
+/// Each text of the failure that an export ends with, whichever it is.
+fn lies_of_failures() -> impl Iterator<Item = String> {
+    failures(AT + 8).into_iter().map(|failure| format!("{}{failure}", byte(AT, 1)))
+}
+
+/// An event, with each of its texts bad: id, name, subject and data.
+fn events(at: u32) -> [String; 4] {
+    let subject = format!("{}{}", byte(at + 16, 1), store(at + 20, BAD));
+    [store(at, BAD), store(at + 8, BAD), subject, store(at + 28, BAD)]
+}
+
+/// A failure, with each of its texts bad: the name of its kind, message, field, code and details.
+fn failures(at: u32) -> [String; 5] {
+    [(OTHER, 4), (0, 12), (0, 24), (0, 36), (0, 48)].map(|(kind, bad)| failing(at, kind, bad))
 }
 
 /// The kind of a failure that has a name of its own.
@@ -345,6 +399,7 @@ const IMPORTS: &str = r#"
 (import "bulkhead:connector/log@0.1.0" "progress" (func $progress (param i64 i32 i64 i32 i32)))
 (import "bulkhead:connector/http@0.1.0" "send"
   (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+(import "bulkhead:connector/http@0.1.0" "send-all" (func $send_all (param i32 i32 i32)))
 (import "bulkhead:connector/state@0.1.0" "get" (func $get (param i32 i32 i32)))
 (import "bulkhead:connector/state@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32)))
 (import "bulkhead:connector/state@0.1.0" "remove" (func $remove (param i32 i32 i32)))

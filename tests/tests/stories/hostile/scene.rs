@@ -94,12 +94,13 @@ impl Scene {
             ("lying", Raw::lying()),
             ("pointing", Raw::pointing(raw::CURSORS)),
             ("unchecked", Raw::unchecked()),
-            ("mistaken-id", Raw::mistaken(0)),
-            ("mistaken-label", Raw::mistaken(1)),
-            ("mistaken-details", Raw::mistaken(2)),
         ] {
             host.upload(raw.build(name)).await.ok();
         }
+        for (which, name) in raw::MISTAKEN.iter().enumerate() {
+            host.upload(Raw::mistaken(which).build(name)).await.ok();
+        }
+        host.publish("mirror").await;
         host.upload(plots::guarded("1.0.0")).await.ok();
         host.upload(uploads::checking()).await.ok();
         let app = json!({ "connector": "guarded", "name": "app", "client_id": "id", "client_secret": SECRET });

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use bulkhead_tests::component;
+use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::tiny;
@@ -220,6 +222,16 @@ pub(super) fn endless_start(nth: u32) -> Vec<u8> {
 
 pub(super) fn breaking_describe(nth: u32) -> Vec<u8> {
     version(&tiny::describing_with("(unreachable)"), "breaking-describe", nth, "")
+}
+
+/// The hostile guest, with the letter changed that makes its `describe` panic.
+pub(super) fn panicking_describe(nth: u32) -> Vec<u8> {
+    const SWITCH: &[u8] = b"panics in describe: 0";
+    let mut wasm = std::fs::read(component("hostile")).unwrap();
+    let places: Vec<usize> = memmem::find_iter(&wasm, SWITCH).collect();
+    let [at] = places[..] else { panic!("the switch stands in {} places", places.len()) };
+    wasm[at + SWITCH.len() - 1] = b'1';
+    version(&wasm, "panicking-describe", nth, super::WEBHOOK)
 }
 
 pub(super) fn lying_describe(nth: u32) -> Vec<u8> {

@@ -130,7 +130,8 @@ route_by = "/team_id"
 
 /// Adobe Sign: a GET when the address is registered, and the same on every POST. At a connection's own address, too.
 ///
-/// Mutation: host/engine/src/listeners.rs, `listener_at`, without the app's client id.
+/// Mutations: host/engine/src/listeners.rs, `listener_at`, without the app's client id; host/engine/src/reply.rs,
+/// `check_method`, whatever the method.
 #[tokio::test]
 async fn a_client_id_is_echoed_on_everything_and_a_get_is_no_delivery() {
     let host = Host::spawn().await;
@@ -161,6 +162,8 @@ route_by = "/webhookId"
         assert_eq!(reply.json(), json!({ "xAdobeSignClientId": "a-client-id" }));
         assert_eq!(kept().await, count);
     }
+    let other = send(Method::PUT, "a-client-id").await;
+    assert_eq!((other.status, other.header("allow"), kept().await), (405, "GET, POST", 1));
     let app = path.trim_start_matches("/hooks/app/");
     let id = tenant.post("/v1/connections", json!({ "connector": "told", "app": app, "name": "c" })).await.text("id");
     let own = tenant.hook(&id).await;
@@ -168,6 +171,20 @@ route_by = "/webhookId"
         let request = Wire::to(&host).request(Method::POST, &own).header("X-AdobeSign-ClientId", client_id);
         assert_eq!(Reply::of(request.body(r#"{"webhookId":"w"}"#)).await.status, status, "{client_id}");
     }
+}
+
+/// Mutation: host/engine/src/listeners.rs, `listener_of_app`, whoever has the secret.
+#[tokio::test]
+async fn where_each_connection_has_its_own_secret_nothing_comes_to_an_app() {
+    let host = Host::spawn().await;
+    let more = "[auth]\nkind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
+                token_url = \"https://login.example.com/token\"\n[webhook]\nsecret = \"connection\"\nscheme = \"none\"\n";
+    let handles_webhooks = std::fs::read(component("stripe")).unwrap();
+    host.upload(tiny::with_manifest(&handles_webhooks, &tiny::manifest("told", "1.0.0", more))).await.ok();
+    let app = json!({ "connector": "told", "name": "app", "client_id": "a-client-id", "client_secret": TOKEN });
+    let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
+    let posted = Wire::to(&host).request(Method::POST, &format!("/hooks/app/{app}")).body("{}");
+    assert_eq!(Reply::of(posted).await.status, 404);
 }
 
 /// Xero's intent to receive: an answer with a body, or with a cookie, would not pass.

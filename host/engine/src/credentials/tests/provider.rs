@@ -17,12 +17,16 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn ok(&self, body: &str) -> Option<String> {
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
-        Some(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        self.says(200, body)
     }
 
     pub(crate) fn status(&self, status: u16) -> Option<String> {
-        Some(format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"))
+        self.says(status, "")
+    }
+
+    pub(crate) fn says(&self, status: u16, body: &str) -> Option<String> {
+        let head = format!("HTTP/1.1 {status} Said\r\ncontent-type: application/json");
+        Some(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
     }
 }
 

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bulkhead_egress::{DevUpstream, Door, DoorConfig};
 use bulkhead_manifest::{Clock, ConnectionId, ConnectorId, SharedClock, VersionId};
 use bulkhead_runtime::{CompilerCommand, Runtime, RuntimeConfig};
-use bulkhead_store::{NewTenant, NewVersion, Store, StoreConfig};
+use bulkhead_store::{ClaimOrder, NewTenant, NewVersion, Priority, Run, Store, StoreConfig};
 use bulkhead_vault::{LocalKeys, Vault};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::apps::NewApp;
+use crate::attempt::Request;
 use crate::connections::{ConnectionView, NewConnection};
 use crate::{EngineConfig, Parts, SystemClock, take_up_keys};
 
@@ -158,6 +159,21 @@ impl World {
         tx.put_credential(&new).await.unwrap();
         tx.set_connection_status(self.connection, ConnectionStatus::Active, self.engine.now_ms()).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    /// Puts a run in line.
+    pub(crate) async fn asks(&self) {
+        let run = self.engine.new_run(self.connection, Request::Check, None, None, false);
+        let mut tx = self.engine.store().tenant(self.tenant).await.unwrap();
+        tx.enqueue(&run).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Claims what is in line, for so long.
+    pub(crate) async fn claims(&self, lease_ms: u64) -> Run {
+        let (now_ms, holder) = (self.engine.now_ms(), "a node".to_owned());
+        let order = ClaimOrder { now_ms, lease_ms, holder, limit: 1, least_urgent: Priority::Sync, per_tenant: 1 };
+        self.engine.store().claim(&order).await.unwrap().runs.remove(0)
     }
 
     /// Another client secret; the one before works on for so long.

@@ -74,3 +74,44 @@ fn patience_ms(options: RequestOptions) -> Option<u32> {
     let all = beginning.saturating_add(options.between_bytes_timeout.unwrap_or_default());
     Some(u32::try_from(all.as_millis()).unwrap_or(u32::MAX).max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use http::{HeaderName, HeaderValue};
+    use wasmtime_wasi_http::FieldMap;
+
+    use super::super::NoClient;
+    use super::*;
+
+    /// What a request to `authority` with these headers becomes.
+    fn with(authority: Option<&str>, headers: &[(&'static str, &[u8])]) -> Result<HttpRequest, HttpError> {
+        let mut all = HeaderMap::new();
+        for (name, value) in headers {
+            all.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        }
+        let request = HostOutgoingRequest {
+            method: Method::Post,
+            scheme: None,
+            authority: authority.map(str::to_owned),
+            path_with_query: None,
+            headers: FieldMap::new_immutable(&mut NoClient, all),
+            body: None,
+        };
+        translated(request, None)
+    }
+
+    /// Which of two names is the effect's, the key by which a provider knows it again would hang on.
+    ///
+    /// Mutations: `translated`, take the last, or leave out what is no text; `url`, without a host.
+    #[test]
+    fn what_cannot_be_sent_as_it_was_said_is_refused() {
+        let there = Some("ledger.example");
+        let sent = with(there, &[("x-one", b"1"), ("x-one", b"2"), (EFFECT, b"payment")]).unwrap();
+        assert_eq!((sent.headers.len(), sent.effect.as_deref()), (2, Some("payment")));
+        let said = |request: Result<HttpRequest, HttpError>| request.unwrap_err().message;
+        assert_eq!(said(with(there, &[(EFFECT, b"a"), (EFFECT, b"b")])), "a request has one Bulkhead-Effect");
+        assert_eq!(said(with(there, &[("x-one", b"\xff")])), "a header's value is not UTF-8");
+        assert_eq!(said(with(None, &[])), "the request names no host");
+    }
+}
