@@ -14,7 +14,7 @@ pub(crate) const USUAL: Duration = Duration::from_secs(60);
 /// What may wait for a run, a provider or a guest: a caller waits for a minute of it at most.
 pub(crate) const WAITING: Duration = Duration::from_secs(150);
 /// What may wait for a compiler that others use too.
-pub(crate) const UPLOAD: Duration = Duration::from_secs(300);
+pub(crate) const UPLOAD: Duration = Duration::from_secs(450);
 
 /// Lets go of a request that is not answered by then. What it has put on disk stays.
 pub(crate) async fn within(State(limit): State<Duration>, request: Request, next: Next) -> Response {

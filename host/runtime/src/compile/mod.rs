@@ -134,9 +134,10 @@ pub(crate) async fn compile(
     let patience = Duration::from_millis(settings.compile_patience_ms);
     // The child lives inside: when the time is over, it is dropped, and dropping kills it.
     let converse = converse(settings, artifacts, digest, wasm);
-    let (unfinished, unconfined) = tokio::time::timeout(patience, converse)
-        .await
-        .map_err(|_| CompileError::Starved { retry_after_ms: STARVED_RETRY_MS })??;
+    let (unfinished, unconfined) = tokio::time::timeout(patience, converse).await.map_err(|_| {
+        tracing::warn!(component = %digest, "the machine was too busy to compile a component, which was given up");
+        CompileError::Starved { retry_after_ms: STARVED_RETRY_MS }
+    })??;
     // Waiting for the disk is not for a thread that serves requests.
     let artifacts = Arc::clone(artifacts);
     let finished = tokio::task::spawn_blocking(move || artifacts.finish(unfinished)).await;
