@@ -1,12 +1,13 @@
 //! `cargo xtask test walls`: everything that keeps a stranger's connector in, attacked; with counts.
 //!
 //! Four parts, each timed: every test there is, for nearly all of them are about it, and a list of those that are would
-//! grow old, and then all that they wrote is looked through for secrets; a neighbour's p99 beside each hostile guest, which needs a quiet machine and so is no part of an ordinary test
-//! run; every fuzz target, for a moment; every control taken away, one after the other. Each part has an end: the first two a
-//! time for each test (`.config/nextest.toml`), the third so many seconds a target, the last one a time for the whole.
+//! grow old, with a look for secrets through all that they wrote; a neighbour's p99 beside each hostile guest, which needs a
+//! quiet machine and so is no part of an ordinary test run; every fuzz target, for a moment; every control taken away, one
+//! after the other. Each part has an end: the first two a time for each test (`.config/nextest.toml`), the third so many
+//! seconds a target, the last one a time for the whole.
 //!
-//! What holds is said by the tests themselves and by who looks through what they wrote, in lines such as `walls: URLs refused 331`, and is never less than [`FLOORS`].
-//! What not every machine has ([`ELSEWHERE`]) may be left out by a test that says so, `walls: left out SigV4 cases, because …`:
+//! What holds is said by the tests themselves and by the look for secrets, in lines such as `walls: URLs refused 331`, and is
+//! never less than [`FLOORS`]. What not every machine has ([`ELSEWHERE`]) may be left out by a test that says so, `walls: left out SigV4 cases, because …`:
 //! then the run passes, and its last word is that it is not complete.
 
 use std::process::Command;

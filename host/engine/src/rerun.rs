@@ -24,25 +24,25 @@ impl Engine {
     /// The same for a run that was seen as `row`.
     async fn again(&self, tenant: TenantId, row: &Run) -> Result<RunView, CallError> {
         let run = row.id;
-        let not_failed = || {
-            let verb = match row.state {
-                RunState::Uncertain => "run again: resolve it first",
-                _ => "run again: only a failed one can",
-            };
-            CallError::WrongState { state: row.state.as_str(), verb }
-        };
-        if row.state != RunState::Failed {
-            return Err(not_failed());
+        let refused = |verb| CallError::WrongState { state: row.state.as_str(), verb };
+        match row.state {
+            RunState::Failed => {}
+            RunState::Uncertain => return Err(refused("run again: resolve it first")),
+            _ => return Err(refused("run again: only a failed one can")),
         }
         let now_ms = self.now_ms();
         let deadline_ms = now_ms + self.inner.config.background_deadline_ms;
         let mut tx = self.inner.store.tenant(tenant).await?;
         let reopened = tx.reopen_run(run, &Reopen { run_at_ms: now_ms, deadline_ms, now_ms, anew: Vec::new() }).await;
-        // Somebody else ran it again meanwhile; where it failed again, this was said of another journal.
-        if reopened.as_ref().is_err_and(StoreError::is_not_found) || tx.run(run).await?.attempt != row.attempt {
-            return Err(not_failed());
+        let meanwhile = || refused("run again for what was seen of it: somebody else did, so look at it once more");
+        match reopened {
+            Err(error) if error.is_not_found() => return Err(meanwhile()),
+            reopened => reopened?,
+        };
+        // Where it failed again since, this was said of another journal.
+        if tx.run(run).await?.attempt != row.attempt {
+            return Err(meanwhile());
         }
-        reopened?;
         let anew = asked_anew(&tx.steps(run, row.leg).await?);
         if anew.after == Some(0) && row.leg == 0 {
             // Nothing is done yet, so there is nothing to be true to: it starts from what is there now.
@@ -158,7 +158,7 @@ mod tests {
         let now = failed(&world).await;
         assert_eq!((seen.state, now.state, seen.attempt + 1), (RunState::Failed, RunState::Failed, now.attempt));
         let late = engine.again(world.tenant, &seen).await;
-        assert!(matches!(late, Err(CallError::WrongState { state: "failed", .. })));
+        assert!(late.is_err_and(|error| error.to_string().contains("somebody else did")));
         let row = engine.run_row(world.tenant, seen.id).await.unwrap();
         assert_eq!(row.state, RunState::Failed, "nothing of it is kept");
         engine.again(world.tenant, &now).await.unwrap();

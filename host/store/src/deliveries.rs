@@ -234,8 +234,9 @@ impl Came {
 /// Keeps deliveries and puts their runs in line, in this order; says what became of each.
 ///
 /// Two units that meet wait for each other's dedupe keys, so they take them in one order: all that they insert, and then
-/// all that they count; on Postgres one after the other, because a statement over many locks in an order of its own. What they complete comes after that (`inbox.rs`, `keep_in`), in no order with either: where each of
-/// two has counted what the other is to complete, Postgres ends one of them (`Conflict`), and that one is tried again.
+/// all that they count; on Postgres one after the other, because a statement over many locks in an order of its own. What
+/// they complete comes after that (`inbox.rs`, `keep_in`), in no order with either: where each of two has counted what the
+/// other is to complete, Postgres ends one of them (`Conflict`), and that one is tried again.
 pub(crate) async fn keep(unit: &mut Unit, deliveries: &[&NewDelivery]) -> Result<Vec<Accepted>> {
     let scopes: Vec<String> = deliveries.iter().map(|delivery| delivery.scope.to_string()).collect();
     let mut keyed: Vec<(&NewDelivery, &str)> =
@@ -270,27 +271,22 @@ pub(crate) async fn keep(unit: &mut Unit, deliveries: &[&NewDelivery]) -> Result
 
 /// Counts those that came before, of which the same stand beside each other here; says what each is a repetition of.
 async fn count(unit: &mut Unit, keyed: &[(&NewDelivery, &str)]) -> Result<HashMap<DeliveryId, DeliveryId>> {
-    let keyed =
-        keyed.iter().filter_map(|(delivery, scope)| Some(((*scope, delivery.dedupe_key.as_deref()?), delivery.id)));
-    let keyed: Vec<_> = keyed.collect();
-    let same: Vec<_> = keyed.chunk_by(|(one, _), (other, _)| one == other).collect();
-    let counts: Vec<_> = same.iter().map(|same| same.len().to_string()).collect();
-    let row = |(same, count): (&&[((_, _), DeliveryId)], _)| {
-        let ((scope, key), first) = *same.first()?;
-        Some(bind![scope, key, first, count])
+    let named = |(delivery, scope): &(&NewDelivery, &str)| {
+        let key = delivery.dedupe_key.clone()?;
+        Some((((*scope).to_owned(), key), delivery.id))
     };
-    let rows: Vec<_> = same.iter().zip(&counts).filter_map(row).collect();
+    let keyed: Vec<((String, String), DeliveryId)> = keyed.iter().filter_map(named).collect();
+    let same = keyed.chunk_by(|(one, _), (other, _)| one == other);
+    let same: Vec<_> = same.filter_map(|same| Some((same.first()?, same.len().to_string()))).collect();
+    let rows: Vec<_> = same.iter().map(|(((scope, key), first), count)| bind![scope, key, *first, count]).collect();
     let at_once = if unit.is_lite() { rows.len().max(1) } else { 1 };
     let mut kept = HashMap::new();
     for rows in rows.chunks(at_once) {
         let found: Vec<(DeliveryId, String, String)> = unit.all_many(&COUNT, rows).await?;
         kept.extend(found.into_iter().map(|(id, scope, key)| ((scope, key), id)));
     }
-    let repeats = |((scope, key), id): &((&str, &str), DeliveryId)| {
-        let of = *kept.get(&((*scope).to_owned(), (*key).to_owned()))?;
-        (of != *id).then_some((*id, of))
-    };
-    Ok(keyed.iter().filter_map(repeats).collect())
+    let repeats = keyed.into_iter().filter_map(|(named, id)| Some((id, *kept.get(&named)?)));
+    Ok(repeats.filter(|(id, of)| id != of).collect())
 }
 
 /// What came before under this delivery's key is complete: the same once more is something else.

@@ -17,7 +17,7 @@ const ID: &str = "?#";
 /// keeps a plan of each text.
 pub(crate) const LARGEST: usize = 256;
 
-/// `INSERT … VALUES` of as many rows as there are, each of `N` values.
+/// A statement over `VALUES` of as many rows as there are, each of `N` values: most insert them.
 pub(crate) struct Many<const N: usize> {
     noun: &'static str,
     pub(crate) name: &'static str,

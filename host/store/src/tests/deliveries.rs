@@ -67,6 +67,25 @@ on_both! {
         assert_eq!(world.claim(10).await.len(), 1);
     }
 
+    async fn what_came_before_and_stands_there_several_times_is_counted_each_time(world) {
+        let (tenant, connection) = world.tenant_with_connection(10).await;
+        let parts = |keys: &str| -> Vec<_> {
+            let part = |key: char| delivery(Scope::Endpoint(connection), Some((tenant, connection)), &key.to_string());
+            keys.chars().map(part).collect()
+        };
+        let before = parts("ab");
+        world.store.accept_deliveries(before.clone(), None).await.unwrap();
+        let again = world.store.accept_deliveries(parts("abaca"), None).await.unwrap();
+        let of = |nth: usize| Accepted::Duplicate { of: before[nth].id };
+        assert_eq!((&again[..3], &again[4..]), (&[of(0), of(1), of(0)][..], &[of(0)][..]));
+        assert!(matches!(again[3], Accepted::New { .. }));
+        let mut read = world.store.tenant_read(tenant).await.unwrap();
+        for (part, times) in before.iter().zip([3, 1]) {
+            assert_eq!(read.delivery(part.id).await.unwrap().duplicates, times);
+        }
+        assert_eq!(world.claim(10).await.len(), 3);
+    }
+
     async fn the_same_delivery_at_the_same_time_is_kept_once(world) {
         let (tenant, connection) = world.tenant_with_connection(100).await;
         let to = Some((tenant, connection));

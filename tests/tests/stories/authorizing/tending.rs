@@ -12,6 +12,7 @@ use super::{change, found, token_ends_in};
 use crate::provider::Provider;
 
 const DAY_MS: u64 = 86_400_000;
+const HOUR_MS: u64 = 3_600_000;
 
 struct Idle {
     stage: Stage,
@@ -59,19 +60,10 @@ impl Idle {
         change(&self.stage.host, &statement).await;
     }
 
-    /// Whether it was looked at, and is not to be for a while.
-    async fn looks_ahead(&self) -> bool {
+    /// Whether it was looked at, and is not to be for so long, which is longer than a claimed look takes.
+    async fn rests_for(&self, ms: u64) -> bool {
         let query =
-            format!("SELECT 1 FROM credentials WHERE name = 'authorization' AND look_at_ms > {}", now_ms() + DAY_MS);
-        found(&self.stage.host, &query).await
-    }
-
-    /// Whether no beat looks at it for a while: longer than a claimed look takes.
-    async fn is_left_in_peace(&self) -> bool {
-        let while_ms = now_ms() + 3_600_000;
-        let query = format!(
-            "SELECT 1 FROM credentials WHERE name = 'authorization' AND (look_at_ms IS NULL OR look_at_ms > {while_ms})"
-        );
+            format!("SELECT 1 FROM credentials WHERE name = 'authorization' AND look_at_ms > {}", now_ms() + ms);
         found(&self.stage.host, &query).await
     }
 
@@ -112,7 +104,7 @@ async fn a_refresh_token_that_nobody_uses_is_used_before_it_ends() {
     assert_eq!(idle.asked(), 1);
     // What is looked at too early is not used; that it was looked at is seen where the next look is.
     idle.rests(20).await;
-    until(async || idle.looks_ahead().await).await;
+    until(async || idle.rests_for(DAY_MS).await).await;
     assert_eq!(idle.asked(), 1);
     idle.rests(30).await;
     until(async || idle.asked() == 2).await;
@@ -149,7 +141,7 @@ async fn where_the_provider_is_down_it_is_left_in_peace_and_where_it_says_no_a_p
     idle.answers.store(503, Ordering::SeqCst);
     idle.rests(31).await;
     until(async || idle.asked() == 2 && idle.warnings().await != json!([])).await;
-    until(async || idle.is_left_in_peace().await).await;
+    until(async || idle.rests_for(HOUR_MS).await).await;
     let run = idle.stage.reach(&idle.connection, "https://api.example.com/x").await;
     assert_eq!((&run["state"], idle.asked()), (&json!("succeeded"), 2), "{run:#}");
     let told = idle.warnings().await;
@@ -177,7 +169,7 @@ async fn where_only_a_person_can_go_on_it_stands_to_be_read_and_is_logged_once()
     };
     for (days, times) in [(13, 1), (2, 2)] {
         ends_in(days).await;
-        until(async || idle.logged("authorization-ends") == times && idle.is_left_in_peace().await).await;
+        until(async || idle.logged("authorization-ends") == times && idle.rests_for(HOUR_MS).await).await;
         let told = warnings().await;
         let message = told[0]["message"].as_str().unwrap();
         assert_eq!((told.as_array().map(Vec::len), &told[0]["code"]), (Some(1), &json!("authorization-ends")));
