@@ -10,11 +10,17 @@
 //! bearer tokens not in what people read. What programs exchange (inputs, outputs, events) may have the latter.
 //! What one process was told is looked for in what others wrote when a whole run is over (`together.rs`).
 //!
+//! A secret is looked for as it is and as documents, addresses and headers write it (`forms.rs`). Not looked for are texts of less
+//! than [`SHORTEST`] bytes, and not looked at is what a host holds in memory or sends. Who tests a crate by itself tells nothing
+//! here: what those tests print is looked at for what stories were told, and what an engine keeps of its tests' secrets they
+//! look at themselves (`host/engine/src/credentials/tests/world.rs`); no others seal a secret beside a database.
+//!
 //! Invariant: nothing here uses the host's own idea of a card number or a secret.
 
+mod forms;
 mod together;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,8 +32,8 @@ use serde_json::Value;
 pub(crate) use together::keep;
 pub use together::{Looked, look_through};
 
-/// Secrets that hosts of this process were given, or made.
-static CONFIDENCE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// Secrets that hosts of this process were given, or made, and how each is written.
+static CONFIDENCE: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
 
 /// A shorter text stands in many places by chance.
 const SHORTEST: usize = 8;
@@ -35,7 +41,7 @@ const SHORTEST: usize = 8;
 /// Members of an answer that are written for people.
 const FOR_PEOPLE: &[&str] = &["failure", "errors", "attempts", "journal", "log", "warnings", "detail", "message"];
 
-fn confidence() -> MutexGuard<'static, BTreeSet<String>> {
+fn confidence() -> MutexGuard<'static, BTreeMap<String, BTreeSet<String>>> {
     CONFIDENCE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -47,6 +53,7 @@ pub fn asked(path: &str, authorization: Option<&str>, body: &[u8]) {
     }
     match authorization.and_then(|value| value.split_once(' ')) {
         Some(("Basic", both)) => {
+            remember(both);
             let both = STANDARD.decode(both).ok().and_then(|both| String::from_utf8(both).ok()).unwrap_or_default();
             if let Some((_, password)) = both.split_once(':') {
                 remember(password);
@@ -103,7 +110,7 @@ fn remember_all(document: &Value) {
 
 /// Remembers one.
 pub fn remember(secret: &str) {
-    if secret.len() >= SHORTEST && confidence().insert(secret.to_owned()) {
+    if secret.len() >= SHORTEST && confidence().insert(secret.to_owned(), forms::forms(secret)).is_none() {
         together::tell(secret);
     }
 }
@@ -161,9 +168,14 @@ fn search_log(log: &Path) -> Vec<String> {
     if !log.exists() {
         return vec!["the log is not where it is looked for".to_owned()];
     }
-    let lines = read(log);
-    let lines = lines.lines().enumerate();
-    lines.flat_map(|(number, line)| look_at(&format!("line {} of the log", number + 1), line)).collect()
+    let text = read(log);
+    // A secret may have many lines.
+    let line_of = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    let secrets = places_of_secrets(text.as_bytes()).into_iter();
+    let secrets = secrets.map(|(at, begins)| shows_a_secret(&format!("line {} of the log", line_of(at)), &begins));
+    let lines = text.lines().enumerate();
+    let others = lines.flat_map(|(number, line)| others_in(&format!("line {} of the log", number + 1), line));
+    secrets.chain(others).collect()
 }
 
 /// A log, where it is one: `/dev/full` has no end.
@@ -197,21 +209,31 @@ fn root_key(ring: &Value) -> Option<&Value> {
 }
 
 fn secrets_in(what: &str, bytes: &[u8]) -> Vec<String> {
+    places_of_secrets(bytes).iter().map(|(_, begins)| shows_a_secret(what, begins)).collect()
+}
+
+/// Where each secret stands that is there, and how it begins.
+fn places_of_secrets(bytes: &[u8]) -> Vec<(usize, String)> {
     let secrets = confidence();
-    let there = secrets.iter().filter(|secret| memchr::memmem::find(bytes, secret.as_bytes()).is_some());
-    let begins = |secret: &String| secret.get(..4).unwrap_or_default().to_owned();
-    there.map(|secret| format!("{what} shows a secret that begins with {:?}", begins(secret))).collect()
+    let there = secrets.iter().filter_map(|(secret, forms)| {
+        let at = forms.iter().find_map(|form| memchr::memmem::find(bytes, form.as_bytes()))?;
+        Some((at, secret.get(..4).unwrap_or_default().to_owned()))
+    });
+    there.collect()
+}
+
+fn shows_a_secret(what: &str, begins: &str) -> String {
+    format!("{what} shows a secret that begins with {begins:?}")
 }
 
 fn look_at(what: &str, text: &str) -> Vec<String> {
-    let mut found = secrets_in(what, text.as_bytes());
-    if shows_a_card(text) {
-        found.push(format!("{what} shows a card number"));
-    }
-    if shows_a_bearer(text) {
-        found.push(format!("{what} shows a bearer token"));
-    }
-    found
+    secrets_in(what, text.as_bytes()).into_iter().chain(others_in(what, text)).collect()
+}
+
+/// What people may not read besides.
+fn others_in(what: &str, text: &str) -> Vec<String> {
+    let others = [(shows_a_card(text), "a card number"), (shows_a_bearer(text), "a bearer token")];
+    others.iter().filter(|(shows, _)| *shows).map(|(_, other)| format!("{what} shows {other}")).collect()
 }
 
 fn for_people(document: &Value) -> Vec<&Value> {
@@ -326,7 +348,8 @@ mod tests {
 
     use super::*;
 
-    /// Mutations: `search`, leave out any of its looks; `search_folder`, the folder's own files alone.
+    /// Mutations: `search`, leave out any of its looks; `search_folder`, the folder's own files alone; `search_log`, for secrets line by
+    /// line; `remember`, the secret alone.
     #[test]
     fn what_is_kept_where_it_must_not_be_is_found() {
         let folder = tempfile::tempdir().unwrap();
@@ -344,6 +367,12 @@ mod tests {
         assert_eq!(search("Bearer abcdefghijklmnop\n", ""), ["line 1 of the log shows a bearer token"]);
         assert_eq!(search("", "x hunter2hunter2 y"), ["bulkhead.db shows a secret that begins with \"hunt\""]);
         assert!(catch_unwind(|| kept("a table", b"x\0hunter2hunter2")).is_err());
+        let (key, quoted) = ("-----BEGIN\n\"KEY\"-----", json!({ "key": "-----BEGIN\n\"KEY\"-----" }).to_string());
+        listen(&json!({ "private_key": key }));
+        let shows = |what: &str| vec![format!("{what} shows a secret that begins with \"----\"")];
+        assert_eq!(search(&format!("\n{key}"), ""), shows("line 2 of the log"));
+        assert_eq!(search(&format!("\n\n{quoted}\n"), ""), shows("line 3 of the log"));
+        assert_eq!(search("", &format!("{quoted} {}", STANDARD.encode(key))), shows("bulkhead.db"));
         let ring = json!({ "keys": { "k": "wrapping-key-1" }, "root": { "id": "r", "key": "root-key-1" } }).to_string();
         fs::write(folder.path().join("keys.json"), ring).unwrap();
         assert_eq!(search("", "root-key-1"), ["bulkhead.db shows a secret that begins with \"root\""]);
@@ -355,7 +384,7 @@ mod tests {
     /// Mutations: `asked`, leave out any of what it hears, or hear a provider's webhooks.
     #[test]
     fn what_is_told_in_confidence_is_known_afterwards() {
-        let basic = format!("Basic {}", STANDARD.encode("a-user-name:a-pass-word"));
+        let basic = format!("Basic {}", STANDARD.encode("a-users-name:a-pass-word"));
         asked("/v1/a", Some("Bearer a-bearer-token"), b"");
         asked("/v1/a", Some(&basic), b"grant_type=a-grant-type&refresh_token=a-refresh-token");
         asked("/v1/connections/c/credential", None, br#"{"fields":{"user":"a-field-of-one"},"name":"a-name-of-one"}"#);
@@ -365,7 +394,8 @@ mod tests {
         for secret in ["a-bearer-token", "a-pass-word", "a-refresh-token", "a-field-of-one", "an-access-token"] {
             assert!(known(secret), "{secret}");
         }
-        for other in ["a-user-name", "a-grant-type", "a-name-of-one", "a-providers-proof", "a-providers-event"] {
+        assert!(known(&basic), "as it stood in the header");
+        for other in ["a-users-name", "a-grant-type", "a-name-of-one", "a-providers-proof", "a-providers-event"] {
             assert!(!known(other), "{other}");
         }
     }

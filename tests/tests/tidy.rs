@@ -105,18 +105,6 @@ fn nothing_is_left_to_be_done_later() {
     assert_no_line(is_source, |line| marks.iter().any(|mark| line.contains(mark)));
 }
 
-/// Where no type stands in the way (`Secret` has no `==`) because the bytes were asked for.
-#[test]
-fn what_a_secret_is_compared_with_tells_nothing_by_its_time() {
-    let compares = |line: &str| {
-        let asks = line.contains(".expose()") || line.contains(".expose_str()");
-        asks && !line.contains(".len()") && [" == ", " != ", ".eq(", ".ne("].iter().any(|sign| line.contains(sign))
-    };
-    assert!(compares("fits |= key.expose() == token.as_bytes();") && !compares("if key.expose().len() != 32 {"));
-    let is_ours = |file: &Path| is_source(file) && short(file).to_string().starts_with("host/");
-    assert_no_line(|file| is_ours(file) && !file.ends_with("tests.rs"), |line| compares(line));
-}
-
 #[test]
 fn links_between_documents_lead_somewhere() {
     let mut broken = Vec::new();

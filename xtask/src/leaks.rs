@@ -1,7 +1,8 @@
 //! The last step of a whole test run: what its processes were told in confidence shows in no log of theirs, in nothing that
 //! tests printed, and not in what the database server says.
 //!
-//! Here is where all that is kept meanwhile; who looks through it is `bulkhead-leaks` (`tests/src/leaks/together.rs`).
+//! Here is where all that is kept meanwhile; who looks through it is `bulkhead-leaks` (`tests/src/leaks/together.rs`, which says
+//! what is looked for, and where). Databases and folders are not kept: tests look through their own when they are done with them.
 
 use std::path::PathBuf;
 use std::process::Command;

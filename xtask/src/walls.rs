@@ -7,8 +7,8 @@
 //! seconds a target, the last one a time for the whole.
 //!
 //! What holds is said by the tests themselves and by the look for secrets, in lines such as `walls: URLs refused 331`, and is
-//! never less than [`FLOORS`]. What not every machine has ([`ELSEWHERE`]) may be left out by a test that says so, `walls: left out SigV4 cases, because …`:
-//! then the run passes, and its last word is that it is not complete.
+//! never less than [`FLOORS`]. What not every machine has ([`ELSEWHERE`]) may be left out by a test that says so,
+//! `walls: left out SigV4 cases, because …`: then the run passes, and its last word is that it is not complete.
 
 use std::process::Command;
 use std::time::Instant;

@@ -3,6 +3,7 @@
 //! Invariant: only an address is ever dialled, never a name; the certificate is checked for the name the
 //! guest asked for. Plain HTTP is spoken to upstreams that the operator opened and to nobody else.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,16 +18,23 @@ use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{DoorConfig, DoorSetupError};
 use crate::error::ConnectFailure;
 use crate::wire::{Meter, Metered, Wire};
 
-/// An open network connection that speaks HTTP/1.1, one request at a time.
+/// How long a connection that nobody needs any more may take to say good-bye.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// An open network connection that speaks HTTP/1.1, one request at a time. It ends with this.
 pub(crate) struct Line {
     pub(crate) sender: SendRequest<Metered>,
     pub(crate) meter: Arc<Meter>,
+    /// Never sent: it says that it is gone.
+    _needed: oneshot::Sender<Infallible>,
 }
 
 /// Opens sockets to addresses: the last thing between the product and the world.
@@ -125,9 +133,17 @@ impl Dialler {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| ConnectFailure::Unreachable)?;
-        // It ends when the sender is dropped or the other side closes; its errors reach the request.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(Line { sender, meter })
+        let (needed, unneeded) = oneshot::channel();
+        // It ends when the other side closes; its errors reach the request. And when nobody needs it any more: left to itself,
+        // it would keep what is on its way, a whole body, until the other side has read that, if it ever does.
+        tokio::spawn(async move {
+            tokio::pin!(connection);
+            tokio::select! {
+                _ = &mut connection => {}
+                _ = unneeded => drop(timeout(PARTING, connection).await),
+            }
+        });
+        Ok(Line { sender, meter, _needed: needed })
     }
 }
 

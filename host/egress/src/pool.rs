@@ -71,7 +71,8 @@ impl Pool {
         let mut lines = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // Here and not by a timer: who sends nothing for long has its connections closed by the other side.
         lines.retain(|(_, idle)| !idle.line.sender.is_closed() && idle.since.elapsed() <= self.longest);
-        if line.sender.is_closed() {
+        // What was answered before it was all sent is still on its way, for as long as the other side likes.
+        if line.sender.is_closed() || !line.meter.is_all_sent() {
             return;
         }
         let owner = key.owner.clone();

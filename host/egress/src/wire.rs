@@ -25,6 +25,7 @@ pub(crate) struct Meter {
     /// Where `written` stood when the request now under way began.
     mark: AtomicU64,
     body_taken: AtomicBool,
+    all_sent: AtomicBool,
     flushed: Notify,
 }
 
@@ -33,6 +34,7 @@ impl Meter {
     pub(crate) fn begin(&self) {
         self.mark.store(self.written.load(Ordering::SeqCst), Ordering::SeqCst);
         self.body_taken.store(false, Ordering::SeqCst);
+        self.all_sent.store(false, Ordering::SeqCst);
         // An earlier request that was answered before it was all sent may have left its signal behind.
         let _ = self.flushed.notified().now_or_never();
     }
@@ -42,7 +44,12 @@ impl Meter {
         self.written.load(Ordering::SeqCst) > self.mark.load(Ordering::SeqCst)
     }
 
-    /// Returns when the whole request was handed to the operating system.
+    /// Whether the whole request was handed to the operating system.
+    pub(crate) fn is_all_sent(&self) -> bool {
+        self.all_sent.load(Ordering::SeqCst)
+    }
+
+    /// Returns when it was.
     pub(crate) async fn all_sent(&self) {
         self.flushed.notified().await;
     }
@@ -100,6 +107,7 @@ impl AsyncWrite for Wire {
             && self.meter.any_sent()
             && self.meter.body_taken.swap(false, Ordering::SeqCst)
         {
+            self.meter.all_sent.store(true, Ordering::SeqCst);
             self.meter.flushed.notify_one();
         }
         flushed

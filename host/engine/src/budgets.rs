@@ -67,3 +67,6 @@ fn micros(time: Duration) -> u64 {
 fn fault(error: StoreError) -> LedgerFault {
     LedgerFault(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

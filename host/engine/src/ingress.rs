@@ -122,7 +122,7 @@ impl Engine {
         let items = taken_apart(&listener, &inbound).await?;
         let mut new = self.parts(&listener, &inbound, body, &items).await?;
         let asker = self.asker(declared, &mut new);
-        let known_by = known_by(&inbound, &new).await?;
+        let known_by = known_by(declared, &inbound, &new).await?;
         let accepted = self.inner.store.accept_deliveries(new, known_by).await;
         // A part may be kept where the whole is not.
         self.inner.wake.notify_one();
@@ -299,19 +299,27 @@ async fn taken_apart(listener: &Arc<Listener>, inbound: &Inbound) -> Result<Vec<
 
 /// What a request is known by when it comes again before all of its parts are kept, where they have no ids of the provider's:
 /// what it says, for whom, and in which ten minutes. After that it is news again: a part that is kept twice says twice that
-/// there is something to look at, one that is not kept says nothing. Its headers do not count: some are others whenever it is
-/// sent, by its provider, on its way, or here.
-async fn known_by(inbound: &Arc<Inbound>, parts: &[NewDelivery]) -> Result<Option<String>, EngineFault> {
+/// there is something to look at, one that is not kept says nothing. So it says all that a guest is shown of it, but for what
+/// is another whenever it is sent: signatures and their times, and the marks of its way.
+async fn known_by(
+    declared: &Webhook,
+    inbound: &Arc<Inbound>,
+    parts: &[NewDelivery],
+) -> Result<Option<String>, EngineFault> {
     let Some(first) = parts.first().filter(|_| parts.len() > AT_ONCE) else { return Ok(None) };
     if parts.iter().all(|part| part.dedupe_key.is_some()) {
         return Ok(None);
     }
+    let mut hidden = proving_headers(Some(declared));
+    hidden.extend(signature_headers(declared));
+    hidden.extend(MARKS_OF_THE_WAY);
+    let headers = headers_for_a_guest(&inbound.headers, &hidden);
     let whom = parts.iter().map(|part| part.to.map_or_else(String::new, |(_, connection)| connection.to_string()));
     let (whom, when) = (whom.collect::<Vec<_>>().join(","), first.received_ms / KNOWN_FOR_MS);
     let (came, inbound, bytes) = (Arc::clone(&first.came), Arc::clone(inbound), inbound.body.len());
     let hash = move || {
         let mut hash = Sha256::new();
-        for text in [&came.method, &came.path, &came.query, &whom, &when.to_string()] {
+        for text in [&came.method, &came.path, &came.query, &headers, &whom, &when.to_string()] {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }
@@ -385,13 +393,31 @@ fn proving_headers(declared: Option<&Webhook>) -> Vec<&str> {
     ["authorization", "cookie", "proxy-authorization"].into_iter().chain(schemes).collect()
 }
 
+/// Headers in which whoever passes a request on says so, we among them.
+const MARKS_OF_THE_WAY: [&str; 7] =
+    ["date", "forwarded", "traceparent", "tracestate", "via", "x-forwarded-*", "x-request-id"];
+
+/// Headers that prove this request, this time.
+fn signature_headers(declared: &Webhook) -> impl Iterator<Item = &str> {
+    let schemes = declared.schemes().filter_map(|scheme| match scheme {
+        Scheme::Hmac(scheme) => Some((&scheme.header, &scheme.timestamp_header)),
+        Scheme::PublicKey(scheme) => Some((&scheme.header, &scheme.timestamp_header)),
+        _ => None,
+    });
+    schemes.flat_map(|(signature, time)| std::iter::once(signature.as_str()).chain(time.as_deref()))
+}
+
 pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// The request's headers but for those that are hidden, as JSON.
+/// The request's headers but for those that are hidden, as JSON. `name-*` stands for all that begin with `name-`.
 fn headers_for_a_guest(headers: &[(String, String)], hidden: &[&str]) -> String {
-    let is_shown = |name: &str| !hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
+    let is = |hidden: &str, name: &str| match hidden.strip_suffix('*') {
+        Some(stem) => name.get(..stem.len()).is_some_and(|start| start.eq_ignore_ascii_case(stem)),
+        None => hidden.eq_ignore_ascii_case(name),
+    };
+    let is_shown = |name: &str| !hidden.iter().any(|hidden| is(hidden, name));
     let shown: Vec<_> = headers.iter().filter(|(name, _)| is_shown(name)).collect();
     crate::fault::json(&shown)
 }
@@ -438,18 +464,23 @@ mod tests {
     }
 
     /// Mutations: `known_by`, without any of what is hashed: two that say something else are one while the first is not kept;
-    /// with the headers, or the token in the query: nothing is known again.
+    /// with the signature, a mark of the way, or the token in the query: nothing is known again.
     #[tokio::test]
     async fn a_large_request_is_known_by_all_that_it_says_and_for_ten_minutes() {
         let (tenant, connection) = (TenantId::new(1), ConnectionId::new(1));
-        let inbound = |sent: &str, body: &'static str| {
-            let headers = ["x-signature", "x-request-id"].map(|name| (name.to_owned(), sent.to_owned())).to_vec();
+        let signed = json!({ "hmac": { "encoding": "hex", "header": "X-Signature-*", "timestamp_header": "X-Time" } });
+        let declared: Webhook = serde_json::from_value(json!({ "scheme": signed })).unwrap();
+        let inbound = |topic: &str, sent: &str, body: &'static str| {
+            let each_time = ["x-signature-1", "x-time", "x-request-id", "X-Forwarded-For"].map(|name| (name, sent));
+            let headers = [&each_time[..], &[("x-topic", topic)]].concat();
+            let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             let [method, path, query] = ["POST", "/hooks/a", &format!("token={sent}")].map(str::to_owned);
             let body = Bytes::from_static(body.as_bytes());
             Arc::new(Inbound { method, path, path_token: None, query, headers, body })
         };
-        let known_by =
-            async |inbound: &Arc<Inbound>, parts: &[NewDelivery]| super::known_by(inbound, parts).await.unwrap();
+        let known_by = async |inbound: &Arc<Inbound>, parts: &[NewDelivery]| {
+            super::known_by(&declared, inbound, parts).await.unwrap()
+        };
         let part = |to: ConnectionId, key: Option<&str>, received_ms| NewDelivery {
             id: DeliveryId::new(received_ms),
             scope: Scope::Endpoint(connection),
@@ -460,28 +491,31 @@ mod tests {
                 method: String::new(),
                 path: String::new(),
                 query: String::new(),
-                headers: "[]".to_owned(),
+                headers: received_ms.to_string(),
             }),
             body: Vec::new(),
             received_ms,
             runs: Vec::new(),
         };
         let parts = |to, key, received_ms| vec![part(to, key, received_ms); AT_ONCE + 1];
-        let usual = inbound("1", "[]");
+        let usual = inbound("created", "1", "[]");
         let unnamed = parts(connection, None, 1);
-        let at = |path: &str, query: &str| {
-            let came = Came { path: path.to_owned(), query: query.to_owned(), ..Came::clone(&unnamed[0].came) };
+        let at = |method: &str, path: &str, query: &str| {
+            let [method, path, query] = [method, path, query].map(str::to_owned);
+            let came = Came { method, path, query, headers: "[]".to_owned() };
             let mut parts = unnamed.clone();
             parts[0].came = Arc::new(came);
             parts
         };
         let first = known_by(&usual, &unnamed).await.unwrap();
-        let again = known_by(&inbound("2", "[]"), &parts(connection, None, KNOWN_FOR_MS - 1)).await;
+        let again = known_by(&inbound("created", "2", "[]"), &parts(connection, None, KNOWN_FOR_MS - 1)).await;
         assert_eq!(again.as_ref(), Some(&first));
         let others = [
-            (Arc::clone(&usual), at("/hooks/b", "")),
-            (Arc::clone(&usual), at("", "q")),
-            (inbound("1", "[1]"), unnamed.clone()),
+            (Arc::clone(&usual), at("GET", "", "")),
+            (Arc::clone(&usual), at("", "/hooks/b", "")),
+            (Arc::clone(&usual), at("", "", "q")),
+            (inbound("deleted", "1", "[]"), unnamed.clone()),
+            (inbound("created", "1", "[1]"), unnamed.clone()),
             (Arc::clone(&usual), parts(ConnectionId::new(2), None, 1)),
             (Arc::clone(&usual), parts(connection, None, KNOWN_FOR_MS)),
         ];

@@ -58,13 +58,13 @@ mod worker;
 mod wrapping_keys;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bulkhead_manifest::{RunId, SharedClock};
 use bulkhead_store::{Store, StoreError};
 use bulkhead_vault::{Secret, Vault};
-use tokio::sync::{Mutex, Notify, OnceCell, broadcast, watch};
+use tokio::sync::{Mutex, Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -178,7 +178,7 @@ pub(crate) struct Inner {
     pub waiters: Arc<waiting::Waiters>,
     /// Who we are to leases.
     pub holder: String,
-    pub jq: OnceCell<bulkhead_runtime::Loaded>,
+    pub jq: OnceLock<bulkhead_runtime::Loaded>,
     pub refusals: refusals::Refusals,
     pub proofs: proof::Proofs,
     pub listeners: listeners::Listeners,
@@ -243,7 +243,7 @@ impl Engine {
             ended: broadcast::channel(ENDED_BACKLOG).0,
             waiters: Arc::new(waiters),
             holder: bulkhead_vault::random_token("node"),
-            jq: OnceCell::new(),
+            jq: OnceLock::new(),
             refusals: refusals::Refusals::default(),
             proofs: proof::Proofs::default(),
             listeners: listeners::Listeners::default(),

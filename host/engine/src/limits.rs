@@ -63,7 +63,7 @@ impl HostLimits {
             admission_wait_ms: self.sandbox_wait_ms,
             component_bytes: self.component_bytes,
             compile_seconds: self.compile_seconds,
-            // For the one before, as long as that may compute, and not for all that are in line.
+            // For the one before, as long as that may compute, a minute at most; not for all that are in line.
             compile_wait_ms: self.compile_seconds.saturating_mul(1_000).min(sandbox.compile_wait_ms),
             compile_memory_bytes: self.compile_memory_bytes,
             describe: self.describing(),

@@ -171,12 +171,14 @@ impl Engine {
     }
 
     async fn jq(&self) -> Result<Loaded, EngineFault> {
-        let loaded = self.inner.jq.get_or_try_init(|| async {
-            let missing = || EngineFault::NoMapping { problem: "no jq component is configured".to_owned() };
-            let path = self.inner.config.jq.as_deref().ok_or_else(missing)?;
-            self.load_file(path).await
-        });
-        loaded.await.cloned()
+        if let Some(loaded) = self.inner.jq.get() {
+            return Ok(loaded.clone());
+        }
+        let missing = || EngineFault::NoMapping { problem: "no jq component is configured".to_owned() };
+        let path = self.inner.config.jq.as_deref().ok_or_else(missing)?;
+        // Whoever comes meanwhile waits with everybody else who compiles, for no longer, and finds it done.
+        let loaded = self.load_file(path).await?;
+        Ok(self.inner.jq.get_or_init(|| loaded).clone())
     }
 
     async fn load_file(&self, path: &Path) -> Result<Loaded, EngineFault> {

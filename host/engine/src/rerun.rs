@@ -5,7 +5,7 @@
 
 use bulkhead_manifest::{RunId, TenantId};
 use bulkhead_runtime::External;
-use bulkhead_store::{Anew, Reopen, Run, RunState, Step, StoreError, TenantTx};
+use bulkhead_store::{Anew, EndState, Reopen, Run, RunState, Step, StoreError, TenantTx};
 
 use crate::Engine;
 use crate::attempt::Request;
@@ -33,15 +33,13 @@ impl Engine {
         let now_ms = self.now_ms();
         let deadline_ms = now_ms + self.inner.config.background_deadline_ms;
         let mut tx = self.inner.store.tenant(tenant).await?;
-        let reopened = tx.reopen_run(run, &Reopen { run_at_ms: now_ms, deadline_ms, now_ms, anew: Vec::new() }).await;
-        let meanwhile = || refused("run again for what was seen of it: somebody else did, so look at it once more");
-        match reopened {
-            Err(error) if error.is_not_found() => return Err(meanwhile()),
+        let seen = (EndState::Failed, row.attempt);
+        let reopen = Reopen { seen, run_at_ms: now_ms, deadline_ms, now_ms, anew: Vec::new() };
+        match tx.reopen_run(run, &reopen).await {
+            Err(error) if error.is_not_found() => {
+                return Err(refused("run again: somebody did so meanwhile. Look at it once more"));
+            }
             reopened => reopened?,
-        };
-        // Where it failed again since, this was said of another journal.
-        if tx.run(run).await?.attempt != row.attempt {
-            return Err(meanwhile());
         }
         let anew = asked_anew(&tx.steps(run, row.leg).await?);
         if anew.after == Some(0) && row.leg == 0 {
@@ -145,22 +143,28 @@ mod tests {
         world.engine.run_row(world.tenant, run.id).await.unwrap()
     }
 
-    /// Two people look at one failure, and press the same button.
+    /// Two people look at one failure, and press the same button; or a third cancels it in between.
     ///
-    /// Mutation: `again`, whatever attempt it was.
+    /// Mutations: `again`, whatever attempt it was, or however it ended since.
     #[tokio::test]
     async fn what_somebody_else_ran_again_meanwhile_is_not_run_again_for_what_was_seen_before() {
         let provider = Provider::new(|asked| asked.ok("fine")).await;
         let world = World::new(&provider, CODE).await;
         world.asks().await;
         let (engine, seen) = (&world.engine, failed(&world).await);
+        let is_refused = async |seen: &Run, state: RunState| {
+            let late = engine.again(world.tenant, seen).await;
+            assert!(late.is_err_and(|error| error.to_string().contains("somebody did so meanwhile")));
+            let row = engine.run_row(world.tenant, seen.id).await.unwrap();
+            assert_eq!(row.state, state, "nothing of it is kept");
+        };
         engine.run_again(world.tenant, seen.id).await.unwrap();
         let now = failed(&world).await;
         assert_eq!((seen.state, now.state, seen.attempt + 1), (RunState::Failed, RunState::Failed, now.attempt));
-        let late = engine.again(world.tenant, &seen).await;
-        assert!(late.is_err_and(|error| error.to_string().contains("somebody else did")));
-        let row = engine.run_row(world.tenant, seen.id).await.unwrap();
-        assert_eq!(row.state, RunState::Failed, "nothing of it is kept");
+        is_refused(&seen, RunState::Failed).await;
         engine.again(world.tenant, &now).await.unwrap();
+        is_refused(&now, RunState::Queued).await;
+        engine.cancel(world.tenant, now.id).await.unwrap();
+        is_refused(&now, RunState::Cancelled).await;
     }
 }

@@ -119,7 +119,8 @@ impl Engine {
                     return Err(CallError::WrongState { state: row.state.as_str(), verb });
                 }
                 let deadline_ms = now_ms + self.inner.config.background_deadline_ms;
-                tx.reopen_run(run, &Reopen { run_at_ms: now_ms, deadline_ms, now_ms, anew }).await?;
+                let seen = (EndState::Uncertain, row.attempt);
+                tx.reopen_run(run, &Reopen { seen, run_at_ms: now_ms, deadline_ms, now_ms, anew }).await?;
             }
         }
         // What had to wait for this word.

@@ -12,8 +12,8 @@ use crate::problem::Problem;
 /// What is only looked up or written down.
 pub(crate) const USUAL: Duration = Duration::from_secs(60);
 /// What may wait for a run, a provider or a guest, a caller for a minute of it at most; and for a compiler, which says itself
-/// that it got no time before this is over.
-pub(crate) const WAITING: Duration = Duration::from_secs(330);
+/// when it got no time, though not for two of them in turn.
+pub(crate) const WAITING: Duration = Duration::from_secs(360);
 /// What may wait for a compiler that others use too.
 pub(crate) const UPLOAD: Duration = Duration::from_secs(450);
 

@@ -35,8 +35,8 @@ pub(crate) struct Text {
 }
 
 impl<const N: usize> Many<N> {
-    /// `head` ends in `VALUES`, `row` has a `?` for each value (`?#` for an id that is compared and not inserted), `tail` says what about conflicts. Does not compile in a
-    /// static where the row takes another number of values than its type says.
+    /// `head` ends in `VALUES`, `row` has a `?` for each value (`?#` for an id that is compared and not inserted), `tail` is
+    /// what follows. Does not compile in a static where the row takes another number of values than its type says.
     pub(crate) const fn new(noun: &'static str, name: &'static str, [head, row, tail]: [&'static str; 3]) -> Self {
         let (mut at, mut places) = (0, 0);
         while at < row.len() {

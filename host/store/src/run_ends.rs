@@ -52,7 +52,7 @@ catalogue! { "run_ends";
             AND unsafe_request = 1 AND answer_ms IS NULL LIMIT 1";
     REOPEN = "UPDATE runs SET state = 'queued', finished_ms = NULL, run_at_ms = $3, deadline_ms = $4, output = NULL,
                 cancel_asked_ms = NULL, attempts_before = attempt
-            WHERE tenant_id = $1 AND id = $2 AND state IN ('failed', 'uncertain', 'partial', 'cancelled')
+            WHERE tenant_id = $1 AND id = $2 AND state = $5 AND attempt = $6
             RETURNING connection_id, lane, priority, attempt, leg";
     SETTLE_UNCERTAIN = "UPDATE runs SET state = $3, failure = $4 WHERE tenant_id = $1 AND id = $2 AND state = 'uncertain'";
 }
@@ -139,6 +139,8 @@ pub enum Stop {
 /// How to put a run that ended back in line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reopen {
+    /// How it ended, in which attempt, for whoever decided this: where it was reopened since, that was said of another journal.
+    pub seen: (EndState, u32),
     /// Not before.
     pub run_at_ms: u64,
     /// Its new age limit.
@@ -286,15 +288,15 @@ impl TenantTx {
         Ok(count)
     }
 
-    /// Puts a run that ended (and did not succeed) back in line, at the place where it stood.
+    /// Puts a run that ended back in line, at the place where it stood.
     ///
     /// # Errors
-    /// `NotFound`, also where the run is not over or succeeded.
+    /// `NotFound`, also where the run did not end so, or not in this attempt.
     pub async fn reopen_run(&mut self, run: RunId, reopen: &Reopen) -> Result<()> {
         type Row = (ConnectionId, String, i64, u32, u32);
         let tenant = self.tenant();
-        let Reopen { run_at_ms, deadline_ms, now_ms, ref anew } = *reopen;
-        let row: Option<Row> = self.unit.one(&REOPEN, bind![tenant, run, run_at_ms, deadline_ms]).await?;
+        let Reopen { seen: (state, last), run_at_ms, deadline_ms, now_ms, ref anew } = *reopen;
+        let row: Option<Row> = self.unit.one(&REOPEN, bind![tenant, run, run_at_ms, deadline_ms, state, last]).await?;
         let (connection, lane, priority, attempt, leg) = row.ok_or(StoreError::NotFound { what: "run to reopen" })?;
         journal::send_anew(&mut self.unit, tenant, run, (leg, attempt), anew).await?;
         let lane = LaneKey { tenant, connection, lane };

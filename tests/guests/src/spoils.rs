@@ -11,15 +11,20 @@ pub(crate) struct Source {
     url: String,
 }
 
-/// Where to, and how much.
+/// Where to, how much, and for how long at most.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct Parcel {
     url: String,
     bytes: u32,
+    timeout_ms: Option<u32>,
 }
 
 pub(crate) fn deliver(parcel: &Parcel) -> Reached {
-    Reached::by(http::post(&parcel.url).text("text/plain", "x".repeat(parcel.bytes as usize)))
+    let request = http::post(&parcel.url).text("text/plain", "x".repeat(parcel.bytes as usize));
+    Reached::by(match parcel.timeout_ms {
+        Some(patience) => request.timeout_ms(patience),
+        None => request,
+    })
 }
 
 /// All that a provider said, the way a thief would write it down.

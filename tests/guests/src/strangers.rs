@@ -1,22 +1,31 @@
 //! Names of what is somebody else's, and of what was.
 
+use std::collections::BTreeMap;
+
 use bulkhead_sdk::prelude::*;
 
-/// An id of a record that another tenant has, and one of a key of its state.
+/// Streams and our ids of records that another tenant may have links of, and keys of its state.
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct Guess {
-    stream: String,
-    record: String,
-    key: String,
+    streams: Vec<String>,
+    records: Vec<String>,
+    keys: Vec<String>,
 }
 
 pub(crate) fn guess(guess: &Guess) -> Result<Value, Failure> {
-    let found: Option<Value> = state::get(&guess.key)?;
-    Ok(json!({
-        "linked": context::resolve(&guess.stream, &guess.record).is_some(),
-        "state": found,
-        "keys": state::keys(""),
-    }))
+    let mut links = Vec::new();
+    for stream in &guess.streams {
+        for record in &guess.records {
+            links.extend(context::resolve(stream, record).map(|found| json!([stream, record, found.id])));
+        }
+    }
+    let mut state = BTreeMap::new();
+    for key in &guess.keys {
+        state.extend(state::get::<Value>(key)?.map(|found| (key, found)));
+    }
+    let mut keys = state::keys("");
+    keys.retain(|key| guess.keys.contains(key));
+    Ok(json!({ "links": links, "state": state, "keys": keys }))
 }
 
 /// There is always more, something new on each page, and the cursors go round: so many of them, after as many that lead

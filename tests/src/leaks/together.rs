@@ -2,29 +2,34 @@
 //! logged or printed.
 //!
 //! `cargo xtask test` names a folder ([`FOLDER`]). There each process writes what it is told in confidence, and leaves its
-//! hosts' logs; what tests printed stands in their runner's report. At the end `bulkhead-leaks` looks through all of it
-//! ([`look_through`]), and through what tests printed for cards and bearer tokens besides. To have something else looked
-//! through: a `.log` in that folder.
+//! hosts' logs, whole; what tests printed, of every crate, stands in their runner's report. At the end `bulkhead-leaks` looks
+//! through all of it ([`look_through`]) for each secret in each of its writings (`forms.rs`), and through what tests printed for
+//! cards and bearer tokens besides. To have something else looked through: a `.log` in that folder.
 //!
-//! Invariant: what is found is told by its place, by who was told it, and by its first letters.
+//! Not looked through here are databases and folders: only those who were told something let it into them, and look there
+//! themselves (`leaks.rs`). Not looked for is a single word of less than twice [`SHORTEST`] letters, which others use, too.
+//!
+//! Invariants: what is found is told by its place, by who was told it, and by its first letters. However large a text is, little
+//! of it is in memory, and none of it is left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, process};
 
 use serde_json::Value;
 
+use super::forms::forms;
 use super::{SHORTEST, shows_a_bearer, shows_a_card};
 
 /// The folder of this run: the name of the variable. Without it nothing is kept.
 const FOLDER: &str = "BULKHEAD_TEST_LEAKS";
 
-/// So much of a host's log is kept. Bytes.
-const LARGEST_LOG: u64 = 4 << 20;
+/// So much of a text is looked through at a time. Bytes.
+const PIECE: u64 = 1 << 20;
 
 /// What was looked through, and what stands where it should not.
 #[derive(Debug, Default)]
@@ -47,11 +52,13 @@ pub(super) fn tell(secret: &str) {
 /// Keeps a host's log until the end of the run, where it is one: `/dev/full` has no end.
 pub(crate) fn keep(log: &Path) {
     static NTH: AtomicUsize = AtomicUsize::new(0);
-    let Some(file) = kept(&format!("{}.log", NTH.fetch_add(1, Ordering::Relaxed))).filter(|_| log.is_file()) else {
-        return;
-    };
-    let copied = File::open(log).and_then(|log| io::copy(&mut log.take(LARGEST_LOG), &mut File::create(file)?));
-    copied.expect("the log can be kept");
+    if let Some(file) = kept(&format!("{}.log", NTH.fetch_add(1, Ordering::Relaxed))).filter(|_| log.is_file()) {
+        copied(log, &file);
+    }
+}
+
+fn copied(log: &Path, to: &Path) {
+    fs::copy(log, to).expect("the log can be kept");
 }
 
 /// A file of this process's, by the test that it runs.
@@ -68,16 +75,16 @@ fn kept(kind: &str) -> Option<PathBuf> {
 /// A file that cannot be read.
 pub fn look_through(folder: &Path, report: Option<&Path>) -> io::Result<Looked> {
     let (mut secrets, mut looked) = (Secrets::default(), Looked::default());
-    for (name, text) in files(folder, "told")? {
-        for line in text.lines() {
+    for (name, path) in files(folder, "told")? {
+        for line in fs::read_to_string(path)?.lines() {
             secrets.add(serde_json::from_str(line)?, &name);
         }
     }
-    for (name, text) in files(folder, "log")? {
+    for (name, path) in files(folder, "log")? {
         looked.texts += 1;
-        looked.found.extend(secrets.shown(&format!("{name}, a log,"), &text));
+        looked.found.extend(secrets.shown(&format!("{name}, a log,"), File::open(path)?)?);
     }
-    looked.secrets = secrets.count;
+    looked.secrets = secrets.told.len();
     // Whatever is not where it is looked for shows nothing.
     let nothing = [(looked.secrets, "no process wrote down what it was told"), (looked.texts, "no log was kept")];
     looked.found.extend(nothing.iter().filter(|(count, _)| *count == 0).map(|(_, what)| (*what).to_owned()));
@@ -90,7 +97,7 @@ pub fn look_through(folder: &Path, report: Option<&Path>) -> io::Result<Looked> 
         looked.texts += tests.len();
         for (test, text) in tests {
             let what = format!("{test}, as it ran,");
-            looked.found.extend(secrets.shown(&what, &text));
+            looked.found.extend(secrets.shown(&what, text.as_bytes())?);
             let more = [(shows_a_card(&text), "a card number"), (shows_a_bearer(&text), "a bearer token")];
             looked
                 .found
@@ -101,13 +108,13 @@ pub fn look_through(folder: &Path, report: Option<&Path>) -> io::Result<Looked> 
 }
 
 /// The files of this kind, each with its name's stem.
-fn files(folder: &Path, kind: &str) -> io::Result<Vec<(String, String)>> {
+fn files(folder: &Path, kind: &str) -> io::Result<Vec<(String, PathBuf)>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension() == Some(OsStr::new(kind)) {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            all.push((stem, String::from_utf8_lossy(&fs::read(&path)?).into_owned()));
+            all.push((stem, path));
         }
     }
     all.sort();
@@ -129,41 +136,73 @@ fn unescaped(text: &str) -> String {
     signs.iter().fold(text.to_owned(), |text, (written, sign)| text.replace(written, sign))
 }
 
-/// All that processes of a run were told, by how it begins: a text is gone through once, however many there are.
+/// All that processes of a run were told, by how each of its writings begins: a text is gone through once, however many there
+/// are.
 #[derive(Default)]
 struct Secrets {
-    by_start: HashMap<Vec<u8>, Vec<(String, String)>>,
-    count: usize,
+    /// And who was told it first.
+    told: HashMap<String, String>,
+    by_start: HashMap<u64, Vec<Written>>,
+    /// For each [`slot`]. At nearly every byte it is the only question.
+    may_begin: Vec<bool>,
+    longest: usize,
+}
+
+struct Written {
+    form: String,
+    secret: String,
+}
+
+const SLOT_BITS: u32 = 20;
+
+/// One of a million, of what a writing begins with.
+fn slot(start: u64) -> usize {
+    usize::try_from(start.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOT_BITS)).unwrap_or_default()
 }
 
 impl Secrets {
     fn add(&mut self, secret: String, told: &str) {
-        let Some(start) = secret.as_bytes().get(..SHORTEST) else { return };
         // One word: others use it, too, and mean something else.
-        if secret.len() < 2 * SHORTEST && secret.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        let is_word = secret.len() < 2 * SHORTEST && secret.bytes().all(|byte| byte.is_ascii_alphabetic());
+        if is_word || secret.len() < SHORTEST || self.told.contains_key(&secret) {
             return;
         }
-        let same = self.by_start.entry(start.to_vec()).or_default();
-        if same.iter().all(|(known, _)| *known != secret) {
-            same.push((secret, told.to_owned()));
-            self.count += 1;
+        self.may_begin.resize(1 << SLOT_BITS, false);
+        for form in forms(&secret) {
+            let Some(start) = form.as_bytes().first_chunk().copied().map(u64::from_be_bytes) else { continue };
+            self.may_begin.get_mut(slot(start)).into_iter().for_each(|may_begin| *may_begin = true);
+            self.longest = self.longest.max(form.len());
+            self.by_start.entry(start).or_default().push(Written { form, secret: secret.clone() });
         }
+        self.told.insert(secret, told.to_owned());
     }
 
     /// Where a text shows any of them; each once.
-    fn shown(&self, what: &str, text: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        for (at, start) in text.as_bytes().windows(SHORTEST).enumerate() {
-            for (secret, told) in self.by_start.get(start).into_iter().flatten() {
-                if text.as_bytes().get(at..).is_some_and(|rest| rest.starts_with(secret.as_bytes())) {
-                    let begins = secret.get(..4).unwrap_or_default();
-                    found.push(format!("{what} shows a secret that begins with {begins:?} and that {told} was told"));
-                }
+    fn shown(&self, what: &str, mut text: impl Read) -> io::Result<Vec<String>> {
+        let (mut found, mut piece) = (BTreeSet::new(), Vec::new());
+        while text.by_ref().take(PIECE).read_to_end(&mut piece)? > 0 {
+            self.look(&piece, &mut found);
+            // What begins here may end in the next.
+            piece.drain(..piece.len().saturating_sub(self.longest));
+        }
+        let shows = |secret: &String| {
+            let (begins, told) =
+                (secret.get(..4).unwrap_or_default(), self.told.get(secret).map_or("", String::as_str));
+            format!("{what} shows a secret that begins with {begins:?} and that {told} was told")
+        };
+        Ok(found.into_iter().map(shows).collect())
+    }
+
+    fn look<'s>(&'s self, bytes: &[u8], found: &mut BTreeSet<&'s String>) {
+        let mut start = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            start = start << 8 | u64::from(*byte);
+            if self.may_begin.get(slot(start)) == Some(&true) {
+                let rest = bytes.get((at + 1).saturating_sub(size_of::<u64>())..).unwrap_or_default();
+                let begun = self.by_start.get(&start).into_iter().flatten();
+                found.extend(begun.filter(|one| rest.starts_with(one.form.as_bytes())).map(|one| &one.secret));
             }
         }
-        found.sort();
-        found.dedup();
-        found
     }
 }
 
@@ -175,7 +214,7 @@ mod tests {
     fn found(log: &str, printed: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        put("one-1.told", "\"hunter2hunter2\"\n\"two\\nlines <& more>\"\n\"short\"\n\"mistyped\"\n");
+        put("one-1.told", "\"hunter2hunter2\"\n\"two\\nlines <& more>\"\n\"short\"\n\"mistyped\"\n\"quo\\\"ted ü\"\n");
         put("another-2.0.log", log);
         put(
             "report.xml",
@@ -184,8 +223,8 @@ mod tests {
         look_through(folder.path(), Some(&folder.path().join("report.xml"))).unwrap().found
     }
 
-    /// Mutations: `look_through`, without the logs, or without the report; `Secrets::shown`, by the first letters alone; `Secrets::add`,
-    /// single words, too.
+    /// Mutations: `look_through`, without the logs, or without the report; `Secrets::look`, by the first letters alone; `Secrets::add`,
+    /// single words, too, or each as it is alone.
     #[test]
     fn what_one_process_was_told_is_found_in_what_another_wrote() {
         let shows = |what: &str, begins: &str| {
@@ -193,10 +232,27 @@ mod tests {
         };
         assert_eq!(found("short, hunter2hunter3\n", "mistyped, 4242424242424241"), [""; 0]);
         assert_eq!(found("so: hunter2hunter2hunter2hunter2\n", ""), shows("another-2.0, a log,", "hunt"));
+        for written in ["{\"a\":\"quo\\\"ted ü\"}", "quo\\\"ted \\u00fc", "quo%22ted+%C3%BC", "cXVvInRlZCDDvA=="] {
+            assert_eq!(found(&format!("{written}\n"), ""), shows("another-2.0, a log,", "quo\""), "{written}");
+        }
         assert_eq!(found("", "hunter2hunter2"), shows("third, as it ran,", "hunt"));
         assert_eq!(found("", "a\ntwo\nlines &lt;&amp; more&gt;"), shows("third, as it ran,", "two\n"));
         assert_eq!(found("", "4242 4242 4242 4242"), ["third, as it ran, shows a card number"]);
         assert_eq!(found("", "Bearer abcdefghijklmnop"), ["third, as it ran, shows a bearer token"]);
+    }
+
+    /// Mutations: `copied`, four MiB; `Secrets::shown`, the first piece alone, or each piece for itself.
+    #[test]
+    fn of_a_large_log_nothing_is_left_out() {
+        let (folder, piece) = (tempfile::tempdir().unwrap(), usize::try_from(PIECE).unwrap());
+        let (log, told) = (folder.path().join("host"), "hunter2hunter2");
+        for at in [0, piece - 1, piece - told.len() + 1, 2 * piece - 5, 5 * piece + 3] {
+            fs::write(&log, ".".repeat(at) + told + &"\n".repeat(100)).unwrap();
+            copied(&log, &folder.path().join("another-2.0.log"));
+            fs::write(folder.path().join("one-1.told"), format!("\"{told}\"\n")).unwrap();
+            let looked = look_through(folder.path(), None).unwrap();
+            assert_eq!((looked.found.len(), looked.secrets, looked.texts), (1, 1, 1), "{at}: {:?}", looked.found);
+        }
     }
 
     /// Mutation: `look_through`, without `nothing`.

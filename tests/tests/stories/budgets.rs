@@ -149,7 +149,7 @@ const COUNTED: &str = "CREATE SEQUENCE asked;
     CREATE TRIGGER counted BEFORE INSERT ON budgets FOR EACH STATEMENT EXECUTE FUNCTION count_asked()";
 
 /// Mutation: host/egress/src/rate.rs, `Terms::of`, chunks of one. Books of each node's own are noticed here where both together
-/// send more than 38 in a second, and by the story above wherever they run.
+/// send more than 38 in a second; wherever they run by the story above, and with chunks by host/engine/src/budgets/tests.rs.
 #[tokio::test]
 async fn two_nodes_that_lease_in_chunks_send_no_more_than_their_one_budget() {
     let Some(database) = Database::fresh().await else { return };

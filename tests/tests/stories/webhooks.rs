@@ -52,7 +52,7 @@ pub(crate) async fn tell(host: &Host, path: &str, token: &str, body: &str) -> Re
     Reply::of(Wire::to(host).request(Method::POST, path).header("x-token", token).body(body.to_owned())).await
 }
 
-async fn items(tenant: &Tenant<'_>, path: &str) -> Vec<Value> {
+pub(crate) async fn items(tenant: &Tenant<'_>, path: &str) -> Vec<Value> {
     tenant.get(path).await.ok()["items"].as_array().unwrap().clone()
 }
 
@@ -157,7 +157,7 @@ async fn many_items_without_ids_are_kept_once_each_time_they_come() {
     }
 }
 
-fn items_of(account: &str, count: usize) -> Vec<Value> {
+pub(crate) fn items_of(account: &str, count: usize) -> Vec<Value> {
     let id = |number: usize| format!("{account}-{count}-{number}");
     let item = |number| json!({ "id": id(number), "intuitaccountid": account, "intuitentityid": "1", "type": "x" });
     (0..count).map(item).collect()
@@ -168,7 +168,7 @@ async fn tell_app(shop: &Shop, account: &str, count: usize) -> Reply {
 }
 
 /// What Intuit sends to its app's address.
-async fn tell_app_of(shop: &Shop, items: &[Value]) -> Reply {
+pub(crate) async fn tell_app_of(shop: &Shop, items: &[Value]) -> Reply {
     let body = Value::from(items).to_string();
     let signed = mac::hmac_sha256(&Secret::from_string(VERIFIER_TOKEN.to_owned()), &[body.as_bytes()]);
     let request = Wire::to(&shop.host).request(Method::POST, &format!("/hooks/app/{}", shop.app));

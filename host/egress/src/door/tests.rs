@@ -6,6 +6,7 @@ mod denials;
 mod effects;
 mod placements;
 mod sharing;
+mod unread;
 mod upstream;
 mod walls;
 

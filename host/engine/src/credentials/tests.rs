@@ -1,6 +1,7 @@
 //! Renewal on an engine with a store, a vault and a door of its own, and a provider on the loopback that counts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub(crate) mod database;
 mod many;
 pub(crate) mod provider;
 pub(crate) mod world;
@@ -16,7 +17,7 @@ use super::renewal::{PAUSE_MS, REFRESH_LEASE_MS, Renewed, is_passing};
 use super::*;
 
 use self::provider::{Provider, gives};
-use self::world::{CODE, HOUR_MS, World};
+use self::world::{CODE, FIRST, Folder, HOUR_MS, World};
 
 /// Mutation: host/engine/src/credentials/renewal.rs, `renew`, in the caller's own future.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,7 +142,7 @@ async fn an_empty_refresh_token_is_none_and_overwrites_none() {
     let world = World::new(&provider, CODE).await;
     world.passes(HOUR_MS);
     let current = world.credential(None).await.unwrap().unwrap();
-    assert_eq!((current.generation, current.fields.get(REFRESH_TOKEN).unwrap().expose()), (2, b"0".as_slice()));
+    assert_eq!((current.generation, current.fields.get(REFRESH_TOKEN).unwrap().expose()), (2, FIRST.as_bytes()));
 }
 
 /// Where a key is exchanged for tokens, nothing was revoked that would not be given again.
@@ -239,6 +240,18 @@ async fn while_a_client_secret_rolls_tokens_are_revoked_by_the_one_that_the_prov
     world.roll("another", 0).await;
     assert!(matches!(revoke().await, Err(OAuthError::Refused(_))), "nothing works on");
     assert_eq!(provider.asked().len(), 3);
+}
+
+/// Mutation: world.rs, `Folder`, without `Drop`.
+#[test]
+fn what_an_engine_keeps_as_it_was_told_in_confidence_is_found() {
+    let found = |kept: &str| {
+        let folder = Folder::new();
+        std::fs::create_dir(folder.path().join("inner")).unwrap();
+        std::fs::write(folder.path().join("inner/s.db"), format!("\0\u{fffd}{kept}\0")).unwrap();
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(folder))).is_err()
+    };
+    assert!(found(FIRST) && !found("in confidence"));
 }
 
 /// Mutations: `is_passing`, the store's alone; all of the vault's; without commits that may have come to nothing.

@@ -93,7 +93,7 @@ fn fine(asked: &Asked) -> Option<String> {
 /// A secret of its own in each answer.
 fn mints(asked: &Asked) -> Option<String> {
     let number = asked.number;
-    asked.ok(&format!(r#"{{"number":{number},"session":"a-session-of-number-{number}"}}"#))
+    asked.ok(&format!(r#"{{"number":{number},"session":"a-session-in-confidence-{number}"}}"#))
 }
 
 async fn captured(world: &World) -> Option<String> {
@@ -330,7 +330,7 @@ async fn of_two_answers_the_first_counts_with_what_was_captured_of_it() {
     let (_, again) = tokio::join!(before.send(&call), again);
     let counts = body(again);
     let number = counts.chars().find(char::is_ascii_digit).unwrap();
-    assert_eq!(captured(&world).await, Some(format!("a-session-of-number-{number}")), "{counts}");
+    assert_eq!(captured(&world).await, Some(format!("a-session-in-confidence-{number}")), "{counts}");
 }
 
 /// Mutation: `keep`, of what was captured keep all: whoever captures writes sixteen MiB in one unit.
@@ -338,7 +338,7 @@ async fn of_two_answers_the_first_counts_with_what_was_captured_of_it() {
 async fn of_what_was_read_with_a_secret_in_it_the_journal_keeps_no_more_than_of_other_reads() {
     let provider = Provider::new(|asked| {
         let padding = "x".repeat(if asked.number == 0 { LARGEST_KEPT } else { 10 });
-        asked.ok(&format!(r#"{{"session":"a-session-of-number-0","padding":"{padding}"}}"#))
+        asked.ok(&format!(r#"{{"session":"a-session-in-confidence-0","padding":"{padding}"}}"#))
     })
     .await;
     let world = in_line(&provider).await;
@@ -346,7 +346,7 @@ async fn of_what_was_read_with_a_secret_in_it_the_journal_keeps_no_more_than_of_
         let ports = claimed(&world).await;
         let call = Call { seq: 1 + u32::from(kept), largest_answer: 16 << 20, ..call("GET", "/v1/sessions") };
         assert!(body(ports.send(&call).await).contains("bulkhead:captured:session"));
-        assert_eq!(captured(&world).await.as_deref(), Some("a-session-of-number-0"));
+        assert_eq!(captured(&world).await.as_deref(), Some("a-session-in-confidence-0"));
         let next = claimed(&world).await.before_send(&call).await;
         assert_eq!(matches!(next, Decision::Answered { .. }), kept, "{next:?}");
     }

@@ -15,7 +15,7 @@ use super::known::TRY_AGAIN_MS;
 use super::walk::{AT_WORK_MS, BATCH};
 use super::*;
 use crate::credentials::tests::provider::Provider;
-use crate::credentials::tests::world::{CODE, until};
+use crate::credentials::tests::world::{CODE, Folder, IN_CONFIDENCE, until};
 
 /// A clock that is set by hand, and goes so far with each look at it.
 #[derive(Default)]
@@ -28,7 +28,7 @@ impl Clock for Hand {
 }
 
 struct World {
-    folder: tempfile::TempDir,
+    folder: Folder,
     store: Store,
     vault: Vault,
     hand: Arc<Hand>,
@@ -40,7 +40,7 @@ const MANY: u32 = 3 * BATCH + 7;
 impl World {
     /// With so many secrets, each sealed under the first key.
     async fn new(secrets: u32) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let store = Store::open(StoreConfig::new(format!("sqlite:{}", folder.path().join("s.db").display())));
         let store = store.await.unwrap();
         let vault = Vault::local(LocalKeys::open_or_create(folder.path().join("keys.json")).unwrap());
@@ -72,7 +72,8 @@ impl World {
     fn sealed(&self, vault: &Vault, number: u32, expected: u64) -> NewCredential {
         let (owner, name) = (owner(), format!("secret {number}"));
         let text = owner.to_string();
-        let sealed = vault.seal(&context(&text, &name, expected + 1), &Secret::from_string(name.clone())).unwrap().0;
+        let secret = Secret::from_string(format!("{name} {IN_CONFIDENCE}"));
+        let sealed = vault.seal(&context(&text, &name, expected + 1), &secret).unwrap().0;
         let now_ms = self.clock.now_ms();
         NewCredential { owner, name, expected, sealed, meta: "{}".into(), look_at_ms: None, now_ms }
     }
@@ -86,8 +87,9 @@ impl World {
             let row = read.credential(None, owner(), &name).await.unwrap().unwrap();
             let version = u64::to_owned(&row.generation);
             let context = context(&owner_text, &name, version);
+            let expected = format!("{name} {IN_CONFIDENCE}");
             opened += u32::from(
-                vault.open(&context, &Sealed(row.sealed)).is_ok_and(|secret| secret.expose() == name.as_bytes()),
+                vault.open(&context, &Sealed(row.sealed)).is_ok_and(|secret| secret.expose() == expected.as_bytes()),
             );
         }
         opened

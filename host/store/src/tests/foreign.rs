@@ -4,7 +4,7 @@ use bulkhead_manifest::{AppId, ConnectionId, DeliveryId, EventId, KeyId, RouteId
 
 use super::deliveries::came;
 use super::journal::{answer, intent};
-use super::{NOW, World, attempt_end, new_run, new_version, on_both, ordered, success};
+use super::{NOW, World, attempt_end, new_run, new_version, on_both, ordered, reopen, success};
 use crate::catalogue::Sql;
 use crate::value::bind;
 use crate::*;
@@ -296,7 +296,7 @@ on_both! {
         ];
         let lost = |refused: &Result<()>| matches!(refused, Err(StoreError::LeaseLost { .. }));
         assert!(refused.iter().all(lost), "{refused:?}");
-        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 90_000, now_ms: NOW, anew: Vec::new() };
+        let reopen = reopen(&doubted, EndState::Uncertain);
         assert!(tx.reopen_run(doubted.id, &reopen).await.unwrap_err().is_not_found());
         assert!(tx.settle_uncertain(doubted.id, EndState::Failed, None).await.unwrap_err().is_not_found());
         assert!(tx.set_reopened_input(later.id, "1").await.unwrap_err().is_not_found());

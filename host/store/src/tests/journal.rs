@@ -1,6 +1,6 @@
 use bulkhead_manifest::VersionId;
 
-use super::{NOW, World, attempt_end, new_run, on_both, ordered, success};
+use super::{NOW, World, attempt_end, new_run, on_both, ordered, reopen, success};
 use crate::catalogue::Sql;
 use crate::journal::MOST_AT_ONCE;
 use crate::*;
@@ -328,8 +328,7 @@ on_both! {
         let late = world.store.answer(&run.lease(), &answer(1, 1, 1)).await.unwrap();
         assert_eq!(late, Answered { earlier: None, held: false });
         let mut tx = world.store.tenant(run.tenant).await.unwrap();
-        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew };
-        tx.reopen_run(run.id, &reopen).await.unwrap();
+        tx.reopen_run(run.id, &Reopen { anew, ..reopen(&run, EndState::Uncertain) }).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(journal(world, &run).await.iter().map(|entry| entry.sub).collect::<Vec<_>>(), [1]);
     }
@@ -343,7 +342,7 @@ on_both! {
         let mut tx = world.store.tenant(run.tenant).await.unwrap();
         tx.finish_run(&run.lease(), &RunEnd { state: EndState::Uncertain, ..success(NOW) }).await.unwrap();
         let anew = tx.steps(run.id, 0).await.unwrap();
-        tx.reopen_run(run.id, &Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew }).await.unwrap();
+        tx.reopen_run(run.id, &Reopen { anew, ..reopen(&run, EndState::Uncertain) }).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(kept(world).await, 0);
     }
@@ -402,8 +401,7 @@ on_both! {
         let end = RunEnd { state: EndState::Uncertain, ..success(NOW) };
         tx.finish_run(&run.lease(), &end).await.unwrap();
         let anew = tx.steps(run.id, 0).await.unwrap().into_iter().filter(|step| step.seq == 2).collect();
-        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew };
-        tx.reopen_run(run.id, &reopen).await.unwrap();
+        tx.reopen_run(run.id, &Reopen { anew, ..reopen(&run, EndState::Uncertain) }).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(journal(world, &run).await.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1]);
         assert_eq!(kept(world).await, 1, "what is out of force keeps no answer");

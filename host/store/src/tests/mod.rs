@@ -314,6 +314,11 @@ pub(crate) fn success(now_ms: u64) -> RunEnd {
     RunEnd { state: EndState::Succeeded, output: Some("{}".into()), failure: None, attempt }
 }
 
+/// How to reopen what was seen to end so.
+pub(crate) fn reopen(run: &Run, state: EndState) -> Reopen {
+    Reopen { seen: (state, run.attempt), run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew: Vec::new() }
+}
+
 pub(crate) fn ids(runs: &[Run]) -> Vec<RunId> {
     runs.iter().map(|run| run.id).collect()
 }

@@ -2,7 +2,7 @@
 
 use bulkhead_manifest::{ConnectionId, KeyId};
 
-use super::{NOW, World, attempt_end, ids, new_run, on_both, order, ordered, success};
+use super::{NOW, World, attempt_end, ids, new_run, on_both, order, ordered, reopen, success};
 use crate::*;
 
 /// Whoever shows this lease is told that it is lost, whatever is to become of the run.
@@ -263,10 +263,10 @@ on_both! {
         let second = world.claim_one().await;
         assert_eq!(second.id, runs[1].id);
 
-        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew: Vec::new() };
+        let reopen = |run: &Run| reopen(run, EndState::Uncertain);
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        tx.reopen_run(first.id, &reopen).await.unwrap();
-        assert!(tx.reopen_run(second.id, &reopen).await.unwrap_err().is_not_found(), "it is running");
+        tx.reopen_run(first.id, &reopen(&first)).await.unwrap();
+        assert!(tx.reopen_run(second.id, &reopen(&second)).await.unwrap_err().is_not_found(), "it is running");
         tx.commit().await.unwrap();
         assert_eq!(world.claim(10).await, [], "the second still runs");
         world.finish(&second).await;
@@ -283,9 +283,12 @@ on_both! {
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.finish_run(&run.lease(), &RunEnd { state: EndState::Failed, ..success(NOW) }).await.unwrap();
         tx.commit().await.unwrap();
-        let reopen = Reopen { run_at_ms: NOW, deadline_ms: NOW + 1, now_ms: NOW, anew: Vec::new() };
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        tx.reopen_run(run.id, &reopen).await.unwrap();
+        let late = reopen(&Run { attempt: run.attempt - 1, ..run.clone() }, EndState::Failed);
+        for other in [late, reopen(&run, EndState::Uncertain)] {
+            assert!(tx.reopen_run(run.id, &other).await.unwrap_err().is_not_found(), "it did not end so");
+        }
+        tx.reopen_run(run.id, &reopen(&run, EndState::Failed)).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(world.claim_one().await.id, run.id);
     }

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::belongings;
 use super::plots::{self, Plot};
 use super::raw;
 use super::uploads;
@@ -201,13 +202,20 @@ fn upstreams() -> Vec<Misbehaviour> {
     // It has all the time that there is: reading so much takes some.
     let flood = vec![json!({ "requests": 200, "at_once": true })];
     let answers = Attack::Act { connector: "patient", action: "flood_answers", inputs: flood };
+    // More than the buffers on the way hold, and almost as much as a call may hand over.
     let deliver = |path: &str| {
-        act("deliver", json!({ "url": format!("https://api.allowed.example/v1/{path}"), "bytes": 3 << 20 }))
+        act("deliver", json!({ "url": format!("https://api.allowed.example/v1/{path}"), "bytes": 4_100_000 }))
     };
     vec![
         is("an upstream that never answers", reach("silent"), Fails("wall-limit")),
         is("an upstream that writes slowly", reach("drips"), Fails("wall-limit")),
         is("an upstream that never reads", deliver("deaf"), Fails("wall-limit")),
+        is("an upstream that reads slowly", deliver("sips"), Fails("wall-limit")),
+        is(
+            "an upstream that reads slowly, and in time",
+            deliver("gulps"),
+            Answers(|run| run["output"]["answer"]["status"] == 200),
+        ),
         is("an upstream without end", reach("endless"), Answers(|run| error_is(run, "too-large"))),
         is("answers that are too much together", answers, Fails("answers-limit")),
         is("gzip bomb", reach("gzip-bomb"), Answers(|run| error_is(run, "too-large"))),
@@ -341,8 +349,8 @@ fn strangers() -> Vec<Misbehaviour> {
         ),
         is(
             "another tenant's ids",
-            act("guess", json!({ "stream": "things", "record": "1", "key": "word" })),
-            Answers(|run| run["output"]["linked"] == false && run["output"]["state"].is_null()),
+            act("guess", belongings::guesses()),
+            Answers(|run| run["output"] == belongings::nothing()),
         ),
         is(
             "headers of a second request",

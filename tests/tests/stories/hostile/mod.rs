@@ -3,7 +3,9 @@
 //! Every attack has to end in its own typed failure, or in an answer that says no; the host serves on; nothing of the
 //! host shows in what anybody gets to see.
 
+mod accounts;
 mod answers;
+mod belongings;
 mod clocks;
 mod configured;
 mod contained;
@@ -21,8 +23,10 @@ mod raw;
 mod requests;
 mod resends;
 mod scene;
+mod slow;
 mod state;
 mod surroundings;
+mod texts;
 mod uploads;
 mod upstream;
 mod walls;

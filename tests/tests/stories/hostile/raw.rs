@@ -1,5 +1,7 @@
 //! Guests as text, over the canonical ABI: what no toolchain writes. Each export does what a story says, byte by byte.
 
+pub(super) mod wasi;
+
 use std::fmt::Write;
 use std::path::Path;
 
@@ -12,6 +14,9 @@ use crate::tiny;
 const WORLD: &str = "package test:raw;
 world raw {
   include bulkhead:connector/host@0.1.0;
+  import wasi:http/types@0.2.0;
+  import wasi:sockets/instance-network@0.2.0;
+  import wasi:sockets/ip-name-lookup@0.2.0;
   export bulkhead:connector/descriptor@0.1.0;
   export bulkhead:connector/account@0.1.0;
   export bulkhead:connector/actions@0.1.0;
@@ -53,6 +58,8 @@ pub(super) struct Raw {
     push: String,
     receive: String,
     streams: Vec<String>,
+    /// What it imports besides our own.
+    imports: &'static str,
     texts: String,
     next: u32,
 }
@@ -69,6 +76,7 @@ impl Raw {
             push: breaks(),
             receive: breaks(),
             streams: vec!["things".to_owned()],
+            imports: "",
             texts: String::new(),
             next: TEXTS,
         }
@@ -83,11 +91,23 @@ impl Raw {
         for (nth, (_, lie)) in lies().iter().enumerate() {
             let _ = write!(raw.act, "(if (i32.eq (local.get $case) (i32.const {})) (then {lie}))", nth + FIRST_LIE);
         }
+        let _ = write!(raw.act, "(if (i32.eq (local.get $case) (i32.const {TRUTH})) (then {}))", wasi::truth());
         raw.act += "(unreachable)";
+        raw.imports = wasi::IMPORTS;
         raw.streams = LYING.map(str::to_owned).to_vec();
         raw.pull = told_by("(i32.load8_u (local.get $name))", &lies_of_pages());
         raw.push = told_by("(i32.load8_u (local.get $name))", &lies_of_pushes());
         raw.receive = told_by("(i32.load8_u (local.get $body))", &lies_of_receipts());
+        raw
+    }
+
+    /// Which says in its `check` that it is that account, wherever it can, and takes what it is told without a word.
+    pub(super) fn claiming(account: &str) -> Self {
+        let mut raw = Self::breaking();
+        let (id, details) = (raw.text(account), raw.text(&json!({ "id": account, "realmId": account }).to_string()));
+        let said = [(8, &id), (16, &id), (24, &details)].map(|(at, text)| store(AT + at, text)).concat();
+        raw.check = format!("{}{said}{}", clear(), answer());
+        raw.receive = format!("{}{}", clear(), answer());
         raw
     }
 
@@ -137,7 +157,7 @@ impl Raw {
         let descriptor = self.text(&descriptor.to_string());
         let describe = format!("{} (i32.const {AT})", store(AT, &descriptor));
         let module = format!(
-            r#"(module {IMPORTS} (memory (export "memory") 4)
+            r#"(module {IMPORTS} {imports} (memory (export "memory") 4)
               (data (i32.const 900) "\ff\fe") (data (i32.const 904) "null") {texts}
               (global $free (mut i32) (i32.const 65536))
               (func (export "cabi_realloc") (param i32 i32 i32) (param $len i32) (result i32)
@@ -158,6 +178,7 @@ impl Raw {
                 (param i32 i32 i32 i32 i32 i32 i32 i32 i64) (result i32) unreachable)
               (func (export "bulkhead:connector/webhooks@0.1.0#unregister")
                 (param i32 i32 i32 i32 i32 i64) (result i32) unreachable))"#,
+            imports = self.imports,
             texts = self.texts,
             check = self.check,
             act = self.act,
@@ -176,7 +197,7 @@ fn component(module: &str) -> Vec<u8> {
     let mut core = wat::parse_str(module).unwrap_or_else(|fault| panic!("{fault}\n{module}"));
     let mut resolve = Resolve::default();
     resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
-    let package = resolve.push_str("raw.wit", WORLD).unwrap();
+    let package = resolve.push_str("raw.wit", &format!("{WORLD}{}", wasi::PACKAGES)).unwrap();
     let world = resolve.select_world(&[package], Some("raw")).unwrap();
     embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().validate(true).module(&core).unwrap().encode().unwrap()
@@ -184,10 +205,14 @@ fn component(module: &str) -> Vec<u8> {
 
 /// Two digits, so that the input is a number however many there are.
 pub(super) const FIRST_LIE: usize = 10;
+/// What is no lie: what WASI is told, in letters.
+pub(super) const TRUTH: usize = 99;
 
 /// Every string that an action can hand over, by name, and the WAT that hands over something else.
 pub(super) fn lies() -> Vec<(&'static str, String)> {
-    [lies_in_calls(), lies_in_requests(), lies_of_outcomes()].concat()
+    let all = [lies_in_calls(), wasi::lies(), lies_in_requests(), lies_of_outcomes()].concat();
+    assert!(FIRST_LIE + all.len() <= TRUTH);
+    all
 }
 
 fn lies_in_calls() -> Vec<(&'static str, String)> {

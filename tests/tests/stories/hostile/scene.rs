@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::belongings;
 use super::inventory::Attack;
 use super::plots;
 use super::raw::{self, Raw};
@@ -103,6 +104,8 @@ impl Scene {
         host.publish("mirror").await;
         host.upload(plots::guarded("1.0.0")).await.ok();
         host.upload(uploads::checking()).await.ok();
+        let owner = host.tenant("owner").await;
+        belongings::left_with(&owner, &owner.connection("hostile", json!({})).await).await;
         let app = json!({ "connector": "guarded", "name": "app", "client_id": "id", "client_secret": SECRET });
         let app = host.operator(Method::POST, "/v1/apps", Some(app)).await.text("id");
         Self {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Stage, assert_failed};
+use super::{Stage, assert_failed, belongings};
 
 const MIB: u64 = 1 << 20;
 /// Two of them are written by one run.
@@ -103,6 +103,20 @@ async fn nobody_finds_what_somebody_else_kept() {
     let sibling = one.tenant.act(&second, "recall", json!({})).await;
     assert_eq!(sibling["output"], nothing, "another connection of the same tenant");
     assert_eq!(one.answer("recall", json!({})).await, json!({ "word": "mine", "keys": ["word"] }));
+}
+
+/// Under names that anybody could guess, and the owner's own guest finds it by them.
+///
+/// Mutations: host/engine/src/ports.rs, `state_get`, `state_keys` or `resolve`, of whichever connection.
+#[tokio::test]
+async fn what_is_somebody_elses_is_not_found_by_guessing_its_name() {
+    let stage = Stage::set().await;
+    let (owner, stranger) = (stage.actor("owner").await, stage.actor("stranger").await);
+    belongings::left_with(&owner.tenant, &owner.connection).await;
+    assert_eq!(stranger.answer("guess", belongings::guesses()).await, belongings::nothing());
+    let second = owner.tenant.connection("hostile", json!({})).await;
+    let sibling = owner.tenant.act(&second, "guess", belongings::guesses()).await;
+    assert_eq!(sibling["output"], belongings::nothing(), "another connection of the same tenant");
 }
 
 /// Mutation: host/runtime/src/invoke.rs, `run`, hand out the writes of a run that stopped; host/engine/src/commit.rs,

@@ -8,13 +8,43 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use futures::{StreamExt, stream};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use super::gzip;
 
 /// What gzip makes of a mebibyte of nothing, over and over: it would be a thousand times as much.
 const GZIP_BOMB: usize = 64 << 20;
+/// What a socket holds of what was not read yet: without end it would be as much as a whole request.
+const UNREAD: u32 = 64 << 10;
+/// Bytes a beat: far too few to be in time.
+const SIP: usize = 4 << 10;
+/// The same, of which all of a request takes not two seconds.
+const GULP: usize = 128 << 10;
+
+/// A place on the loopback to which no more can be sent than is read.
+pub(super) fn listener() -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(UNREAD).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket.listen(1_024).unwrap()
+}
+
+/// Reads so many bytes every twentieth of a second. How many there were, and whether they came to their end.
+pub(super) async fn sipped(body: Body, bytes: usize) -> (usize, bool) {
+    let mut beat = tokio::time::interval(Duration::from_millis(50));
+    let (mut read, mut may_be) = (0, 0);
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let Ok(piece) = piece else { return (read, false) };
+        read += piece.len();
+        while may_be < read {
+            beat.tick().await;
+            may_be += bytes;
+        }
+    }
+    (read, true)
+}
 
 /// A server on the loopback. Dropping it ends it.
 pub(super) struct Upstream {
@@ -24,7 +54,7 @@ pub(super) struct Upstream {
 
 impl Upstream {
     pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listener();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let bomb = Bytes::from(gzip::of_zeros(GZIP_BOMB));
         let router = Router::new().fallback(move |request| answer(request, bomb.clone()));
@@ -47,9 +77,15 @@ impl Drop for Upstream {
 
 async fn answer(request: Request, bomb: Bytes) -> Response {
     let path = request.uri().path().trim_start_matches("/v1/").to_owned();
-    if path == "deaf" {
+    match path.as_str() {
         // Not a byte of the body is read.
-        return std::future::pending().await;
+        "deaf" => return std::future::pending().await,
+        // All of it, before there is an answer.
+        "sips" | "gulps" => {
+            sipped(request.into_body(), if path == "sips" { SIP } else { GULP }).await;
+            return Response::new(Body::empty());
+        }
+        _ => {}
     }
     let authorization = request.headers().get("authorization").cloned();
     let _ = to_bytes(request.into_body(), 64 << 20).await;

@@ -91,6 +91,24 @@ impl Upstream {
         Self { address, shared, task }
     }
 
+    /// Reads the head of each request, says this, and reads no further.
+    pub(super) async fn deaf(tls: Arc<ServerConfig>, says: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    let mut stream = TlsAcceptor::from(tls).accept(stream).await.ok()?;
+                    read_head(&mut stream, &mut Vec::new()).await?;
+                    write(&mut stream, says.as_bytes()).await?;
+                    std::future::pending::<Option<()>>().await
+                });
+            }
+        });
+        Self { address, shared: Arc::default(), task }
+    }
+
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -158,16 +176,21 @@ async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Option<()
     stream.flush().await.ok()
 }
 
-async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> {
-    let mut bytes = Vec::new();
-    let end = loop {
+/// Reads on until there is a whole head; where it ends.
+async fn read_head<S: AsyncRead + Unpin>(stream: &mut S, bytes: &mut Vec<u8>) -> Option<usize> {
+    loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
+            return Some(end + 4);
         }
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+        if stream.read_buf(bytes).await.ok()? == 0 {
             return None;
         }
-    };
+    }
+}
+
+async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> {
+    let mut bytes = Vec::new();
+    let end = read_head(stream, &mut bytes).await?;
     let mut seen = Seen { head: String::from_utf8(bytes[..end].to_vec()).ok()?, body: bytes[end..].to_vec() };
     let length = seen.header("content-length").first().map_or(0, |length| length.parse::<usize>().unwrap());
     while seen.body.len() < length {

@@ -7,6 +7,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use url::Url;
 
+use super::world::IN_CONFIDENCE;
+
 /// A request, and how many came before it: in all, and over its line.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
@@ -33,7 +35,8 @@ impl Asked {
 /// The tokens of this number, for an hour, as a whole answer.
 pub(crate) fn gives(number: usize) -> Option<String> {
     let number = number + 1;
-    let body = format!(r#"{{"access_token":"a{number}","refresh_token":"r{number}","expires_in":3600}}"#);
+    let [access, refresh] = ["a", "r"].map(|kind| format!("{kind}{number}-{IN_CONFIDENCE}"));
+    let body = format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}","expires_in":3600}}"#);
     Asked { number, on_its_line: 0, body: String::new() }.ok(&body)
 }
 

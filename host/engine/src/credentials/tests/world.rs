@@ -1,5 +1,10 @@
 //! One connection that was authorized an hour before its token ends, and an engine (or two) for it.
+//!
+//! Every test with a world shows that nothing of what its engines are told in confidence ([`IN_CONFIDENCE`]) stands in what they
+//! keep: their folder is looked through when it goes ([`Folder`]), a database when it ends (`database.rs`). Looked for are the
+//! plain bytes; sealed keys, logs and what tests print are not looked at here.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -22,6 +27,48 @@ const BEGINS_MS: u64 = 1_800_000_000_000;
 pub(crate) const CODE: &str = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\n\
                                token_url = \"https://login.example.com/token\"\nclient_auth = \"form\"";
 
+/// Stands in every secret that an engine is given here, or that a provider gives it.
+pub(crate) const IN_CONFIDENCE: &str = "in-confidence";
+/// What stands in each field of a connection that was authorized.
+pub(crate) const FIRST: &str = "0-in-confidence";
+const APP_SECRET: &str = "app-secret-in-confidence";
+
+/// Fails where something was kept as it was told in confidence.
+pub(crate) fn assert_kept_no_secret(what: &str, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let at = text.find(IN_CONFIDENCE).map(|at| text[..at].chars().rev().take(40).collect::<String>());
+    let before: Option<String> = at.map(|before| before.chars().rev().collect());
+    assert_eq!(before, None, "{what} holds a secret, behind this");
+}
+
+/// Where an engine keeps what it keeps. When the test is over, no secret stands there.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Whoever failed has something else to say.
+        let mut unread = if std::thread::panicking() { Vec::new() } else { vec![self.path().to_owned()] };
+        while let Some(path) = unread.pop() {
+            if let Ok(folder) = fs::read_dir(&path) {
+                unread.extend(folder.map(|entry| entry.unwrap().path()));
+            } else {
+                // What goes meanwhile is not kept.
+                assert_kept_no_secret(&path.display().to_string(), &fs::read(&path).unwrap_or_default());
+            }
+        }
+    }
+}
+
 /// A clock that is set by hand.
 struct Hand(AtomicU64);
 
@@ -37,7 +84,7 @@ pub(crate) struct World {
     pub(crate) connection: ConnectionId,
     app: Option<AppId>,
     hand: Arc<Hand>,
-    folder: tempfile::TempDir,
+    folder: Folder,
 }
 
 /// How many have begun, of so many.
@@ -69,19 +116,15 @@ impl World {
 
     /// Where nobody waits for longer to write.
     pub(crate) async fn where_units_wait(wait_ms: u64, provider: &Provider, auth: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let database = format!("sqlite:{}", folder.path().join("s.db").display());
         Self::over(StoreConfig { wait_ms, ..StoreConfig::new(database) }, folder, provider, auth).await
     }
 
-    pub(crate) async fn over(
-        database: StoreConfig,
-        folder: tempfile::TempDir,
-        provider: &Provider,
-        auth: &str,
-    ) -> Self {
+    pub(crate) async fn over(database: StoreConfig, folder: Folder, provider: &Provider, auth: &str) -> Self {
         let hand = Arc::new(Hand(AtomicU64::new(BEGINS_MS)));
-        let engine = engine(database, folder.path(), "first", hand.clone(), provider).await;
+        let store = Store::open(database).await.unwrap();
+        let engine = engine(store, folder.path(), "first", hand.clone(), provider);
         // Nobody looks again which key seals when the hand is moved.
         let clock: SharedClock = Arc::new(SystemClock);
         take_up_keys(engine.store(), engine.vault(), &clock).await.unwrap();
@@ -106,31 +149,28 @@ impl World {
         .await
         .unwrap();
         tx.commit().await.unwrap();
-        let app = if auth.contains("\"oauth2\"") {
-            let secret = Some(Secret::from_string("app-secret".to_owned()));
-            let (connector, name, client_id) = ("tiny".to_owned(), "An app".to_owned(), Some("app-id".to_owned()));
-            let new = NewApp { connector, name, client_id, client_secret: secret, webhook_secret: None };
-            Some(engine.register_app(None, new).await.unwrap())
-        } else {
-            None
-        };
-        let new = NewConnection {
-            connector: "tiny".to_owned(),
-            version: None,
-            app,
-            environment: "production".to_owned(),
-            name: "one".to_owned(),
-            settings: serde_json::json!({}),
-        };
-        let connection = engine.connect(tenant, new).await.unwrap().id;
+        let app =
+            if auth.contains("\"oauth2\"") { Some(engine.register_app(None, new_app()).await.unwrap()) } else { None };
+        let connection = engine.connect(tenant, new_connection(app)).await.unwrap().id;
         let world = Self { engine, tenant, connection, app, hand, folder };
         world.authorize(0).await;
         world
     }
 
     /// Another node over the same database.
-    pub(crate) async fn beside(&self, database: String, provider: &Provider) -> Engine {
-        engine(StoreConfig::new(database), self.folder.path(), "second", self.hand.clone(), provider).await
+    pub(crate) fn beside(&self, store: Store, provider: &Provider) -> Engine {
+        engine(store, self.folder.path(), "second", self.hand.clone(), provider)
+    }
+
+    /// Another tenant's connection, by the same app or by one of that tenant's own.
+    pub(crate) async fn elsewhere(&self, has_own_app: bool) -> Connection {
+        let (engine, id) = (&self.engine, TenantId::new(self.engine.now_ms()));
+        let mut tx = engine.store().system().await.unwrap();
+        tx.create_tenant(&NewTenant { id, name: "other".to_owned(), created_ms: BEGINS_MS }).await.unwrap();
+        tx.commit().await.unwrap();
+        let app = if has_own_app { Some(engine.register_app(Some(id), new_app()).await.unwrap()) } else { self.app };
+        let connection = engine.connect(id, new_connection(app)).await.unwrap().id;
+        engine.connection_row(id, connection).await.unwrap()
     }
 
     pub(crate) fn passes(&self, ms: u64) {
@@ -144,7 +184,7 @@ impl World {
         for name in [ACCESS_TOKEN, REFRESH_TOKEN, "key"] {
             // A key that is exchanged comes without a refresh token.
             if self.app.is_some() || name != REFRESH_TOKEN {
-                fields.insert(name, text("0"));
+                fields.insert(name, text(FIRST));
             }
         }
         let meta = Meta {
@@ -179,7 +219,7 @@ impl World {
     /// Another client secret; the one before works on for so long.
     pub(crate) async fn roll(&self, secret: &str, overlap_ms: u64) {
         let mut tx = self.engine.store().system().await.unwrap();
-        let (owner, secret) = (Owner::App(self.app.unwrap()), Secret::from_string(secret.to_owned()));
+        let (owner, secret) = (Owner::App(self.app.unwrap()), Secret::from_string(format!("{secret}-{IN_CONFIDENCE}")));
         self.engine.roll(&mut Shelf::Any(&mut tx, None), owner, CLIENT_SECRET, &secret, overlap_ms).await.unwrap();
         tx.commit().await.unwrap();
     }
@@ -229,8 +269,24 @@ impl World {
     }
 }
 
-async fn engine(database: StoreConfig, folder: &Path, node: &str, clock: SharedClock, provider: &Provider) -> Engine {
-    let store = Store::open(database).await.unwrap();
+fn new_app() -> NewApp {
+    let secret = Some(Secret::from_string(APP_SECRET.to_owned()));
+    let (connector, name, client_id) = ("tiny".to_owned(), "An app".to_owned(), Some("app-id".to_owned()));
+    NewApp { connector, name, client_id, client_secret: secret, webhook_secret: None }
+}
+
+fn new_connection(app: Option<AppId>) -> NewConnection {
+    NewConnection {
+        connector: "tiny".to_owned(),
+        version: None,
+        app,
+        environment: "production".to_owned(),
+        name: "one".to_owned(),
+        settings: serde_json::json!({}),
+    }
+}
+
+fn engine(store: Store, folder: &Path, node: &str, clock: SharedClock, provider: &Provider) -> Engine {
     let vault = Vault::local(LocalKeys::open_or_create(folder.join("keys.json")).unwrap());
     let to = DevUpstream { host: "login.example.com".to_owned(), to: provider.url.clone() };
     let door = Door::new(DoorConfig { development: vec![to], ..DoorConfig::default() }).unwrap();

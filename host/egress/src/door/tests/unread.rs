@@ -1,0 +1,59 @@
+//! Upstreams that do not read what they are sent. It is let go of with its request and not when they like: a body is as large as
+//! a guest likes to make it.
+
+use std::sync::Weak;
+
+use super::*;
+
+/// More than the buffers on the way hold.
+const LARGE: usize = 12 << 20;
+
+/// A body, and a sign of whether anybody has it.
+struct Held(Vec<u8>, #[allow(dead_code, reason = "it is there")] Arc<()>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn large() -> (Outgoing, Weak<()>) {
+    let sign = Arc::new(());
+    let held = Arc::downgrade(&sign);
+    (Outgoing { body: Bytes::from_owner(Held(vec![b'x'; LARGE], sign)), ..post() }, held)
+}
+
+async fn is_let_go_of(held: &Weak<()>) {
+    let mut beat = tokio::time::interval(Duration::from_millis(10));
+    let waiting = async {
+        while held.strong_count() > 0 {
+            beat.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("nobody has it any more");
+}
+
+async fn deaf(says: &'static str) -> Scene {
+    let (root, tls) = certificate_for("api.example.com");
+    let config = DoorConfig { extra_roots: vec![root], ..DoorConfig::default() };
+    Scene::with_upstream(config, &[&[PUBLIC]], Upstream::deaf(tls, says).await)
+}
+
+/// TLS would like to say good-bye, behind all that is on its way.
+///
+/// Mutation: host/egress/src/dial.rs, `speak`, wait for the connection alone.
+#[tokio::test]
+async fn what_an_upstream_never_reads_is_let_go_of_when_its_request_is_given_up() {
+    let (scene, (request, held)) = (deaf("").await, large());
+    let error = scene.send(Outgoing { timeout_ms: Some(500), ..request }).await.unwrap_err();
+    assert!(matches!(error, DoorError::Timeout { sent: true }), "{error:?}");
+    is_let_go_of(&held).await;
+}
+
+/// Mutations: the same; host/egress/src/pool.rs, `put`, without `is_all_sent`.
+#[tokio::test]
+async fn what_an_upstream_answers_without_reading_it_is_let_go_of_with_the_answer() {
+    let (scene, (request, held)) = (deaf("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await, large());
+    assert_eq!(scene.send(request).await.unwrap().answer.status, 200);
+    is_let_go_of(&held).await;
+}
