@@ -12,7 +12,7 @@
 //! Invariants: what is found is told by its place, by who was told it, and by its first letters. However large a text is, little
 //! of it is in memory, and none of it is left out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, process};
 
+use aho_corasick::AhoCorasick;
 use serde_json::Value;
 
 use super::forms::forms;
@@ -27,9 +28,6 @@ use super::{SHORTEST, shows_a_bearer, shows_a_card};
 
 /// The folder of this run: the name of the variable. Without it nothing is kept.
 const FOLDER: &str = "BULKHEAD_TEST_LEAKS";
-
-/// So much of a text is looked through at a time. Bytes.
-const PIECE: u64 = 1 << 20;
 
 /// What was looked through, and what stands where it should not.
 #[derive(Debug, Default)]
@@ -74,17 +72,19 @@ fn kept(kind: &str) -> Option<PathBuf> {
 /// # Errors
 /// A file that cannot be read.
 pub fn look_through(folder: &Path, report: Option<&Path>) -> io::Result<Looked> {
-    let (mut secrets, mut looked) = (Secrets::default(), Looked::default());
+    let (mut told, mut looked) = (BTreeMap::new(), Looked::default());
     for (name, path) in files(folder, "told")? {
         for line in fs::read_to_string(path)?.lines() {
-            secrets.add(serde_json::from_str(line)?, &name);
+            told.entry(serde_json::from_str::<String>(line)?).or_insert_with(|| name.clone());
         }
     }
+    told.retain(|secret, _| is_rare(secret));
+    let secrets = Secrets::new(&told)?;
     for (name, path) in files(folder, "log")? {
         looked.texts += 1;
         looked.found.extend(secrets.shown(&format!("{name}, a log,"), File::open(path)?)?);
     }
-    looked.secrets = secrets.told.len();
+    looked.secrets = told.len();
     // Whatever is not where it is looked for shows nothing.
     let nothing = [(looked.secrets, "no process wrote down what it was told"), (looked.texts, "no log was kept")];
     looked.found.extend(nothing.iter().filter(|(count, _)| *count == 0).map(|(_, what)| (*what).to_owned()));
@@ -136,73 +136,40 @@ fn unescaped(text: &str) -> String {
     signs.iter().fold(text.to_owned(), |text, (written, sign)| text.replace(written, sign))
 }
 
-/// All that processes of a run were told, by how each of its writings begins: a text is gone through once, however many there
-/// are.
-#[derive(Default)]
+/// Whether it is looked for. What is one word others use, too, and mean something else.
+fn is_rare(secret: &str) -> bool {
+    let is_word = secret.bytes().all(|byte| byte.is_ascii_alphabetic());
+    secret.len() >= if is_word { 2 * SHORTEST } else { SHORTEST }
+}
+
+/// All that processes of a run were told, in each of its writings.
 struct Secrets {
-    /// And who was told it first.
-    told: HashMap<String, String>,
-    by_start: HashMap<u64, Vec<Written>>,
-    /// For each [`slot`]. At nearly every byte it is the only question.
-    may_begin: Vec<bool>,
-    longest: usize,
-}
-
-struct Written {
-    form: String,
-    secret: String,
-}
-
-const SLOT_BITS: u32 = 20;
-
-/// One of a million, of what a writing begins with.
-fn slot(start: u64) -> usize {
-    usize::try_from(start.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOT_BITS)).unwrap_or_default()
+    writings: AhoCorasick,
+    /// Of each writing: how its secret begins, and who was told it.
+    whose: Vec<(String, String)>,
 }
 
 impl Secrets {
-    fn add(&mut self, secret: String, told: &str) {
-        // One word: others use it, too, and mean something else.
-        let is_word = secret.len() < 2 * SHORTEST && secret.bytes().all(|byte| byte.is_ascii_alphabetic());
-        if is_word || secret.len() < SHORTEST || self.told.contains_key(&secret) {
-            return;
+    /// Those that each was told, by whoever was told it.
+    fn new(told: &BTreeMap<String, String>) -> io::Result<Self> {
+        let (mut writings, mut whose) = (Vec::new(), Vec::new());
+        for (secret, told) in told {
+            for form in forms(secret) {
+                writings.push(form);
+                whose.push((secret.get(..4).unwrap_or_default().to_owned(), told.clone()));
+            }
         }
-        self.may_begin.resize(1 << SLOT_BITS, false);
-        for form in forms(&secret) {
-            let Some(start) = form.as_bytes().first_chunk().copied().map(u64::from_be_bytes) else { continue };
-            self.may_begin.get_mut(slot(start)).into_iter().for_each(|may_begin| *may_begin = true);
-            self.longest = self.longest.max(form.len());
-            self.by_start.entry(start).or_default().push(Written { form, secret: secret.clone() });
-        }
-        self.told.insert(secret, told.to_owned());
+        Ok(Self { writings: AhoCorasick::new(writings).map_err(io::Error::other)?, whose })
     }
 
     /// Where a text shows any of them; each once.
-    fn shown(&self, what: &str, mut text: impl Read) -> io::Result<Vec<String>> {
-        let (mut found, mut piece) = (BTreeSet::new(), Vec::new());
-        while text.by_ref().take(PIECE).read_to_end(&mut piece)? > 0 {
-            self.look(&piece, &mut found);
-            // What begins here may end in the next.
-            piece.drain(..piece.len().saturating_sub(self.longest));
+    fn shown(&self, what: &str, text: impl Read) -> io::Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        for shown in self.writings.stream_find_iter(text) {
+            let Some((begins, told)) = self.whose.get(shown?.pattern().as_usize()) else { continue };
+            found.insert(format!("{what} shows a secret that begins with {begins:?} and that {told} was told"));
         }
-        let shows = |secret: &String| {
-            let (begins, told) =
-                (secret.get(..4).unwrap_or_default(), self.told.get(secret).map_or("", String::as_str));
-            format!("{what} shows a secret that begins with {begins:?} and that {told} was told")
-        };
-        Ok(found.into_iter().map(shows).collect())
-    }
-
-    fn look<'s>(&'s self, bytes: &[u8], found: &mut BTreeSet<&'s String>) {
-        let mut start = 0;
-        for (at, byte) in bytes.iter().enumerate() {
-            start = start << 8 | u64::from(*byte);
-            if self.may_begin.get(slot(start)) == Some(&true) {
-                let rest = bytes.get((at + 1).saturating_sub(size_of::<u64>())..).unwrap_or_default();
-                let begun = self.by_start.get(&start).into_iter().flatten();
-                found.extend(begun.filter(|one| rest.starts_with(one.form.as_bytes())).map(|one| &one.secret));
-            }
-        }
+        Ok(found)
     }
 }
 
@@ -223,8 +190,8 @@ mod tests {
         look_through(folder.path(), Some(&folder.path().join("report.xml"))).unwrap().found
     }
 
-    /// Mutations: `look_through`, without the logs, or without the report; `Secrets::look`, by the first letters alone; `Secrets::add`,
-    /// single words, too, or each as it is alone.
+    /// Mutations: `look_through`, without the logs, or without the report; `is_rare`, single words, too; `Secrets::new`, each as it is
+    /// alone.
     #[test]
     fn what_one_process_was_told_is_found_in_what_another_wrote() {
         let shows = |what: &str, begins: &str| {
@@ -241,12 +208,12 @@ mod tests {
         assert_eq!(found("", "Bearer abcdefghijklmnop"), ["third, as it ran, shows a bearer token"]);
     }
 
-    /// Mutations: `copied`, four MiB; `Secrets::shown`, the first piece alone, or each piece for itself.
+    /// Mutations: `copied`, four MiB; `Secrets::shown`, the first MiB.
     #[test]
     fn of_a_large_log_nothing_is_left_out() {
-        let (folder, piece) = (tempfile::tempdir().unwrap(), usize::try_from(PIECE).unwrap());
-        let (log, told) = (folder.path().join("host"), "hunter2hunter2");
-        for at in [0, piece - 1, piece - told.len() + 1, 2 * piece - 5, 5 * piece + 3] {
+        let (folder, told) = (tempfile::tempdir().unwrap(), "hunter2hunter2");
+        let log = folder.path().join("host");
+        for at in [0, (64 << 10) - 5, 5 << 20] {
             fs::write(&log, ".".repeat(at) + told + &"\n".repeat(100)).unwrap();
             copied(&log, &folder.path().join("another-2.0.log"));
             fs::write(folder.path().join("one-1.told"), format!("\"{told}\"\n")).unwrap();
