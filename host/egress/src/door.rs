@@ -14,7 +14,7 @@ use http::Method;
 use hyper::Response;
 use hyper::body::Incoming;
 use rustls::pki_types::TrustAnchor;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::budget::{Budget, Scopes};
@@ -154,13 +154,17 @@ impl Door {
         let Limits { total, answer_bytes } = cleared.limits;
         let of_effect = !cleared.route.safe;
         let bounds = Bounds { deadline: Instant::now() + total, answer_bytes, turns, of_effect };
-        let Delivered { response, line, signatures } = self.deliver(&cleared, pass, bounds, intents).await?;
+        let Delivered { response, mut line, signatures } = self.deliver(&cleared, pass, bounds, intents).await?;
         let head = Head::of(&response);
         // What the head asks for is heard before the body is there, and whether or not it ever is.
         let learning = self.shared.budget.learn(&scopes, &head, pass);
         let (held_back_ms, body) = tokio::join!(learning, read(response, bounds));
         let answer = match body {
             Ok(body) => {
+                // What is to be done is carried through, also where its answer did not wait for all of it.
+                if of_effect && !line.meter.is_all_sent() {
+                    let _ = timeout_at(bounds.deadline, line.sender.ready()).await;
+                }
                 self.shared.pool.put(cleared.pool_key(pass), line);
                 Answer { status: head.status, headers: head.headers, body }
             }

@@ -393,18 +393,40 @@ fn proving_headers(declared: Option<&Webhook>) -> Vec<&str> {
     ["authorization", "cookie", "proxy-authorization"].into_iter().chain(schemes).collect()
 }
 
-/// Headers in which whoever passes a request on says so, we among them.
-const MARKS_OF_THE_WAY: [&str; 7] =
-    ["date", "forwarded", "traceparent", "tracestate", "via", "x-forwarded-*", "x-request-id"];
+/// Headers in which whoever passes a request on says so, we among them: those of common proxies.
+const MARKS_OF_THE_WAY: [&str; 21] = [
+    "b3",
+    "baggage",
+    "cf-*",
+    "date",
+    "fastly-*",
+    "fly-*",
+    "forwarded",
+    "traceparent",
+    "tracestate",
+    "true-client-ip",
+    "via",
+    "x-amzn-trace-id",
+    "x-azure-*",
+    "x-b3-*",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-datadog-*",
+    "x-envoy-*",
+    "x-forwarded-*",
+    "x-real-ip",
+    "x-request-id",
+];
 
 /// Headers that prove this request, this time.
-fn signature_headers(declared: &Webhook) -> impl Iterator<Item = &str> {
-    let schemes = declared.schemes().filter_map(|scheme| match scheme {
-        Scheme::Hmac(scheme) => Some((&scheme.header, &scheme.timestamp_header)),
-        Scheme::PublicKey(scheme) => Some((&scheme.header, &scheme.timestamp_header)),
-        _ => None,
+fn signature_headers(declared: &Webhook) -> Vec<&str> {
+    let schemes = declared.schemes().map(|scheme| match scheme {
+        Scheme::Hmac(scheme) => (vec![scheme.header.as_str()], &scheme.timestamp_header),
+        Scheme::PublicKey(scheme) => (vec![scheme.header.as_str()], &scheme.timestamp_header),
+        Scheme::Postback(scheme) => (scheme.headers.values().map(String::as_str).collect(), &scheme.timestamp_header),
+        _ => (Vec::new(), &None),
     });
-    schemes.flat_map(|(signature, time)| std::iter::once(signature.as_str()).chain(time.as_deref()))
+    schemes.flat_map(|(signatures, time)| signatures.into_iter().chain(time.as_deref())).collect()
 }
 
 pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
@@ -469,9 +491,14 @@ mod tests {
     async fn a_large_request_is_known_by_all_that_it_says_and_for_ten_minutes() {
         let (tenant, connection) = (TenantId::new(1), ConnectionId::new(1));
         let signed = json!({ "hmac": { "encoding": "hex", "header": "X-Signature-*", "timestamp_header": "X-Time" } });
-        let declared: Webhook = serde_json::from_value(json!({ "scheme": signed })).unwrap();
+        let asked = json!({ "postback": {
+            "url": "https://api.example.com/", "headers": { "id": "X-Transmission" }, "body_field": "event",
+            "expects": { "pointer": "/status", "equals": "SUCCESS" },
+        } });
+        let declared: Webhook = serde_json::from_value(json!({ "scheme": signed, "also": [asked] })).unwrap();
         let inbound = |topic: &str, sent: &str, body: &'static str| {
-            let each_time = ["x-signature-1", "x-time", "x-request-id", "X-Forwarded-For"].map(|name| (name, sent));
+            let each_time = ["x-signature-1", "x-time", "x-transmission", "x-request-id", "X-Forwarded-For"]
+                .map(|name| (name, sent));
             let headers = [&each_time[..], &[("x-topic", topic)]].concat();
             let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             let [method, path, query] = ["POST", "/hooks/a", &format!("token={sent}")].map(str::to_owned);

@@ -75,14 +75,23 @@ impl Engine {
                 verb: "resolved: only an uncertain one can",
             });
         }
+        let of = (run, row.attempt);
+        let meanwhile = |error: StoreError| match error.is_not_found() {
+            true => CallError::WrongState {
+                state: row.state.as_str(),
+                verb: "resolved: somebody did so meanwhile. Look at it once more",
+            },
+            false => error.into(),
+        };
         tx.put_verdict(&row, verdict.kind(), said_by, now_ms).await?;
         match verdict {
             Verdict::Happened { external } => {
                 self.link_pushed(&mut tx, &row, external).await?;
-                tx.settle_uncertain(run, EndState::Succeeded, None).await?;
+                tx.settle_uncertain(of, EndState::Succeeded, None).await.map_err(meanwhile)?;
             }
             Verdict::DidNotHappen => {
-                tx.settle_uncertain(run, EndState::Failed, Some(&json(&did_not_happen()))).await?;
+                let failure = json(&did_not_happen());
+                tx.settle_uncertain(of, EndState::Failed, Some(&failure)).await.map_err(meanwhile)?;
                 let steps = tx.steps(run, row.leg).await?;
                 // Should it be run again, what is denied is asked anew. What no push did and was answered well stays done.
                 if row.operation != "push" {
@@ -120,7 +129,8 @@ impl Engine {
                 }
                 let deadline_ms = now_ms + self.inner.config.background_deadline_ms;
                 let seen = (EndState::Uncertain, row.attempt);
-                tx.reopen_run(run, &Reopen { seen, run_at_ms: now_ms, deadline_ms, now_ms, anew }).await?;
+                let reopen = Reopen { seen, run_at_ms: now_ms, deadline_ms, now_ms, anew };
+                tx.reopen_run(run, &reopen).await.map_err(meanwhile)?;
             }
         }
         // What had to wait for this word.

@@ -54,7 +54,8 @@ catalogue! { "run_ends";
                 cancel_asked_ms = NULL, attempts_before = attempt
             WHERE tenant_id = $1 AND id = $2 AND state = $5 AND attempt = $6
             RETURNING connection_id, lane, priority, attempt, leg";
-    SETTLE_UNCERTAIN = "UPDATE runs SET state = $3, failure = $4 WHERE tenant_id = $1 AND id = $2 AND state = 'uncertain'";
+    SETTLE_UNCERTAIN = "UPDATE runs SET state = $3, failure = $4
+            WHERE tenant_id = $1 AND id = $2 AND state = 'uncertain' AND attempt = $5";
 }
 
 words! {
@@ -309,9 +310,14 @@ impl TenantTx {
     /// Writes down what a person found out about an uncertain run.
     ///
     /// # Errors
-    /// `NotFound`, also where the run is not uncertain.
-    pub async fn settle_uncertain(&mut self, run: RunId, state: EndState, failure: Option<&str>) -> Result<()> {
-        let values = bind![self.tenant(), run, state, failure];
+    /// `NotFound`, also where the run is not uncertain, or not since this attempt.
+    pub async fn settle_uncertain(
+        &mut self,
+        (run, attempt): (RunId, u32),
+        state: EndState,
+        failure: Option<&str>,
+    ) -> Result<()> {
+        let values = bind![self.tenant(), run, state, failure, attempt];
         match self.unit.run(&SETTLE_UNCERTAIN, values).await? {
             0 => Err(StoreError::NotFound { what: "uncertain run" }),
             _ => Ok(()),

@@ -50,7 +50,7 @@ on_both! {
         tx.commit().await.unwrap();
         assert_eq!(world.claim(10).await, []);
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        tx.settle_uncertain(first.id, EndState::Succeeded, None).await.unwrap();
+        tx.settle_uncertain((first.id, first.attempt), EndState::Succeeded, None).await.unwrap();
         tx.hurry(&first, NOW).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(world.claim_one().await.id, second.id);

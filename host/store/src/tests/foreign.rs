@@ -298,7 +298,7 @@ on_both! {
         assert!(refused.iter().all(lost), "{refused:?}");
         let reopen = reopen(&doubted, EndState::Uncertain);
         assert!(tx.reopen_run(doubted.id, &reopen).await.unwrap_err().is_not_found());
-        assert!(tx.settle_uncertain(doubted.id, EndState::Failed, None).await.unwrap_err().is_not_found());
+        assert!(tx.settle_uncertain((doubted.id, doubted.attempt), EndState::Failed, None).await.unwrap_err().is_not_found());
         assert!(tx.set_reopened_input(later.id, "1").await.unwrap_err().is_not_found());
         tx.hurry(&held, NOW).await.unwrap();
         tx.end_waiting(later.id, NOW, EndState::Cancelled, None).await.unwrap();

@@ -299,8 +299,10 @@ on_both! {
         let run = world.claim_one().await;
         let mut tx = world.store.tenant(tenant).await.unwrap();
         tx.finish_run(&run.lease(), &RunEnd { state: EndState::Uncertain, ..success(NOW) }).await.unwrap();
-        tx.settle_uncertain(run.id, EndState::Succeeded, None).await.unwrap();
-        assert!(tx.settle_uncertain(run.id, EndState::Failed, None).await.unwrap_err().is_not_found());
+        let before = (run.id, run.attempt - 1);
+        assert!(tx.settle_uncertain(before, EndState::Succeeded, None).await.unwrap_err().is_not_found());
+        tx.settle_uncertain((run.id, run.attempt), EndState::Succeeded, None).await.unwrap();
+        assert!(tx.settle_uncertain((run.id, run.attempt), EndState::Failed, None).await.unwrap_err().is_not_found());
         tx.commit().await.unwrap();
         assert_eq!(world.run(tenant, run.id).await.state, RunState::Succeeded);
     }
@@ -319,7 +321,7 @@ on_both! {
 
         let said_by = KeyId::new(NOW);
         let mut tx = world.store.tenant(tenant).await.unwrap();
-        tx.settle_uncertain(run.id, EndState::Failed, None).await.unwrap();
+        tx.settle_uncertain((run.id, run.attempt), EndState::Failed, None).await.unwrap();
         for number in 0..=100 {
             let kind = if number == 100 { VerdictKind::DidNotHappen } else { VerdictKind::SendAgain };
             tx.put_verdict(&run, kind, said_by, NOW + number).await.unwrap();

@@ -33,10 +33,10 @@ async fn is_let_go_of(held: &Weak<()>) {
     tokio::time::timeout(PATIENCE, waiting).await.expect("nobody has it any more");
 }
 
-async fn deaf(says: &'static str) -> Scene {
+async fn hasty(says: &'static str, reads_on: bool) -> Scene {
     let (root, tls) = certificate_for("api.example.com");
     let config = DoorConfig { extra_roots: vec![root], ..DoorConfig::default() };
-    Scene::with_upstream(config, &[&[PUBLIC]], Upstream::deaf(tls, says).await)
+    Scene::with_upstream(config, &[&[PUBLIC]], Upstream::hasty(tls, says, reads_on).await)
 }
 
 /// TLS would like to say good-bye, behind all that is on its way.
@@ -44,16 +44,34 @@ async fn deaf(says: &'static str) -> Scene {
 /// Mutation: host/egress/src/dial.rs, `speak`, wait for the connection alone.
 #[tokio::test]
 async fn what_an_upstream_never_reads_is_let_go_of_when_its_request_is_given_up() {
-    let (scene, (request, held)) = (deaf("").await, large());
+    let (scene, (request, held)) = (hasty("", false).await, large());
     let error = scene.send(Outgoing { timeout_ms: Some(500), ..request }).await.unwrap_err();
     assert!(matches!(error, DoorError::Timeout { sent: true }), "{error:?}");
     is_let_go_of(&held).await;
 }
 
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
 /// Mutations: the same; host/egress/src/pool.rs, `put`, without `is_all_sent`.
 #[tokio::test]
-async fn what_an_upstream_answers_without_reading_it_is_let_go_of_with_the_answer() {
-    let (scene, (request, held)) = (deaf("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await, large());
-    assert_eq!(scene.send(request).await.unwrap().answer.status, 200);
+async fn what_an_upstream_answers_and_never_reads_is_let_go_of_in_the_end() {
+    let (scene, (request, held)) = (hasty(OK, false).await, large());
+    let sent = scene.send(Outgoing { timeout_ms: Some(500), ..request }).await.unwrap();
+    assert_eq!(sent.answer.status, 200);
     is_let_go_of(&held).await;
+}
+
+/// Mutation: host/egress/src/door.rs, `send`, do not wait until it is all sent.
+#[tokio::test]
+async fn what_an_upstream_answers_first_and_reads_then_is_sent_to_its_end() {
+    let (scene, (request, _)) = (hasty(OK, true).await, large());
+    assert_eq!(scene.send(request).await.unwrap().answer.status, 200);
+    let mut beat = tokio::time::interval(Duration::from_millis(10));
+    let seen = async {
+        while scene.upstream.seen().is_empty() {
+            beat.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.expect("all of it came");
+    assert_eq!(scene.upstream.seen()[0].body.len(), LARGE);
 }

@@ -91,22 +91,29 @@ impl Upstream {
         Self { address, shared, task }
     }
 
-    /// Reads the head of each request, says this, and reads no further.
-    pub(super) async fn deaf(tls: Arc<ServerConfig>, says: &'static str) -> Self {
+    /// Reads the head of each request, says this, and then reads all of it or nothing.
+    pub(super) async fn hasty(tls: Arc<ServerConfig>, says: &'static str, reads_on: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let tls = tls.clone();
-                tokio::spawn(async move {
-                    let mut stream = TlsAcceptor::from(tls).accept(stream).await.ok()?;
-                    read_head(&mut stream, &mut Vec::new()).await?;
-                    write(&mut stream, says.as_bytes()).await?;
-                    std::future::pending::<Option<()>>().await
-                });
+        let (address, shared) = (listener.local_addr().unwrap(), Arc::new(Shared::default()));
+        let task = tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (shared, tls) = (shared.clone(), tls.clone());
+                    tokio::spawn(async move {
+                        let mut stream = TlsAcceptor::from(tls).accept(stream).await.ok()?;
+                        let mut seen = read_head(&mut stream).await?;
+                        write(&mut stream, says.as_bytes()).await?;
+                        if reads_on {
+                            read_body(&mut stream, &mut seen).await?;
+                            shared.seen.lock().unwrap().push(seen);
+                        }
+                        std::future::pending::<Option<()>>().await
+                    });
+                }
             }
         });
-        Self { address, shared: Arc::default(), task }
+        Self { address, shared, task }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -140,7 +147,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     react: &(dyn Fn(usize) -> Reaction + Send + Sync),
 ) -> Option<()> {
     loop {
-        let seen = read_request(&mut stream).await?;
+        let mut seen = read_head(&mut stream).await?;
+        read_body(&mut stream, &mut seen).await?;
         let nth = {
             let mut all = shared.seen.lock().unwrap();
             all.push(seen);
@@ -176,29 +184,28 @@ async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Option<()
     stream.flush().await.ok()
 }
 
-/// Reads on until there is a whole head; where it ends.
-async fn read_head<S: AsyncRead + Unpin>(stream: &mut S, bytes: &mut Vec<u8>) -> Option<usize> {
+/// As far as its head, and what came with that.
+async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> {
+    let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            return Some(end + 4);
+            let body = bytes.split_off(end + 4);
+            return Some(Seen { head: String::from_utf8(bytes).ok()?, body });
         }
-        if stream.read_buf(bytes).await.ok()? == 0 {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
     }
 }
 
-async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> {
-    let mut bytes = Vec::new();
-    let end = read_head(stream, &mut bytes).await?;
-    let mut seen = Seen { head: String::from_utf8(bytes[..end].to_vec()).ok()?, body: bytes[end..].to_vec() };
+async fn read_body<S: AsyncRead + Unpin>(stream: &mut S, seen: &mut Seen) -> Option<()> {
     let length = seen.header("content-length").first().map_or(0, |length| length.parse::<usize>().unwrap());
     while seen.body.len() < length {
         if stream.read_buf(&mut seen.body).await.ok()? == 0 {
             return None;
         }
     }
-    Some(seen)
+    Some(())
 }
 
 /// A certificate for the name that signs itself, and a server that has it.
