@@ -226,6 +226,10 @@ async fn what_is_known_is_nobodys_to_say() {
     for verdict in ["happened", "send-again"] {
         let refused = desk.tenant().post(&path, json!({ "verdict": verdict })).await;
         assert_eq!((refused.status, refused.body["code"].as_str()), (409, Some("wrong-state")), "{refused:?}");
+        assert!(
+            refused.body["detail"].as_str().is_some_and(|said| said.contains("only an uncertain one can")),
+            "{refused:?}"
+        );
     }
     assert_eq!(desk.comes_to(run["id"].as_str().unwrap(), has_ended).await["state"], "succeeded");
     desk.stands(&[("one", 1, 1)]);

@@ -9,6 +9,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -91,23 +92,22 @@ impl Upstream {
         Self { address, shared, task }
     }
 
-    /// Reads the head of each request, says this, and then reads all of it or nothing.
-    pub(super) async fn hasty(tls: Arc<ServerConfig>, says: &'static str, reads_on: bool) -> Self {
+    /// Reads the head of each request, says this, and reads on when it is told to.
+    pub(super) async fn hasty(tls: Arc<ServerConfig>, says: &'static str, told: Arc<Notify>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shared) = (listener.local_addr().unwrap(), Arc::new(Shared::default()));
         let task = tokio::spawn({
             let shared = shared.clone();
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let (shared, tls) = (shared.clone(), tls.clone());
+                    let (shared, tls, told) = (shared.clone(), tls.clone(), told.clone());
                     tokio::spawn(async move {
                         let mut stream = TlsAcceptor::from(tls).accept(stream).await.ok()?;
                         let mut seen = read_head(&mut stream).await?;
                         write(&mut stream, says.as_bytes()).await?;
-                        if reads_on {
-                            read_body(&mut stream, &mut seen).await?;
-                            shared.seen.lock().unwrap().push(seen);
-                        }
+                        told.notified().await;
+                        read_body(&mut stream, &mut seen).await?;
+                        shared.seen.lock().unwrap().push(seen);
                         std::future::pending::<Option<()>>().await
                     });
                 }
