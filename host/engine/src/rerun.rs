@@ -35,12 +35,10 @@ impl Engine {
         let mut tx = self.inner.store.tenant(tenant).await?;
         let seen = (EndState::Failed, row.attempt);
         let reopen = Reopen { seen, run_at_ms: now_ms, deadline_ms, now_ms, anew: Vec::new() };
-        match tx.reopen_run(run, &reopen).await {
-            Err(error) if error.is_not_found() => {
-                return Err(refused("run again: somebody did so meanwhile. Look at it once more"));
-            }
-            reopened => reopened?,
-        }
+        let meanwhile = refused("run again: somebody did so meanwhile. Look at it once more");
+        tx.reopen_run(run, &reopen)
+            .await
+            .map_err(|error| if error.is_not_found() { meanwhile } else { error.into() })?;
         let anew = asked_anew(&tx.steps(run, row.leg).await?);
         if anew.after == Some(0) && row.leg == 0 {
             // Nothing is done yet, so there is nothing to be true to: it starts from what is there now.

@@ -76,13 +76,9 @@ impl Engine {
             });
         }
         let of = (run, row.attempt);
-        let meanwhile = |error: StoreError| match error.is_not_found() {
-            true => CallError::WrongState {
-                state: row.state.as_str(),
-                verb: "resolved: somebody did so meanwhile. Look at it once more",
-            },
-            false => error.into(),
-        };
+        let verb = "resolved: somebody did so meanwhile. Look at it once more";
+        let meanwhile = CallError::WrongState { state: row.state.as_str(), verb };
+        let meanwhile = |error: StoreError| if error.is_not_found() { meanwhile } else { error.into() };
         tx.put_verdict(&row, verdict.kind(), said_by, now_ms).await?;
         match verdict {
             Verdict::Happened { external } => {

@@ -25,14 +25,18 @@ fn large() -> (Outgoing, Weak<()>) {
     (Outgoing { body: Bytes::from_owner(Held(vec![b'x'; LARGE], sign)), ..post() }, held)
 }
 
-async fn is_let_go_of(held: &Weak<()>) {
+async fn until(holds: impl Fn() -> bool) {
     let mut beat = tokio::time::interval(Duration::from_millis(10));
     let waiting = async {
-        while held.strong_count() > 0 {
+        while !holds() {
             beat.tick().await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("nobody has it any more");
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it holds in time");
+}
+
+async fn is_let_go_of(held: &Weak<()>) {
+    until(|| held.strong_count() == 0).await;
 }
 
 async fn hasty(says: &'static str, told: &Arc<Notify>) -> Scene {
@@ -73,12 +77,6 @@ async fn what_an_upstream_answers_first_and_reads_then_is_sent_to_its_end() {
     assert!(early.is_err(), "nobody has read it: {early:?}");
     told.notify_one();
     assert_eq!(sending.await.unwrap().answer.status, 200);
-    let mut beat = tokio::time::interval(Duration::from_millis(10));
-    let seen = async {
-        while scene.upstream.seen().is_empty() {
-            beat.tick().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, seen).await.expect("all of it came");
+    until(|| !scene.upstream.seen().is_empty()).await;
     assert_eq!(scene.upstream.seen()[0].body.len(), LARGE);
 }
