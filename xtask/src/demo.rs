@@ -14,6 +14,10 @@ use crate::workspace::Workspace;
 const CONNECTORS: [&str; 3] = ["connectors/stripe", "connectors/quickbooks", "connectors/jq"];
 
 pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<(), Problem> {
+    // Before anything is built: that takes minutes.
+    if !matches!(arguments, [] | [_]) || arguments.iter().any(|argument| argument != "--once") {
+        return Err(Problem::Usage("cargo xtask demo [--once]: there is nothing else to choose".to_owned()));
+    }
     setup::rust::prepare(workspace, Way::from_environment()?)?;
     process::run(&mut workspace.build_binaries())?;
     for connector in CONNECTORS {

@@ -42,7 +42,8 @@ cargo xtask COMMAND
   test [FILTER…]  everything that must pass before a commit; --lint adds the lints
   test walls      what keeps a stranger's connector in, attacked: with counts, a neighbour's p99, and each control taken away
   lint            clippy, and cargo-deny where it is installed
-  demo [ARG…]     a payment at Stripe finds its invoice in QuickBooks: on this machine, against simulated providers
+  demo [--once]   a payment at Stripe finds its invoice in QuickBooks: on this machine, against simulated providers;
+                  leaves a host running to look around, --once: ends by itself
   bench [NAME]    measure
   mutants [ID…]   take each limit, refusal and fence away, one after the other, and see its test fail
   fuzz [TARGET…] [--seconds N]

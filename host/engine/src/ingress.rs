@@ -385,12 +385,13 @@ fn came(declared: Option<&Webhook>, inbound: &Inbound) -> Came {
 
 /// Headers whose value alone is a proof.
 fn proving_headers(declared: Option<&Webhook>) -> Vec<&str> {
-    let schemes = declared.into_iter().flat_map(Webhook::schemes).filter_map(|scheme| match scheme {
-        Scheme::Token { at: TokenPlace::Header { name }, .. } => Some(name.as_str()),
-        Scheme::Jwt(jwt) => Some(jwt.header.as_str()),
-        _ => None,
+    let schemes = declared.into_iter().flat_map(Webhook::schemes).flat_map(|scheme| match scheme {
+        Scheme::Token { at: TokenPlace::Header { name }, .. } => std::slice::from_ref(name),
+        Scheme::Token { at: TokenPlace::Headers { names }, .. } => names,
+        Scheme::Jwt(jwt) => std::slice::from_ref(&jwt.header),
+        _ => &[],
     });
-    ["authorization", "cookie", "proxy-authorization"].into_iter().chain(schemes).collect()
+    ["authorization", "cookie", "proxy-authorization"].into_iter().chain(schemes.map(String::as_str)).collect()
 }
 
 /// Headers in which whoever passes a request on says so, we among them: those of common proxies.
@@ -561,10 +562,11 @@ mod tests {
         let jwt =
             json!({ "header": "X-Jwt", "keys_url": "https://keys.example/", "issuers": [], "secret_claim": "email" });
         let signed = json!({ "jwt": jwt });
-        let declared = json!({ "scheme": in_query, "also": [in_header, signed] });
+        let in_parts = json!({ "token": { "at": { "headers": { "names": ["X-Channel", "X-Part"] } } } });
+        let declared = json!({ "scheme": in_query, "also": [in_header, signed, in_parts] });
         let declared: Webhook = serde_json::from_value(declared).unwrap();
-        let given = ["Authorization", "COOKIE", "proxy-authorization", "x-token", "x-jwt", "x-request"];
-        let headers = given.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect();
+        let proving = ["Authorization", "COOKIE", "proxy-authorization", "x-token", "x-jwt", "x-channel", "x-part"];
+        let headers = proving.iter().chain(&["x-request"]).map(|name| ((*name).to_owned(), "v".to_owned())).collect();
         let [method, path, query] = ["POST", "/hooks/a", "a=1&t=secret&b=2"].map(str::to_owned);
         let inbound = Inbound { method, path, path_token: None, query, headers, body: Bytes::new() };
         let came = came(Some(&declared), &inbound);

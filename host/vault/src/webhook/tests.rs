@@ -272,6 +272,30 @@ fn a_moment_is_written_in_one_of_three_ways() {
     }
 }
 
+/// Mutation: host/vault/src/webhook/token.rs, `tokens`, the last part alone.
+#[test]
+fn a_token_in_several_headers_has_to_fit_in_each() {
+    let names = ["X-Channel", "X-Token"].map(str::to_owned).to_vec();
+    let scheme = Scheme::Token { at: TokenPlace::Headers { names }, expects: TokenValue::Secret };
+    let fits = |headers: &[(&str, &str)], secret_text: &str| {
+        let headers: Vec<_> = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let request = Inbound { headers: &headers, url: "", query: "", path_token: None, body: &[] };
+        verify(&scheme, &[&secret(secret_text)], &request, 0).is_ok()
+    };
+    assert!(fits(&[("x-token", "s3cret"), ("x-channel", "c1")], "c1:s3cret"));
+    for headers in [
+        &[("x-token", "s3cret"), ("x-channel", "c2")][..],
+        &[("x-token", "S3cret"), ("x-channel", "c1")],
+        &[("x-token", "c1"), ("x-channel", "s3cret")],
+        &[("x-token", "s3cret"), ("x-channel", "c1"), ("x-channel", "c1")],
+        &[("x-token", "c1:s3cret")],
+        &[("x-channel", "c1:s3cret")],
+    ] {
+        assert!(!fits(headers, "c1:s3cret"), "{headers:?}");
+    }
+    assert!(!fits(&[("x-token", "s3cret"), ("x-channel", "c1")], "s3cret"));
+}
+
 #[test]
 fn a_repeated_token_has_to_fit_wherever_it_stands() {
     let verify = |at: TokenPlace, headers: &[(&str, &str)], query: &str, body: &str| {

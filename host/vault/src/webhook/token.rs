@@ -74,6 +74,10 @@ fn items<'b>(body: &'b Value, each: Option<&JsonPointer>) -> Vec<&'b Value> {
 fn tokens(at: &TokenPlace, request: &Inbound<'_>) -> Result<Vec<String>, Refusal> {
     match at {
         TokenPlace::Header { name } => Ok(vec![one_header(request, name)?.to_owned()]),
+        TokenPlace::Headers { names } => {
+            let parts: Vec<_> = names.iter().map(|name| one_header(request, name)).collect::<Result<_, _>>()?;
+            Ok(vec![parts.join(":")])
+        }
         TokenPlace::Query { name } => query_token(name, request.query).map(|token| vec![token]),
         TokenPlace::Path => match request.path_token {
             Some(token) => Ok(vec![token.to_owned()]),

@@ -302,6 +302,12 @@ pub enum TokenPlace {
         /// The header's name.
         name: String,
     },
+    /// In several headers, each with a part of it: the secret is what they say in this order, with `:` in between, as
+    /// `channel:token` is where a channel's number has to fit, too.
+    Headers {
+        /// The headers' names.
+        names: Vec<String>,
+    },
     /// In a query parameter.
     Query {
         /// The parameter's name.

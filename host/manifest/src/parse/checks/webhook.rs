@@ -240,6 +240,15 @@ mod tests {
                 "7:78: a client id belongs to an app, not to a connection (say `secret = \"app\"`)",
             ]
         );
+        let several = |names| {
+            webhook(&format!("scheme = {{ kind = \"token\", at = {{ kind = \"headers\", names = [{names}] }} }}"))
+        };
+        assert_eq!(several("\"X-A\", \"X-B\""), Vec::<String>::new());
+        assert_eq!(several("\"X-A\""), ["7:61: these are not several (`kind = \"header\"` is for one)"]);
+        assert_eq!(
+            several("\"X-A\", \"b c\""),
+            ["7:61: `b c` cannot be the name of a header (letters, digits and `-`, without a colon)"]
+        );
         assert_eq!(
             webhook("scheme = { kind = \"token\", at = { kind = \"query\", name = \"\" } }"),
             ["7:33: the parameter has no name (say which query parameter carries the token)"]

@@ -13,7 +13,7 @@ use crate::model::{
 
 /// Further proofs; each costs a forged request's host as much as the first.
 const MAX_ALSO: usize = 3;
-/// Hosts of certificates, issuers and claims of tokens, headers that a question repeats.
+/// Hosts of certificates, issuers and claims of tokens, headers that a question repeats or that have a part of a token.
 const MAX_NAMED: usize = 16;
 /// Longest tolerance, seconds: beyond it a timestamp protects nothing. Of the providers that we know, the most patient ones try
 /// for three days, perhaps with the time of their first try.
@@ -35,6 +35,7 @@ pub(super) fn check_bounds(webhook: &Webhook, report: &mut Report<'_>) {
             Scheme::PublicKey(PublicKeyScheme { key: PublicKey::Certificate { hosts, .. }, .. }) => hosts.len(),
             Scheme::Jwt(jwt) => jwt.issuers.len().max(jwt.true_claims.len()),
             Scheme::Postback(postback) => postback.headers.len(),
+            Scheme::Token { at: TokenPlace::Headers { names }, .. } => names.len(),
             _ => 0,
         };
         if named > MAX_NAMED {
@@ -310,6 +311,14 @@ fn check_token(place: &[Step<'_>], webhook: &Webhook, at: &TokenPlace, expects: 
     let at_place = within(place, "at");
     match at {
         TokenPlace::Header { name } => check_header(&within(&at_place, "name"), name, report),
+        TokenPlace::Headers { names } if names.len() < 2 => {
+            report.say(&within(&at_place, "names"), "these are not several", "`kind = \"header\"` is for one");
+        }
+        TokenPlace::Headers { names } => {
+            for name in names {
+                check_header(&within(&at_place, "names"), name, report);
+            }
+        }
         TokenPlace::Query { name } if name.is_empty() => {
             report.say(&at_place, "the parameter has no name", "say which query parameter carries the token");
         }
