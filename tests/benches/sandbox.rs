@@ -134,6 +134,7 @@ async fn prepare(elsewhere: Handle) -> Contest {
     let invocation = Invocation {
         loaded,
         operation,
+        whose: 0,
         limits: Limits::default(),
         seed: [0; 32],
         clock_ms: 1_700_000_000_000,
@@ -153,7 +154,7 @@ impl Contest {
     /// One `act`, from asking to the answer.
     async fn call(&self, side: Side) -> Option<String> {
         match side {
-            Side::Ours => said(self.ours.invoke_here(self.invocation.clone(), 0).await),
+            Side::Ours => said(self.ours.invoke_here(self.invocation.clone()).await),
             Side::OursElsewhere => said(self.ours.invoke(self.invocation.clone()).await),
             Side::Bare => self.bare.act(ACTION).await.ok()?,
             Side::BareElsewhere => {

@@ -134,6 +134,7 @@ impl Guest {
         let invocation = Invocation {
             loaded: self.loaded.clone(),
             operation: Operation::Act { action: action.to_owned(), input: INPUT.to_owned(), resume: None },
+            whose: 0,
             limits: Limits::default(),
             seed: [0; 32],
             clock_ms: 1_700_000_000_000,

@@ -51,6 +51,7 @@ impl Client {
         let invocation = Invocation {
             loaded: self.loaded.clone(),
             operation: Operation::Act { action: action.to_owned(), input: input.to_string(), resume: None },
+            whose: 0,
             limits,
             seed: [3; 32],
             clock_ms: CLOCK_MS,

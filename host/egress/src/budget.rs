@@ -6,7 +6,7 @@
 //!   budget holds nothing that is shared more widely than the budget.
 //! - One owner's requests take another's places only where a budget says that both share it, and a budget is shared only
 //!   by connectors of one publisher: else anybody could declare a tiny one for `api.stripe.com` and starve everybody.
-//! - What the host asks for itself in a connection's name has places and a pace of its own, as many: some for tokens, and some
+//! - What the host asks for itself in a connection's name has places and paces of its own, as many: some for tokens, and some
 //!   for whether webhooks are genuine, which strangers make it ask. Budgets, which are the provider's, it shares with what the
 //!   connection's guests send.
 //! - In the line of a budget that tenants share none stands so long that another's first request has to be turned away:
@@ -43,6 +43,8 @@ pub(crate) struct Budget {
     pace: Pace,
     /// Of what the host asks for itself.
     host_pace: Pace,
+    /// Of what strangers make it ask.
+    question_pace: Pace,
 }
 
 /// A place, given back when dropped.
@@ -53,13 +55,22 @@ pub(crate) struct Place {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// The places that one request has.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// Its connection's. What is still on its way when its answer is there keeps it.
+    pub(crate) own: Arc<Place>,
+    /// Those that others share.
+    pub(crate) shared: Vec<Place>,
+}
+
 /// Everything that one request counts for, the narrowest first. Where nothing is declared, what its connection sends
 /// under the rule: that is held back where a provider asks for it.
 #[derive(Debug)]
 pub(crate) struct Scopes<'a> {
     own: BudgetKey,
     tenant: &'a str,
-    by_host: bool,
+    by: By,
     /// Those that other tenants may fall under, too.
     shared: Vec<RateScope>,
     budgets: Vec<Budgeted>,
@@ -95,7 +106,7 @@ impl<'a> Scopes<'a> {
         let is_shared = [(RateScope::App, pass.app_is_shared), (RateScope::Host, pass.publisher != pass.tenant)];
         let shared = is_shared.into_iter().filter_map(|(scope, is_shared)| is_shared.then_some(scope)).collect();
         let rules = declared.into_iter().map(|(_, rule)| rule).collect();
-        Self { own, tenant: pass.tenant, by_host: pass.by != By::Guest, shared, budgets, rules }
+        Self { own, tenant: pass.tenant, by: pass.by, shared, budgets, rules }
     }
 
     /// Those of one scope, with what is declared of them.
@@ -125,17 +136,17 @@ fn shared_by(rule: &RateRule, pass: &Pass<'_>) -> BudgetKey {
 
 impl Budget {
     /// Waits until the request may go by its tenant's pace, its connection's places and every declared budget it falls under.
-    /// The first place is its connection's own.
     pub(crate) async fn spend(
         self: &Arc<Self>,
         scopes: &Scopes<'_>,
         ledger: &dyn Ledger,
         config: &DoorConfig,
-    ) -> Result<Vec<Place>, DoorError> {
+    ) -> Result<Places, DoorError> {
         let until = Instant::now() + Duration::from_millis(config.budget_wait_ms.min(LONGEST_WAIT_MS));
         self.rates.refuse(&scopes.budgets, until)?;
         self.turns_of(scopes, config).next(until).await?;
-        let mut places = vec![self.acquire(scopes.own, config.per_connection_concurrency, until).await?];
+        let own = Arc::new(self.acquire(scopes.own, config.per_connection_concurrency, until).await?);
+        let mut shared = Vec::new();
         let mut spent = Vec::new();
         let waited = async {
             for scope in [RateScope::Connection, RateScope::App, RateScope::Host] {
@@ -152,7 +163,7 @@ impl Budget {
                     }
                     if let Some(count) = rule.and_then(|rule| rule.concurrency) {
                         let count = usize::try_from(count).unwrap_or(usize::MAX);
-                        places.push(self.acquire(budget.key, count, patience.until).await?);
+                        shared.push(self.acquire(budget.key, count, patience.until).await?);
                     }
                     line.push((budget, patience));
                 }
@@ -169,7 +180,7 @@ impl Budget {
         };
         let waited = waited.await;
         match waited {
-            Ok(()) => Ok(places),
+            Ok(()) => Ok(Places { own, shared }),
             Err(error) => {
                 spent.into_iter().for_each(|(budget, turn)| self.rates.give_back(budget, turn));
                 Err(error)
@@ -179,7 +190,11 @@ impl Budget {
 
     /// A tenant's turns on this node.
     pub(crate) fn turns_of<'a>(&'a self, scopes: &Scopes<'a>, config: &DoorConfig) -> Turns<'a> {
-        let pace = if scopes.by_host { &self.host_pace } else { &self.pace };
+        let pace = match scopes.by {
+            By::Guest => &self.pace,
+            By::Host => &self.host_pace,
+            By::Webhook => &self.question_pace,
+        };
         Turns { pace, tenant: scopes.tenant, per_second: config.per_tenant_requests_per_second }
     }
 

@@ -1,7 +1,8 @@
 //! Step 11: secrets that the provider minted are taken out of the answer before anybody reads it.
 //!
-//! Invariant: an answer that may hold such a secret goes on without it or not at all. Where it has to be is found by the
-//! bytes that the provider sent, and everything else stays as it was sent.
+//! Invariant: what stands in the declared place of an answer is taken out of it, or the answer does not go on. Where that
+//! is is found by the bytes that the provider sent, and everything else stays as it was sent. An answer that certainly has
+//! nothing there goes on as it is: what is made at a path is listed there too, and many show a secret only once.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -3,7 +3,6 @@
 //! Invariant: only an address is ever dialled, never a name; the certificate is checked for the name the
 //! guest asked for. Plain HTTP is spoken to upstreams that the operator opened and to nobody else.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,9 +18,10 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use crate::budget::Place;
 use crate::config::{DoorConfig, DoorSetupError};
 use crate::error::ConnectFailure;
 use crate::wire::{Meter, Metered, Wire};
@@ -33,8 +33,22 @@ const PARTING: Duration = Duration::from_secs(1);
 pub(crate) struct Line {
     pub(crate) sender: SendRequest<Metered>,
     pub(crate) meter: Arc<Meter>,
-    /// Never sent: it says that it is gone.
-    _needed: oneshot::Sender<Infallible>,
+    /// That it is gone says that it is not needed; what is sent here, how it ends.
+    needed: oneshot::Sender<Ending>,
+}
+
+/// How long what is on its way may take, and what is held until then.
+struct Ending {
+    until: Instant,
+    _held: Arc<Place>,
+}
+
+impl Line {
+    /// Lets go of a connection on which something is on its way that is to arrive, by `until`. It keeps its place as long.
+    pub(crate) fn send_to_its_end(self, until: Instant, place: Arc<Place>) {
+        // Nobody hears this where the connection has ended.
+        let _ = self.needed.send(Ending { until, _held: place });
+    }
 }
 
 /// Opens sockets to addresses: the last thing between the product and the world.
@@ -133,17 +147,20 @@ impl Dialler {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| ConnectFailure::Unreachable)?;
-        let (needed, unneeded) = oneshot::channel();
+        let (needed, unneeded) = oneshot::channel::<Ending>();
         // It ends when the other side closes; its errors reach the request. And when nobody needs it any more: left to itself,
         // it would keep what is on its way, a whole body, until the other side has read that, if it ever does.
         tokio::spawn(async move {
             tokio::pin!(connection);
             tokio::select! {
                 _ = &mut connection => {}
-                _ = unneeded => drop(timeout(PARTING, connection).await),
+                ending = unneeded => {
+                    let until = ending.as_ref().map_or_else(|_| Instant::now() + PARTING, |ending| ending.until);
+                    drop(timeout_at(until, connection).await);
+                }
             }
         });
-        Ok(Line { sender, meter, _needed: needed })
+        Ok(Line { sender, meter, needed })
     }
 }
 

@@ -14,7 +14,7 @@ use http::Method;
 use hyper::Response;
 use hyper::body::Incoming;
 use rustls::pki_types::TrustAnchor;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::budget::{Budget, Scopes};
@@ -142,7 +142,7 @@ impl Door {
     pub async fn send(&self, pass: &Pass<'_>, request: Outgoing, intents: &dyn Intents) -> Result<Sent, DoorError> {
         let cleared = self.clear(pass, request)?;
         let scopes = Scopes::of(pass, cleared.route.rule, &cleared.draft.url);
-        let mut places = self.shared.budget.spend(&scopes, pass.ledger, &self.shared.config).await?;
+        let places = self.shared.budget.spend(&scopes, pass.ledger, &self.shared.config).await?;
         let turns = self.shared.budget.turns_of(&scopes, &self.shared.config);
         turns.owe(cleared.draft.body.len());
 
@@ -154,18 +154,19 @@ impl Door {
         let Limits { total, answer_bytes } = cleared.limits;
         let of_effect = !cleared.route.safe;
         let bounds = Bounds { deadline: Instant::now() + total, answer_bytes, turns, of_effect };
-        let Delivered { response, mut line, signatures } = self.deliver(&cleared, pass, bounds, intents).await?;
+        let Delivered { response, line, signatures } = self.deliver(&cleared, pass, bounds, intents).await?;
         let head = Head::of(&response);
         // What the head asks for is heard before the body is there, and whether or not it ever is.
         let learning = self.shared.budget.learn(&scopes, &head, pass);
         let (held_back_ms, body) = tokio::join!(learning, read(response, bounds));
         let answer = match body {
             Ok(body) => {
-                // What is to be done is carried through, also where its answer did not wait for all of it.
+                // What is to be done is carried through, also where its answer did not wait for all of it; nor does who asked.
                 if of_effect && !line.meter.is_all_sent() {
-                    let _ = timeout_at(bounds.deadline, line.sender.ready()).await;
+                    line.send_to_its_end(bounds.deadline, places.own.clone());
+                } else {
+                    self.shared.pool.put(cleared.pool_key(pass), line);
                 }
-                self.shared.pool.put(cleared.pool_key(pass), line);
                 Answer { status: head.status, headers: head.headers, body }
             }
             Err(error) => refusal(error, has_credential)?,
@@ -173,7 +174,7 @@ impl Door {
         intents.reached(Point::AnswerReceived).await;
         // Its connection's own place bounds what is kept here. Those that others share the provider has done with: they do not
         // wait for what is computed next.
-        places.truncate(1);
+        drop(places.shared);
 
         let captures = capture::wanted(cleared.route.rule, cleared.draft.url.path(), answer.status);
         let mut secrets = cleared.injection.secrets;

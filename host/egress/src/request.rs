@@ -77,9 +77,11 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// For a request of the host's own, in nobody's run: it falls under no budget but that of its owner's places.
+    /// For a request of the host's own, in nobody's run: it falls under no budget but that of its owner's places, and goes at its
+    /// tenant's pace.
     #[must_use]
     pub fn of_host(
+        tenant: &'a str,
         owner: &'a str,
         rules: &'a [EgressRule],
         credential: &'a CredentialFields,
@@ -96,7 +98,7 @@ impl<'a> Pass<'a> {
             account: &Value::Null,
             settings: &Value::Null,
             owner,
-            tenant: owner,
+            tenant,
             by: By::Host,
             app: None,
             app_is_shared: false,
@@ -114,8 +116,8 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Who asks in a connection's name: each in places of its own, and the host at a pace of its own, so that nobody is kept
-/// waiting by those whom somebody else makes ask.
+/// Who asks in a connection's name: each in places and at a pace of its own, so that nobody is kept waiting by those whom
+/// somebody else makes ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// Its guests.

@@ -63,8 +63,7 @@ impl Engine {
     async fn guest(&self, opened: &Opened, ports: &RunPorts) -> Result<Finish, EngineFault> {
         let operation = self.operation(opened).await?;
         let invocation = self.invocation(opened, operation, Arc::new(ports.clone())).await?;
-        let whose = &opened.run.tenant;
-        Ok(Finish::of(self.inner.runtime.invoke_here(invocation, whose).await))
+        Ok(Finish::of(self.inner.runtime.invoke_here(invocation).await))
     }
 
     /// Commits what the attempt came to; where that cannot be written, why.

@@ -18,7 +18,7 @@ mod offer;
 
 use std::collections::BTreeMap;
 
-use bulkhead_manifest::{AuthField, ConnectionId, Scheme, SecretOwner, SessionId, TenantId};
+use bulkhead_manifest::{AuthField, ConnectionId, SecretOwner, SessionId, TenantId};
 use bulkhead_store::{Connection, NewSession, Session};
 use bulkhead_vault::{Secret, mac};
 use serde::Serialize;
@@ -196,9 +196,11 @@ impl Engine {
             Ok(fields) => SessionKind::Fields(fields),
             Err(_) => SessionKind::OAuth,
         };
-        let signed = known.manifest.webhook.as_ref().is_some_and(|webhook| {
-            webhook.secret == SecretOwner::Connection && !matches!(webhook.scheme, Scheme::None)
-        });
+        let signed = known
+            .manifest
+            .webhook
+            .as_ref()
+            .is_some_and(|webhook| webhook.secret == SecretOwner::Connection && webhook.scheme.proves_sender());
         let webhook_url = signed.then(|| self.webhook_url(&row.endpoint));
         let (connector, access) = (known.manifest.connector.title.clone(), Access::of(&known, &row)?);
         Ok(SessionView { connection: row.name, connector, environment: row.environment, kind, access, webhook_url })

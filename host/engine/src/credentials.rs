@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::Engine;
 use crate::fault::{EngineFault, json};
+use crate::host_call::Behalf;
 use crate::oauth::{Minter, OAuthError, Provider, Tokens};
 use crate::pins::Pins;
 
@@ -137,6 +138,7 @@ impl Engine {
             client_secret: secrets.next(),
             secret_before: secrets.next(),
             redirect_url: self.oauth_callback(app.id),
+            tenant: connection.tenant,
             app: app.id,
             name: app.name,
             audiences: pins.audiences,
@@ -150,7 +152,7 @@ impl Engine {
         fields: &CredentialFields,
     ) -> Result<Tokens, OAuthError> {
         let auth = self.auth_of(connection).await?;
-        let (mut concurrency_key, mut name) = (connection.id.to_string(), None);
+        let (mut behalf, mut name) = (Behalf::of(connection.tenant, connection.id), None);
         let (mut of_app, mut secrets) = (CredentialFields::new(), Vec::new().into_iter());
         if let Some(app) = connection.app {
             let (app, pins) = self.app_of(connection, app).await?;
@@ -158,7 +160,8 @@ impl Engine {
                 return Err(not_pinned(&app, "token URL").into());
             }
             if auth.needs_app() {
-                (concurrency_key, name) = (app.id.to_string(), Some(format!("{:?} ({})", app.name, app.id)));
+                behalf = Behalf::of(connection.tenant, app.id);
+                name = Some(format!("{:?} ({})", app.name, app.id));
                 secrets = self.client_secrets(&app).await?.into_iter();
                 of_app.insert(CLIENT_ID, Secret::from_string(app.client_id.unwrap_or_default()));
             }
@@ -166,8 +169,8 @@ impl Engine {
         loop {
             of_app.insert(CLIENT_SECRET, secrets.next().unwrap_or_else(|| Secret::new(Vec::new())));
             let fields = if auth.needs_app() { &of_app } else { fields };
-            let (app, concurrency_key) = (name.clone(), concurrency_key.clone());
-            match (Minter { engine: self, auth: &auth, fields, app, concurrency_key }).mint().await {
+            let (app, behalf) = (name.clone(), behalf.clone());
+            match (Minter { engine: self, auth: &auth, fields, app, behalf }).mint().await {
                 // The provider may not know the new secret yet.
                 Err(OAuthError::BadApp(_)) if secrets.len() > 0 => {}
                 done => return done,
@@ -200,6 +203,8 @@ pub(crate) struct OwnedProvider {
     client_secret: Option<Secret>,
     secret_before: Option<Secret>,
     redirect_url: Url,
+    /// Whose connection it is about.
+    tenant: TenantId,
     app: AppId,
     name: String,
     /// Hosts that its tokens may be sent to.
@@ -232,7 +237,7 @@ impl OwnedProvider {
             secret_before: self.secret_before.as_ref(),
             redirect_url: &self.redirect_url,
             app: format!("{:?} ({})", self.name, self.app),
-            concurrency_key: self.app.to_string(),
+            behalf: Behalf::of(self.tenant, self.app),
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a host call goes to one origin, which an app or a manifest pinned, and follows no redirect.
 
+use std::fmt::Display;
+
 use bulkhead_egress::{Answer, CredentialFields, DoorError, EffectPlan, NoIntents, Outgoing, Pass};
 use bulkhead_manifest::{EgressRule, HostPattern, Idempotency, PathPattern, Placement, Template};
 use bulkhead_vault::Secret;
@@ -14,6 +16,21 @@ use crate::Engine;
 pub(crate) const LARGEST_ANSWER: usize = 1 << 20;
 /// The one name under which a host call's own `Authorization` travels to the door.
 const AUTHORIZATION: &str = "authorization";
+
+/// On whose behalf the host asks: at one tenant's pace, and in places that are that tenant's alone for each thing that it asks
+/// for, such as an app. So whoever makes it ask much by an app that many share keeps none of the others waiting. All of them
+/// together have no bound beside: a few of them could fill it. What a provider bears it says itself, to each.
+#[derive(Debug, Clone)]
+pub(crate) struct Behalf {
+    tenant: String,
+    owner: String,
+}
+
+impl Behalf {
+    pub(crate) fn of(tenant: impl Display, what: impl Display) -> Self {
+        Self { tenant: tenant.to_string(), owner: format!("{tenant}/{what}") }
+    }
+}
 
 /// Why a host call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -29,16 +46,16 @@ impl Engine {
     /// treated as the credential that it is.
     pub(crate) async fn host_call(
         &self,
-        owner: &str,
+        behalf: &Behalf,
         request: http::Request<Vec<u8>>,
     ) -> Result<Answer, HostCallError> {
-        self.host_call_within(owner, request, None, LARGEST_ANSWER).await
+        self.host_call_within(behalf, request, None, LARGEST_ANSWER).await
     }
 
     /// The same within a time, milliseconds, and for an answer of so many bytes at most.
     pub(crate) async fn host_call_within(
         &self,
-        owner: &str,
+        behalf: &Behalf,
         request: http::Request<Vec<u8>>,
         timeout_ms: Option<u32>,
         max_response_bytes: usize,
@@ -58,7 +75,8 @@ impl Engine {
         }
         let rules = [if credential.is_empty() { EgressRule { credential: None, ..rule } } else { rule }];
         let effect = EffectPlan { key: &self.inner.effect_key, root: "host-call", name: None, ordinal: 0 };
-        let pass = Pass::of_host(owner, &rules, &credential, effect, self, &*self.inner.clock);
+        let Behalf { tenant, owner } = behalf;
+        let pass = Pass::of_host(tenant, owner, &rules, &credential, effect, self, &*self.inner.clock);
         let method = parts.method.as_str().to_owned();
         let body = Bytes::from(body);
         let outgoing = Outgoing { method, url, headers, body, timeout_ms, max_response_bytes };

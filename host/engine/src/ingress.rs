@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bulkhead_manifest::headers::stands_for;
 use bulkhead_manifest::{
     AppId, ConnectionId, DeliveryId, Handshake, Reply as Replies, RunId, Scheme, TenantId, TokenPlace, Webhook,
 };
@@ -300,7 +301,8 @@ async fn taken_apart(listener: &Arc<Listener>, inbound: &Inbound) -> Result<Vec<
 /// What a request is known by when it comes again before all of its parts are kept, where they have no ids of the provider's:
 /// what it says, for whom, and in which ten minutes. After that it is news again: a part that is kept twice says twice that
 /// there is something to look at, one that is not kept says nothing. So it says all that a guest is shown of it, but for what
-/// is another whenever it is sent: signatures and their times, and the marks of its way.
+/// is another whenever it is sent: signatures and their times, the marks of its way, and which try it is. Whatever else is
+/// another each time makes it another request.
 async fn known_by(
     declared: &Webhook,
     inbound: &Arc<Inbound>,
@@ -313,6 +315,7 @@ async fn known_by(
     let mut hidden = proving_headers(Some(declared));
     hidden.extend(signature_headers(declared));
     hidden.extend(MARKS_OF_THE_WAY);
+    hidden.extend(COUNTS_OF_TRIES);
     let headers = headers_for_a_guest(&inbound.headers, &hidden);
     let whom = parts.iter().map(|part| part.to.map_or_else(String::new, |(_, connection)| connection.to_string()));
     let (whom, when) = (whom.collect::<Vec<_>>().join(","), first.received_ms / KNOWN_FOR_MS);
@@ -395,7 +398,7 @@ fn proving_headers(declared: Option<&Webhook>) -> Vec<&str> {
 }
 
 /// Headers in which whoever passes a request on says so, we among them: those of common proxies.
-const MARKS_OF_THE_WAY: [&str; 21] = [
+const MARKS_OF_THE_WAY: [&str; 32] = [
     "b3",
     "baggage",
     "cf-*",
@@ -403,21 +406,35 @@ const MARKS_OF_THE_WAY: [&str; 21] = [
     "fastly-*",
     "fly-*",
     "forwarded",
+    "newrelic",
+    "sentry-trace",
     "traceparent",
     "tracestate",
     "true-client-ip",
+    "uber-trace-id",
     "via",
+    "x-amz-cf-*",
     "x-amzn-trace-id",
+    "x-appengine-*",
     "x-azure-*",
     "x-b3-*",
+    "x-client-ip",
     "x-cloud-trace-context",
+    "x-cluster-client-ip",
     "x-correlation-id",
     "x-datadog-*",
     "x-envoy-*",
     "x-forwarded-*",
+    "x-original-*",
+    "x-queue-start",
     "x-real-ip",
     "x-request-id",
+    "x-request-start",
+    "x-vercel-*",
 ];
+
+/// Headers in which a provider says how often it has tried, and why.
+const COUNTS_OF_TRIES: [&str; 2] = ["*attempt*", "*retry*"];
 
 /// Headers that prove this request, this time.
 fn signature_headers(declared: &Webhook) -> Vec<&str> {
@@ -434,13 +451,9 @@ pub(crate) fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<
     headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// The request's headers but for those that are hidden, as JSON. `name-*` stands for all that begin with `name-`.
+/// The request's headers but for those that are hidden, as JSON.
 fn headers_for_a_guest(headers: &[(String, String)], hidden: &[&str]) -> String {
-    let is = |hidden: &str, name: &str| match hidden.strip_suffix('*') {
-        Some(stem) => name.get(..stem.len()).is_some_and(|start| start.eq_ignore_ascii_case(stem)),
-        None => hidden.eq_ignore_ascii_case(name),
-    };
-    let is_shown = |name: &str| !hidden.iter().any(|hidden| is(hidden, name));
+    let is_shown = |name: &str| !hidden.iter().any(|hidden| stands_for(hidden, name));
     let shown: Vec<_> = headers.iter().filter(|(name, _)| is_shown(name)).collect();
     crate::fault::json(&shown)
 }
@@ -486,8 +499,50 @@ mod tests {
         assert_eq!(kept(MOST_BYTES / 2, &[(1, 1), (0, 1)]), None);
     }
 
+    /// What is another header each time: proofs, marks of the way, and counts of tries.
+    const EACH_TIME: [&str; 38] = [
+        "x-signature-1",
+        "x-time",
+        "x-transmission",
+        "b3",
+        "Baggage",
+        "CF-Ray",
+        "Date",
+        "Fastly-Client-IP",
+        "Fly-Request-Id",
+        "Forwarded",
+        "newrelic",
+        "sentry-trace",
+        "traceparent",
+        "tracestate",
+        "True-Client-IP",
+        "uber-trace-id",
+        "Via",
+        "X-Amz-Cf-Id",
+        "X-Amzn-Trace-Id",
+        "X-AppEngine-Request-Log-Id",
+        "X-Azure-Ref",
+        "X-B3-TraceId",
+        "X-Client-IP",
+        "X-Cloud-Trace-Context",
+        "X-Cluster-Client-IP",
+        "X-Correlation-Id",
+        "x-datadog-trace-id",
+        "x-envoy-peer-metadata-id",
+        "X-Forwarded-For",
+        "X-Original-Forwarded-For",
+        "X-Queue-Start",
+        "X-Real-IP",
+        "X-Request-Id",
+        "X-Request-Start",
+        "x-vercel-id",
+        "X-Slack-Retry-Num",
+        "X-Retry-Count",
+        "Webhook-Attempt",
+    ];
+
     /// Mutations: `known_by`, without any of what is hashed: two that say something else are one while the first is not kept;
-    /// with the signature, a mark of the way, or the token in the query: nothing is known again.
+    /// with the signature, any mark of the way, the count of tries, or the token in the query: nothing is known again.
     #[tokio::test]
     async fn a_large_request_is_known_by_all_that_it_says_and_for_ten_minutes() {
         let (tenant, connection) = (TenantId::new(1), ConnectionId::new(1));
@@ -498,8 +553,7 @@ mod tests {
         } });
         let declared: Webhook = serde_json::from_value(json!({ "scheme": signed, "also": [asked] })).unwrap();
         let inbound = |topic: &str, sent: &str, body: &'static str| {
-            let each_time = ["x-signature-1", "x-time", "x-transmission", "x-request-id", "X-Forwarded-For"]
-                .map(|name| (name, sent));
+            let each_time = EACH_TIME.map(|name| (name, sent));
             let headers = [&each_time[..], &[("x-topic", topic)]].concat();
             let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             let [method, path, query] = ["POST", "/hooks/a", &format!("token={sent}")].map(str::to_owned);

@@ -37,6 +37,8 @@ pub struct TransitSettings {
 const TIMEOUT_MS: u64 = 10_000;
 const LARGEST_ANSWER: usize = 64 << 10;
 const LONGEST_TOKEN: usize = 4 << 10;
+/// Whose places and pace it takes: at this door there is nobody else.
+const NOBODY: &str = "key-service";
 /// The name under which the token travels to the door.
 const TOKEN: &str = "token";
 
@@ -118,7 +120,8 @@ impl Transport for Way {
             let no_effect = Secret::new(Vec::new());
             let effect = EffectPlan { key: &no_effect, root: "", name: None, ordinal: 0 };
             let pass = Pass::of_host(
-                "key-service",
+                NOBODY,
+                NOBODY,
                 std::slice::from_ref(&self.rule),
                 &credential,
                 effect,

@@ -45,6 +45,7 @@ pub(crate) struct Listener {
     pub app: Option<AppId>,
     /// All that may be in use.
     pub secrets: Vec<Credential>,
+    /// Of the app of the connection whose own address it is.
     pub client_id: Option<Secret>,
     /// The address as the provider knows it.
     pub url: String,
@@ -157,13 +158,13 @@ impl Engine {
         let granted = version.granted(&connection)?.permissions().webhook.is_some();
         let webhook = version.manifest.webhook.clone().filter(|_| granted);
         let app_wide = webhook.as_ref().is_some_and(|declared| declared.secret == SecretOwner::App);
-        let app = connection.app.filter(|_| app_wide);
-        let (tenant, owner, client_id) = match app {
-            Some(id) => {
-                let app = self.inner.store.system_read().await?.app(id).await?;
-                (app.tenant, Owner::App(id), app.client_id)
-            }
-            None => (Some(connection.tenant), Owner::Connection(connection.id), None),
+        let app = match connection.app {
+            Some(id) => Some(self.inner.store.system_read().await?.app(id).await?),
+            None => None,
+        };
+        let (tenant, owner) = match app.as_ref().filter(|_| app_wide) {
+            Some(app) => (app.tenant, Owner::App(app.id)),
+            None => (Some(connection.tenant), Owner::Connection(connection.id)),
         };
         Ok(Listener {
             webhook,
@@ -171,8 +172,8 @@ impl Engine {
             secrets: self.sealed_secrets(tenant, owner, WEBHOOK_SECRET).await?,
             tenant: Some(connection.tenant),
             connection: Some((connection.tenant, connection.id)),
-            app,
-            client_id: client_id.map(Secret::from_string),
+            app: app.as_ref().map(|app| app.id).filter(|_| app_wide),
+            client_id: app.and_then(|app| app.client_id).map(Secret::from_string),
             url: self.webhook_url(endpoint).to_string(),
         })
     }
@@ -194,7 +195,8 @@ impl Engine {
             connection: None,
             app: Some(id),
             secrets: self.sealed_secrets(app.tenant, Owner::App(id), WEBHOOK_SECRET).await?,
-            client_id: app.client_id.map(Secret::from_string),
+            // Whoever knows this address knows it, too.
+            client_id: None,
             url: url.to_string(),
         })
     }

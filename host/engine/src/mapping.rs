@@ -60,7 +60,7 @@ impl Engine {
             "data": stored::<Value>("an event's data", &event.data)?,
             "refs": references::mirror(references.iter().map(|(reference, ours)| (reference, ours.clone()))),
         });
-        let input = match self.map(&cause.mapping, &document, event.created_ms).await? {
+        let input = match self.map(run.tenant, &cause.mapping, &document, event.created_ms).await? {
             Ok(input) => input,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -118,11 +118,12 @@ impl Engine {
     /// Evaluates `filter` over `input`, with `clock_ms` as its `now`; the inner error is the filter's own.
     pub(crate) async fn map(
         &self,
+        tenant: TenantId,
         filter: &str,
         input: &Value,
         clock_ms: u64,
     ) -> Result<Result<String, Failure>, EngineFault> {
-        let answer = self.ask_jq("map", json!({ "filter": filter, "input": input }), clock_ms).await?;
+        let answer = self.ask_jq(tenant, "map", json!({ "filter": filter, "input": input }), clock_ms).await?;
         let refused = |said: String, details| {
             let message = format!("The route's mapping does not work for this event: {said}");
             let failure = Failure::new(FailureKind::InvalidInput, message);
@@ -144,15 +145,22 @@ impl Engine {
     /// What is wrong with a filter, before there is an event.
     pub(crate) async fn wrong_with(&self, tenant: TenantId, filter: &str) -> Result<Option<String>, EngineFault> {
         let _turn = self.inner.mappings.take(tenant).await?;
-        let answer = self.ask_jq("compile", json!({ "filter": filter }), self.now_ms()).await?;
+        let answer = self.ask_jq(tenant, "compile", json!({ "filter": filter }), self.now_ms()).await?;
         Ok(answer.err().map(|(said, _)| said))
     }
 
-    async fn ask_jq(&self, action: &str, input: Value, clock_ms: u64) -> Result<Result<String, Said>, EngineFault> {
+    async fn ask_jq(
+        &self,
+        tenant: TenantId,
+        action: &str,
+        input: Value,
+        clock_ms: u64,
+    ) -> Result<Result<String, Said>, EngineFault> {
         let operation = Operation::Act { action: action.to_owned(), input: input.to_string(), resume: None };
         let invocation = Invocation {
             loaded: self.jq().await?,
             operation,
+            whose: u128::from_be_bytes(*tenant.as_bytes()),
             limits: Limits::default(),
             seed: NOTHING,
             clock_ms,

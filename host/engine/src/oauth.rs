@@ -27,7 +27,7 @@ use self::asking::{Caller, seconds};
 pub(crate) use self::minted::Minter;
 use crate::Engine;
 use crate::fault::EngineFault;
-use crate::host_call::HostCallError;
+use crate::host_call::{Behalf, HostCallError};
 
 /// What a token endpoint said besides the standard fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub(crate) struct Provider<'a> {
     /// What people know the app by.
     pub app: String,
     /// Whose budget the calls count against.
-    pub concurrency_key: String,
+    pub behalf: Behalf,
 }
 
 /// What a token endpoint gave.
@@ -182,9 +182,9 @@ impl Provider<'_> {
 
     /// The same with the secret before, if it works on.
     fn as_before(&self) -> Option<Self> {
-        let (app, concurrency_key) = (self.app.clone(), self.concurrency_key.clone());
+        let (app, behalf) = (self.app.clone(), self.behalf.clone());
         let client_secret = Some(self.secret_before?);
-        Some(Self { client_secret, secret_before: None, app, concurrency_key, ..*self })
+        Some(Self { client_secret, secret_before: None, app, behalf, ..*self })
     }
 
     /// Exchanges the code of a callback.
@@ -246,7 +246,7 @@ impl Provider<'_> {
             engine: engine.clone(),
             headers: self.manifest.token_headers.clone(),
             json: self.manifest.client_auth == ClientAuth::Json,
-            concurrency_key: self.concurrency_key.clone(),
+            behalf: self.behalf.clone(),
         }
     }
 
@@ -310,10 +310,8 @@ fn tokens(response: &Response, separator: &str, expires_default_s: Option<u32>) 
         return Err(OAuthError::Unusable("it is of a type that is not known here; bearer is"));
     }
     let mut extra = response.extra_fields().0.clone();
-    // The extra fields are whatever the response holds, the tokens among them.
-    for secret in ["access_token", "refresh_token", "id_token"] {
-        extra.remove(secret);
-    }
+    // The extra fields are whatever the response holds: the tokens among them, and others inside what it nests.
+    withhold(&mut extra);
     let scopes = response.scopes().map(|scopes| {
         let parts = scopes.iter().flat_map(|scope| scope.split(separator)).map(str::trim);
         parts.filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
@@ -329,6 +327,22 @@ fn tokens(response: &Response, separator: &str, expires_default_s: Option<u32>) 
         scopes,
         extra,
     })
+}
+
+/// Takes out, however deep it stands, whatever its name says is a token or another secret: what is left may be told.
+pub(crate) fn withhold(said: &mut Map<String, Value>) {
+    // A place in a list is called a token, too, and so is what goes on with a sign-in.
+    said.retain(|name, _| !mask::is_secret_name(name) && !name.ends_with("_token"));
+    said.values_mut().for_each(withhold_inside);
+}
+
+/// The same of any document.
+pub(crate) fn withhold_inside(said: &mut Value) {
+    match said {
+        Value::Object(members) => withhold(members),
+        Value::Array(items) => items.iter_mut().for_each(withhold_inside),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// A token as a request can carry it (RFC 6749, A.12).

@@ -25,6 +25,7 @@ use self::kept::{FOUND_MS, Found, Material, QUESTIONS, RENEWED_MS, Wanted};
 use crate::Engine;
 use crate::aside::aside;
 use crate::fault::EngineFault;
+use crate::host_call::Behalf;
 use crate::ingress::{Inbound, Refused, Target};
 use crate::listeners::Listener;
 
@@ -113,8 +114,7 @@ fn refused_by(judged: Result<(), Refusal>, missed: bool) -> Result<Result<(), Re
 /// In whose places something is fetched, and who knows then: whoever makes others fetch slowly, or in vain, keeps none but
 /// his own waiting.
 fn owner(listener: &Listener) -> String {
-    let of = listener.tenant.map_or_else(|| listener.scope.to_string(), |tenant| tenant.to_string());
-    format!("webhook-proofs/{of}")
+    listener.tenant.map_or_else(|| listener.scope.to_string(), |tenant| tenant.to_string())
 }
 
 impl Engine {
@@ -188,7 +188,7 @@ impl Engine {
 
     async fn fetch(&self, scheme: &Scheme, url: &Url, owner: &str) -> Found {
         let Ok(request) = http::Request::get(url.as_str()).body(Vec::new()) else { return Found::Absent };
-        match self.host_call_within(owner, request, Some(WITHIN_MS), LARGEST).await {
+        match self.host_call_within(&Behalf::of(owner, "webhook-proofs"), request, Some(WITHIN_MS), LARGEST).await {
             Ok(answer) if answer.status == 200 && webhook::is_material(scheme, &answer.body) => {
                 Found::Bytes { bytes: answer.body, at_ms: self.now_ms(), missed: false }
             }

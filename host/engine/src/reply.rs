@@ -3,9 +3,10 @@
 //! Invariants:
 //! - What is echoed is plain text or JSON that no browser takes for a page, and short; so is what a guest answers, of whose
 //!   headers only those that are the provider's own business are passed on: a connector cannot set a cookie at this
-//!   address, lead anybody elsewhere or have a script run here.
+//!   address, lead anybody elsewhere, have a script run here, or tell a proxy in front of us what to do.
 //! - A request by a method that the manifest does not declare is no handshake, and nothing else either.
 
+use bulkhead_manifest::headers::is_askers_own;
 use bulkhead_manifest::{Handshake, HandshakeMethod, Webhook};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -65,16 +66,9 @@ impl Reply {
         let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
         let mut reply = if empty { Self::ok() } else { Self::of(kind, said.body) };
         reply.status = status;
-        reply.headers.extend(said.headers.into_iter().filter(|(name, _)| is_providers_own(name)));
+        reply.headers.extend(said.headers.into_iter().filter(|(name, _)| is_askers_own(name)));
         Some(reply)
     }
-}
-
-/// Headers that mean something to the provider alone.
-fn is_providers_own(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let ours = ["x-request-id", "x-content-type-options", "x-frame-options", "x-xss-protection"];
-    name.starts_with("x-") && !ours.contains(&name.as_str())
 }
 
 /// Refuses a method that nothing declared is done by.
@@ -178,9 +172,14 @@ mod tests {
         let own = said(202, json!([["content-type", "application/json; charset=utf-8"], ["X-Slack-No-Retry", "1"]]));
         assert_eq!((own.status, header(&own.headers, "content-type")), (202, Some("application/json")));
         assert_eq!(header(&own.headers, "x-slack-no-retry"), Some("1"));
-        for name in
-            ["X-Content-Type-Options", "x-frame-options", "Access-Control-Allow-Origin", "Strict-Transport-Security"]
-        {
+        for name in [
+            "X-Content-Type-Options",
+            "x-frame-options",
+            "X-Accel-Redirect",
+            "x-sendfile",
+            "Access-Control-Allow-Origin",
+            "Strict-Transport-Security",
+        ] {
             let passed = said(200, json!([[name, "other"]])).headers;
             assert!(passed.iter().all(|(_, value)| value != "other"), "{name}");
         }

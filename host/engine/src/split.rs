@@ -392,7 +392,7 @@ mod tests {
             ("Square", r#"{"event_id":"x","merchant_id":"m"}"#, &[(None, Some("x"))]),
             ("PayPal", r#"{"id":"WH-1"}"#, &[(None, Some("WH-1"))]),
             ("DocuSign", r#"{"event":"envelope-completed"}"#, &[(None, None)]),
-            ("Adobe Sign", r#"{"webhookId":"w","webhookNotificationId":"n"}"#, &[(Some("w"), Some("n"))]),
+            ("Adobe Sign", r#"{"webhookId":"w","webhookNotificationId":"n"}"#, &[(None, Some("n"))]),
             ("Slack", r#"{"type":"event_callback","team_id":"T1","event_id":"Ev1"}"#, &[(Some("T1"), Some("Ev1"))]),
             ("Slack", payload, &[(Some("T1"), None)]),
             ("Slack", command, &[(Some("T1"), Some("9.1"))]),

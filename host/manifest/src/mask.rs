@@ -126,7 +126,9 @@ fn without_named(text: &str) -> Option<String> {
     (copied > 0).then(|| masked + part(copied..text.len()))
 }
 
-fn is_secret_name(name: &str) -> bool {
+/// Whether what is called this is a secret.
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
     let plain: String =
         name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
     let ends_with = |words: &[&str]| words.iter().any(|word| plain.ends_with(word));

@@ -2,9 +2,8 @@
 //! that asked for it, where that thread is there for this.
 //!
 //! Invariants
-//! - A guest that computes for its whole CPU budget takes these threads from other guests (in turns of one epoch tick), never
-//!   from whoever serves requests. And what the host does for a guest runs over there, not here. Guests that compute take
-//!   turns among themselves: one that begins, has its answer, or needed little so far has every other turn, before them all.
+//! - A guest that computes for its whole CPU budget takes these threads from other guests (in turns of one epoch tick,
+//!   `turns.rs`), never from whoever serves requests. And what the host does for a guest runs over there, not here.
 //! - A guest that began elsewhere has a slice there, on all but one of the threads; whoever needs more comes here.
 
 use std::future::Future;
@@ -20,29 +19,30 @@ use tokio::runtime::{Builder, Handle};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::meter::Meter;
+use crate::turns::{InTurn, Turns};
 
 /// How much nicer than the rest of the process.
 const NICENESS: i32 = 10;
-/// How many polls a thread makes before it looks after timers, and puts those that yielded in line again. Guests take a whole
-/// tick per poll, so this is small: it bounds how late a wall limit is noticed.
+/// How many polls a thread makes before it looks after timers. Guests take a whole tick per poll, so this is small: it bounds
+/// how late a wall limit is noticed.
 const POLLS_BETWEEN_TIMERS: u32 = 4;
-/// Every so many polls a thread takes one that comes from outside first: new, answered, or in need of little; and between
-/// them one of those that compute. Two is the least that leaves each of these turns while others come, though now and then the
-/// runtime fetches some hundred others at once, and they stand behind those. With one, a few runs that need little, always anew,
-/// would keep all that compute but one from going on, and from hearing that their time is over.
-const POLLS_BEFORE_OTHERS: u32 = 2;
+/// Who comes from outside (new, or answered) asks for a turn at once, and not behind all that stand here already: to ask, or to
+/// see that it is not one's turn, takes no time.
+const POLLS_BEFORE_OTHERS: u32 = 1;
 
 /// The guests' threads. Dropping it abandons what still runs.
 pub(crate) struct Executor {
     runtime: Option<tokio::runtime::Runtime>,
+    turns: Arc<Turns>,
     /// Threads of others that guests are on at this moment.
     elsewhere: AtomicUsize,
 }
 
 impl Executor {
     pub(crate) fn start(threads: usize) -> io::Result<Self> {
+        let threads = threads.max(1);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(threads.max(1))
+            .worker_threads(threads)
             .max_blocking_threads(1)
             .event_interval(POLLS_BETWEEN_TIMERS)
             .global_queue_interval(POLLS_BEFORE_OTHERS)
@@ -54,11 +54,22 @@ impl Executor {
             })
             .enable_time()
             .build()?;
-        Ok(Self { runtime: Some(runtime), elsewhere: AtomicUsize::new(0) })
+        Ok(Self { runtime: Some(runtime), turns: Turns::of(threads), elsewhere: AtomicUsize::new(0) })
     }
 
-    /// Runs it on a guest thread.
-    pub(crate) fn spawn<T: Send + 'static>(&self, run: impl Future<Output = T> + Send + 'static) -> Option<Running<T>> {
+    /// For what is neither a guest's turn nor to be done by whoever serves: one thread beside the guests', as nice.
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        self.runtime.as_ref().map(|runtime| runtime.handle().clone())
+    }
+
+    /// Runs it on a guest thread, in turns with all that others answer for.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        run: impl Future<Output = T> + Send + 'static,
+        whose: u128,
+        meter: &Arc<Meter>,
+    ) -> Option<Running<T>> {
+        let run = InTurn::new(run, Arc::clone(&self.turns), whose, Arc::clone(meter));
         self.runtime.as_ref().map(|runtime| Running(runtime.spawn(run)))
     }
 
@@ -67,11 +78,12 @@ impl Executor {
     pub(crate) fn begin<'a, T: Send + 'static>(
         &'a self,
         here: &Handle,
+        whose: u128,
         meter: Arc<Meter>,
         run: impl Future<Output = T> + Send + 'static,
     ) -> Beginning<'a, T> {
         let most = here.metrics().num_workers().saturating_sub(1);
-        Beginning { executor: self, most, meter, place: Place::Here(Box::pin(run)) }
+        Beginning { executor: self, most, whose, meter, place: Place::Here(Box::pin(run)) }
     }
 
     /// Leave to have a guest on one thread of others, where fewer than `most` are in use.
@@ -80,19 +92,6 @@ impl Executor {
             self.elsewhere.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |used| (used < most).then(|| used + 1));
         taken.ok().map(|_| Leave(&self.elsewhere))
     }
-}
-
-/// What a guest waits for in the middle of its turn. A tick comes at any moment: who needed little until then goes on behind
-/// those that begin or have their answer, as if it had waited for one, and not behind all that compute: each of them would be
-/// a tick. To be called within a poll of the run.
-pub(crate) fn give_way(caller: &Handle, meter: &Meter) -> BoxFuture<'static, ()> {
-    if meter.needed_little() {
-        // Who is woken by another runtime comes before who yielded. Where that one is gone, the run ends soon.
-        let woken = Running::on(caller, async {});
-        return Box::pin(async { drop(woken.await) });
-    }
-    // The runtime's own yield goes to the back of its queue; wasmtime's would come straight back.
-    Box::pin(tokio::task::yield_now())
 }
 
 /// Given back when dropped.
@@ -108,6 +107,7 @@ impl Drop for Leave<'_> {
 pub(crate) struct Beginning<'a, T> {
     executor: &'a Executor,
     most: usize,
+    whose: u128,
     meter: Arc<Meter>,
     place: Place<T>,
 }
@@ -151,7 +151,7 @@ impl<T: Send + 'static> Future for Beginning<'_, T> {
                 }
                 Some(ended) => return ended,
                 // Its next wake-up goes to the task that it is in from now on; one that is under way only looks here in vain.
-                None => match self.executor.spawn(run) {
+                None => match self.executor.spawn(run, self.whose, &self.meter) {
                     Some(running) => running,
                     None => return Poll::Ready(Err(Broken::Ending)),
                 },
@@ -222,19 +222,19 @@ mod tests {
         /// Once each of them has computed so much that nobody takes it for one who needs little.
         async fn gathered(executor: &Executor, many: u64) -> Self {
             let turns = Arc::new((0..many).map(|_| AtomicU64::new(0)).collect::<Vec<_>>());
-            let (over, caller) = (Arc::<AtomicBool>::default(), Handle::current());
+            let over = Arc::<AtomicBool>::default();
             let one = |nth: u64| {
-                let (turns, over, caller) = (Arc::clone(&turns), Arc::clone(&over), caller.clone());
-                let meter = Arc::<Meter>::default();
+                let (turns, over, meter) = (Arc::clone(&turns), Arc::clone(&over), Arc::<Meter>::default());
                 let measured = Arc::clone(&meter);
                 let computing = async move {
                     while !over.load(Ordering::Relaxed) {
                         compute();
                         turns[nth as usize].fetch_add(1, Ordering::Relaxed);
-                        give_way(&caller, &measured).await;
+                        a_tick(&measured).await;
                     }
                 };
-                (Arc::clone(&meter), executor.spawn(Metered::new(computing, meter)).unwrap())
+                let running = executor.spawn(Metered::new(computing, Arc::clone(&meter)), ATTACKER, &meter);
+                (meter, running.unwrap())
             };
             let all: Vec<_> = (0..many).map(one).collect();
             while all.iter().any(|(meter, _)| meter.usage(Duration::ZERO).cpu_ms <= 10) {
@@ -251,6 +251,23 @@ mod tests {
         }
     }
 
+    /// What a guest does when one comes.
+    async fn a_tick(meter: &Meter) {
+        meter.interrupt();
+        let mut came = false;
+        let tick = |context: &mut Context<'_>| {
+            if std::mem::replace(&mut came, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        };
+        std::future::poll_fn(tick).await;
+    }
+
+    /// Who answers for all that compute.
+    const ATTACKER: u128 = 7;
+
     fn all(turns: &[AtomicU64]) -> u64 {
         turns.iter().map(|of_one| of_one.load(Ordering::Relaxed)).sum()
     }
@@ -263,8 +280,8 @@ mod tests {
         }
     }
 
-    /// Mutations: `POLLS_BEFORE_OTHERS`, tokio's own 61; `give_way`, yield whoever it is: each that needs three turns waits
-    /// until all that compute had theirs, some three times.
+    /// Mutation: `spawn`, all as one's, and host/runtime/src/turns.rs, `InTurn`, all as those that compute: each that needs
+    /// three turns waits until all that compute had theirs, some three times.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn who_needs_little_does_not_wait_until_all_that_compute_had_a_turn() {
         const COMPUTING: u64 = 50;
@@ -272,32 +289,49 @@ mod tests {
         let crowd = Crowd::gathered(&executor, COMPUTING).await;
         let mut waited = 0;
         for _ in 0..20 {
-            let (caller, meter, turns) = (Handle::current(), Arc::<Meter>::default(), Arc::clone(&crowd.turns));
+            let (meter, turns) = (Arc::<Meter>::default(), Arc::clone(&crowd.turns));
             let (measured, before) = (Arc::clone(&meter), all(&turns));
             let little = async move {
                 for _ in 0..3 {
                     compute();
-                    give_way(&caller, &measured).await;
+                    a_tick(&measured).await;
                 }
                 all(&turns) - before
             };
-            waited += executor.spawn(Metered::new(little, meter)).unwrap().await.unwrap();
+            let little = Metered::new(little, Arc::clone(&meter));
+            waited += executor.spawn(little, ATTACKER, &meter).unwrap().await.unwrap();
         }
         crowd.goes().await;
-        assert!(waited / 20 < COMPUTING, "on average {} others had a turn before it was over", waited / 20);
+        // Two for each of its own, and what comes before the first.
+        assert!(waited / 20 < 10, "on average {} others had a turn before it was over", waited / 20);
     }
 
-    /// Mutations: `POLLS_BETWEEN_TIMERS`, tokio's own 61: nobody who computes has a turn until nearly all is over;
-    /// `POLLS_BEFORE_OTHERS`, one: all but one of them have none.
+    /// Mutation: `POLLS_BETWEEN_TIMERS`, tokio's own 61.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn who_waits_for_a_time_hears_of_it_beside_those_who_compute() {
+        let executor = Executor::start(1).unwrap();
+        let crowd = Crowd::gathered(&executor, 3).await;
+        let before = all(&crowd.turns);
+        for _ in 0..10 {
+            let waiting = tokio::time::sleep(Duration::from_millis(2));
+            executor.spawn(waiting, 1, &Arc::default()).unwrap().await.unwrap();
+        }
+        let turns = all(&crowd.turns) - before;
+        crowd.goes().await;
+        assert!(turns < 200, "{turns} turns of others in ten times two milliseconds");
+    }
+
+    /// Mutation: host/runtime/src/turns.rs, `InTurn::poll`, ask when it is polled again, or `Line::pass_on`, those who needed little first: all have next to none.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn whoever_computes_goes_on_however_many_begin() {
         let executor = Executor::start(1).unwrap();
         let crowd = Crowd::gathered(&executor, 3).await;
         let each = |turns: &[AtomicU64]| turns.iter().map(|one| one.load(Ordering::Relaxed)).collect::<Vec<_>>();
         let before = each(&crowd.turns);
-        let begun: Vec<_> = (0..400).map(|_| executor.spawn(async { compute() }).unwrap()).collect();
+        let begun: Vec<_> =
+            (0..400).map(|_| executor.spawn(async { compute() }, 1, &Arc::default()).unwrap()).collect();
         let turns = Arc::clone(&crowd.turns);
-        let after = executor.spawn(async move { each(&turns) }).unwrap().await.unwrap();
+        let after = executor.spawn(async move { each(&turns) }, 1, &Arc::default()).unwrap().await.unwrap();
         for one in begun {
             one.await.unwrap();
         }

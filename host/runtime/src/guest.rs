@@ -5,7 +5,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::runtime::Handle;
@@ -16,7 +15,7 @@ use wasmtime_wasi::sockets::WasiSocketsCtx;
 
 use crate::capabilities::wasi::http::OrdinaryClient;
 use crate::clock::VirtualClock;
-use crate::executor::{Running, give_way};
+use crate::executor::Running;
 use crate::invoke::Facts;
 use crate::limiter::{Exceeded, Limiter};
 use crate::limits::Limits;
@@ -152,11 +151,6 @@ impl GuestState {
             return Some(Exceeded { kind: LimitKind::Cpu, allowed: self.limits.cpu_ms });
         }
         self.time_left().is_zero().then(|| self.exceeded_wall())
-    }
-
-    /// What it waits for at a tick that does not end it, so that others of its thread go on.
-    pub(crate) fn gives_way(&self) -> BoxFuture<'static, ()> {
-        give_way(&self.caller, &self.outside.meter)
     }
 
     pub(crate) fn exceeded_wall(&self) -> Exceeded {

@@ -33,6 +33,8 @@ pub struct Invocation {
     pub loaded: Loaded,
     /// What is asked.
     pub operation: Operation,
+    /// Who answers for it, as a number. They take turns on the guests' threads, however many runs each has.
+    pub whose: u128,
     /// What it may use.
     pub limits: Limits,
     /// Of its randomness. The same for every attempt and replay of a run.
@@ -99,16 +101,21 @@ pub(crate) struct Admitted {
     pub(crate) ticking: Ticking,
     /// The runtime on which its ports work.
     pub(crate) caller: Handle,
+    /// The guests' own.
+    pub(crate) guests: Handle,
     /// The most memory any run gets.
     pub(crate) memory_cap: u64,
 }
+
+/// Bytes. Guests begin with one or two MiB.
+const MUCH_MEMORY: u64 = 4 << 20;
 
 type Outcome = (Produced, Vec<(String, Option<String>)>);
 
 /// The run itself, wherever it is polled.
 pub(crate) async fn run(invocation: Invocation, admitted: Admitted, meter: Arc<Meter>) -> Finished {
-    let Admitted { slot, ticking, caller, memory_cap } = admitted;
-    let Invocation { loaded, operation, limits, seed, clock_ms, ports, facts, state_read_only } = invocation;
+    let Admitted { slot, ticking, caller, guests, memory_cap } = admitted;
+    let Invocation { loaded, operation, limits, seed, clock_ms, ports, facts, state_read_only, whose: _ } = invocation;
     let began = Instant::now();
     let wall_ms = limits.wall_ms;
     let outside = Arc::new(Outside::new(clock_ms, &limits, meter));
@@ -116,8 +123,13 @@ pub(crate) async fn run(invocation: Invocation, admitted: Admitted, meter: Arc<M
         Parts { outside: Arc::clone(&outside), limits, memory_cap, facts, seed, state_read_only, ports, caller };
     let asked = Metered::new(ask(&loaded.0, &operation, parts), Arc::clone(&outside.meter));
     // When the time is over, the store goes with the future: a host call that waits is dropped, a guest is never resumed.
-    let asked = tokio::time::timeout(Duration::from_millis(wall_ms), asked).await;
-    let result = asked.unwrap_or(Err(Stop::Limit { kind: LimitKind::Wall, allowed: wall_ms }));
+    let result = match tokio::time::timeout(Duration::from_millis(wall_ms), asked).await {
+        Ok((result, store)) => {
+            give_back(store, &guests).await;
+            result
+        }
+        Err(_) => Err(Stop::Limit { kind: LimitKind::Wall, allowed: wall_ms }),
+    };
     drop(ticking);
     drop(slot);
     let clock_ms = outside.clock.now_ms();
@@ -130,16 +142,32 @@ pub(crate) async fn run(invocation: Invocation, admitted: Admitted, meter: Arc<M
     Finished { result, logs, logs_dropped, state_writes, clock_ms, usage }
 }
 
-/// Store, instance, call; all of it gone again at the end.
-async fn ask(linked: &Linked, operation: &Operation, parts: Parts) -> Result<Outcome, Stop> {
+/// Store, instance, call.
+async fn ask(linked: &Linked, operation: &Operation, parts: Parts) -> (Result<Outcome, Stop>, Store<GuestState>) {
     let mut store = store(linked, parts);
-    let instance = match linked.pre.instantiate_async(&mut store).await {
-        Ok(instance) => instance,
-        Err(fault) => return Err(stop_for(&fault, &store.data().limits)),
+    let outcome = async {
+        let instance = match linked.pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
+            Err(fault) => return Err(stop_for(&fault, &store.data().limits)),
+        };
+        let produced = Guest { store: &mut store, instance: &instance, linked }.ask(operation).await?;
+        let writes = std::mem::take(&mut store.data_mut().writes);
+        Ok((produced, writes.into_iter().collect()))
     };
-    let produced = Guest { store: &mut store, instance: &instance, linked }.ask(operation).await?;
-    let writes = std::mem::take(&mut store.data_mut().writes);
-    Ok((produced, writes.into_iter().collect()))
+    (outcome.await, store)
+}
+
+/// All of it goes. Much memory takes longer than a turn to give back, so others of the thread do not wait for that.
+async fn give_back(store: Store<GuestState>, guests: &Handle) {
+    let meter = Arc::clone(&store.data().outside.meter);
+    let is_much = meter.peak_memory() > MUCH_MEMORY;
+    let goes = move || meter.counting(|| drop(store));
+    if is_much {
+        // A runtime that is shutting down lets go of it, too.
+        let _ = guests.spawn_blocking(goes).await;
+    } else {
+        goes();
+    }
 }
 
 fn store(linked: &Linked, parts: Parts) -> Store<GuestState> {
@@ -154,7 +182,10 @@ fn store(linked: &Linked, parts: Parts) -> Store<GuestState> {
         let guest = context.data_mut();
         match guest.out_of_time() {
             Some(exceeded) => Err(wasmtime::Error::new(exceeded)),
-            None => Ok(UpdateDeadline::YieldCustom(1, guest.gives_way())),
+            None => {
+                guest.outside.meter.interrupt();
+                Ok(UpdateDeadline::Yield(1))
+            }
         }
     });
     store

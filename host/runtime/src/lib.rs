@@ -45,6 +45,7 @@ mod sandbox;
 mod stop;
 mod symbol;
 mod ticker;
+mod turns;
 
 pub use bulkhead_manifest::{Failure, FailureKind};
 

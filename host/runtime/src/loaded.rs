@@ -1,6 +1,6 @@
 //! A component ready to run: mapped, linked and type-checked once, instantiated afresh for every run.
 
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -214,20 +214,20 @@ impl Linked {
     }
 
     /// Whether a run may begin on the thread that asks for it: each may that comes after enough others which needed little.
-    pub(crate) fn begins_here(&self, whose: impl Hash) -> bool {
+    pub(crate) fn begins_here(&self, whose: u128) -> bool {
         let less = |left: u32| left.checked_sub(1);
         let apart = self.apart(whose);
         apart.is_none_or(|apart| apart.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err())
     }
 
     /// A run needed more than a slice.
-    pub(crate) fn overran(&self, whose: impl Hash) {
+    pub(crate) fn overran(&self, whose: u128) {
         if let Some(apart) = self.apart(whose) {
             apart.store(RUNS_APART, Ordering::Relaxed);
         }
     }
 
-    fn apart(&self, whose: impl Hash) -> Option<&AtomicU32> {
+    fn apart(&self, whose: u128) -> Option<&AtomicU32> {
         let place = self.runners.hash_one(whose) % RUNNERS as u64;
         self.apart.get(usize::try_from(place).ok()?)
     }

@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 const NS_PER_MS: u64 = 1_000_000;
 /// What a run may compute on the thread that asked for it. It is looked at when the run waits, and at each epoch tick.
 const SLICE_NS: u64 = 250_000;
-/// Up to here a run does not wait for those that compute, whenever a tick comes.
+/// Up to here a run is none of those that compute.
 const LITTLE_NS: u64 = 10 * NS_PER_MS;
 
 /// What one run used.
@@ -44,6 +44,7 @@ pub(crate) struct Meter {
     memory: AtomicU64,
     requests: AtomicU32,
     host_calls: AtomicU64,
+    interrupted: AtomicBool,
 }
 
 impl Meter {
@@ -63,9 +64,19 @@ impl Meter {
         self.spent_ns() >= SLICE_NS
     }
 
-    /// Whether it did not compute much so far. To be called within a poll of the run.
-    pub(crate) fn needed_little(&self) -> bool {
-        self.cpu_ns() < LITTLE_NS
+    /// Whether it is one of those that compute.
+    pub(crate) fn computes(&self) -> bool {
+        self.spent_ns() >= LITTLE_NS
+    }
+
+    /// A tick came: its turn is over, and it wants another.
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was so since this was asked last.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.interrupted.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn memory_is(&self, bytes: u64) {
@@ -80,12 +91,25 @@ impl Meter {
         self.host_calls.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The most memory so far. Bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Counts what is done for the run outside of its polls.
+    pub(crate) fn counting<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = thread_cpu_ns();
+        let done = work();
+        self.spent_ns.fetch_add(thread_cpu_ns().saturating_sub(before), Ordering::Relaxed);
+        done
+    }
+
     /// Everything, once the run is over.
     pub(crate) fn usage(&self, wall: std::time::Duration) -> Usage {
         Usage {
             cpu_ms: self.spent_ns().div_ceil(NS_PER_MS),
             wall_ms: u64::try_from(wall.as_nanos().div_ceil(u128::from(NS_PER_MS))).unwrap_or(u64::MAX),
-            peak_memory: self.memory.load(Ordering::Relaxed),
+            peak_memory: self.peak_memory(),
             requests: self.requests.load(Ordering::Relaxed),
             host_calls: self.host_calls.load(Ordering::Relaxed),
         }

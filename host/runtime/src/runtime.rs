@@ -1,6 +1,5 @@
 //! The runtime: one engine, its guests' threads, the artifacts and the cache of what is loaded.
 
-use std::hash::Hash;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -214,6 +213,7 @@ impl Runtime {
         let invocation = Invocation {
             loaded: loaded.clone(),
             operation: Operation::Describe,
+            whose: 0,
             limits: self.inner.settings.describe.clone(),
             seed: [0; 32],
             clock_ms: 0,
@@ -231,28 +231,29 @@ impl Runtime {
     pub async fn invoke(&self, invocation: Invocation) -> Finished {
         let clock_ms = invocation.clock_ms;
         let ended = async {
-            let (run, ..) = self.admitted(invocation).await?;
-            let running = self.inner.executor.spawn(run).ok_or(Broken::Ending).map_err(stop_of_broken)?;
+            let whose = invocation.whose;
+            let (run, _, meter) = self.admitted(invocation).await?;
+            let running =
+                self.inner.executor.spawn(run, whose, &meter).ok_or(Broken::Ending).map_err(stop_of_broken)?;
             running.await.map_err(stop_of_broken)
         };
         ended.await.unwrap_or_else(|stop| Finished::never(stop, clock_ms))
     }
 
     /// As [`Runtime::invoke`], but a run that needs little gets it on the calling thread: the way to another costs more than
-    /// such a run. Who needed more begins elsewhere for a while, by `whose`: whoever answers for what the component is given.
-    /// For a runtime of workers; never for one that serves requests.
-    pub async fn invoke_here(&self, invocation: Invocation, whose: impl Hash) -> Finished {
-        let loaded = invocation.loaded.clone();
-        if !loaded.0.begins_here(&whose) {
+    /// such a run. Who needed more begins elsewhere for a while, whoever answers for what the component is given. For a runtime of workers; never for one that serves requests.
+    pub async fn invoke_here(&self, invocation: Invocation) -> Finished {
+        let (loaded, whose) = (invocation.loaded.clone(), invocation.whose);
+        if !loaded.0.begins_here(whose) {
             return self.invoke(invocation).await;
         }
         let clock_ms = invocation.clock_ms;
         let ended = async {
             let (run, caller, meter) = self.admitted(invocation).await?;
-            let beginning = self.inner.executor.begin(&caller, Arc::clone(&meter), run);
+            let beginning = self.inner.executor.begin(&caller, whose, Arc::clone(&meter), run);
             let finished = beginning.await.map_err(stop_of_broken);
             if meter.overran() {
-                loaded.0.overran(&whose);
+                loaded.0.overran(whose);
             }
             finished
         };
@@ -277,14 +278,15 @@ impl Runtime {
             }
         };
         let (ticking, memory_cap) = (inner.ticker.guest(), inner.settings.memory_bytes);
-        let admitted = Admitted { slot, ticking, caller: caller.clone(), memory_cap };
+        let guests = inner.executor.handle().ok_or_else(|| stop_of_broken(Broken::Ending))?;
+        let admitted = Admitted { slot, ticking, caller: caller.clone(), guests, memory_cap };
         let meter = Arc::<Meter>::default();
         Ok((invoke::run(invocation, admitted, Arc::clone(&meter)), caller, meter))
     }
 
     /// Whether guests' threads take work, for a health check. Waits a second at most.
     pub async fn alive(&self) -> bool {
-        let Some(nothing) = self.inner.executor.spawn(async {}) else { return false };
+        let Some(nothing) = self.inner.executor.spawn(async {}, 0, &Arc::default()) else { return false };
         tokio::time::timeout(Duration::from_secs(1), nothing).await.is_ok_and(|done| done.is_ok())
     }
 

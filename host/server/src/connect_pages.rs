@@ -4,6 +4,8 @@
 //! from here; what a person typed is never shown again; whatever goes wrong under `/connect` is a page too. A form is
 //! not read before its link is known.
 
+mod cookies;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,15 +18,15 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use bulkhead_engine::{ConnectError, Connected, ConnectionError, InvalidField, NotConnected, SessionKind, SessionView};
 use bulkhead_manifest::{AuthField, mask};
-use bulkhead_vault::{Secret, random_token};
+use bulkhead_vault::Secret;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, ORIGIN, REFERRER_POLICY, SET_COOKIE,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tower_http::request_id::RequestId;
 use url::Url;
 
+use self::cookies::{BROWSER, Kept, LINK};
 use crate::{Desk, body};
 
 /// Largest form, bytes.
@@ -108,10 +110,6 @@ struct WaysOn {
 
 /// The form's name for what the provider signs webhooks with. No field of a manifest has a hyphen.
 const WEBHOOK_SECRET: &str = "webhook-secret";
-/// The browser that began a flow, as a cookie of its own that lives as long as the browser does.
-const BROWSER: &str = "bulkhead_connect";
-/// The link that this browser last went to a provider by: only it can lead back there.
-const LINK: &str = "bulkhead_link";
 
 async fn page(
     State(desk): State<Desk>,
@@ -120,7 +118,8 @@ async fn page(
     headers: HeaderMap,
 ) -> Response {
     let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
-    match desk.engine.session(&token, cookie(&headers, BROWSER).as_deref()).await {
+    let browser = BROWSER.kept(&headers, desk.engine.public_url()).ours();
+    match desk.engine.session(&token, browser.as_deref()).await {
         Ok(view) => form(&desk, StatusCode::OK, &view, &Wrong::default()),
         Err(error) => trouble(&error, by(&token, &error), &id),
     }
@@ -134,7 +133,12 @@ async fn submit(
     body: Body,
 ) -> Response {
     let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
-    let (browser, is_new) = browser_of(&headers);
+    let (browser, is_new) = match BROWSER.kept(&headers, desk.engine.public_url()) {
+        Kept::Ours(browser) => (browser, false),
+        Kept::Nothing => (BROWSER.fresh(), true),
+        // What the person would come back with from the provider could not count.
+        Kept::Several => return trouble(&ConnectError::WrongBrowser, WaysOn::default(), &id),
+    };
     if !from_here(&headers, desk.engine.public_url()) {
         return from_elsewhere();
     }
@@ -154,7 +158,7 @@ async fn submit(
     let webhook_secret = fields.remove(WEBHOOK_SECRET).filter(|_| view.webhook_url.is_some());
     let mut response = if matches!(view.kind, SessionKind::OAuth) {
         match desk.engine.begin_oauth(&token, &browser, webhook_secret).await {
-            Ok(url) => remembering(&desk, LINK, &token, Redirect::to(url.as_str()).into_response()),
+            Ok(url) => LINK.set(&token, desk.engine.public_url(), Redirect::to(url.as_str()).into_response()),
             Err(ConnectError::Connection(error @ ConnectionError::Invalid(_))) => return again(&desk, &view, error),
             Err(error) => return trouble(&error, by(&token, &error), &id),
         }
@@ -167,24 +171,7 @@ async fn submit(
         }
     };
     if is_new {
-        response = remembering(&desk, BROWSER, &browser, response);
-    }
-    response
-}
-
-/// What a browser is known by, and whether it does not have that yet.
-fn browser_of(headers: &HeaderMap) -> (String, bool) {
-    match cookie(headers, BROWSER) {
-        Some(browser) => (browser, false),
-        None => (random_token("br"), true),
-    }
-}
-
-fn remembering(desk: &Desk, name: &str, value: &str, mut response: Response) -> Response {
-    let secure = if desk.engine.public_url().scheme() == "https" { "; Secure" } else { "" };
-    let cookie = format!("{name}={value}; Path=/connect; HttpOnly; SameSite=Lax{secure}");
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().append(SET_COOKIE, cookie);
+        response = BROWSER.set(&browser, desk.engine.public_url(), response);
     }
     response
 }
@@ -240,8 +227,10 @@ fn from_here(headers: &HeaderMap, public_url: &Url) -> bool {
         return matches!(site, "same-origin" | "none");
     }
     let Some(origin) = text(ORIGIN.as_str()) else { return true };
-    let host = Url::parse(origin).ok().map(|origin| origin.authority().to_owned());
-    origin == public_url.origin().ascii_serialization() || host.is_some() && host.as_deref() == text(HOST.as_str())
+    let Ok(origin) = Url::parse(origin).map(|url| url.origin()) else { return false };
+    // By another name it is reached as the public one is: a page that came over http, where https is spoken, is nobody's.
+    let called = text(HOST.as_str()).and_then(|host| Url::parse(&format!("{}://{host}", public_url.scheme())).ok());
+    origin == public_url.origin() || called.is_some_and(|called| called.origin() == origin)
 }
 
 async fn callback(
@@ -254,7 +243,7 @@ async fn callback(
     let app = app.ok().and_then(|Path(app)| app.parse().ok());
     let Some(app) = app else { return trouble(&ConnectError::StateMismatch, WaysOn::default(), &id) };
     let query: Vec<(String, String)> = serde_urlencoded::from_str(&query.unwrap_or_default()).unwrap_or_default();
-    let (browser, link) = (cookie(&headers, BROWSER), cookie(&headers, LINK));
+    let [browser, link] = [BROWSER, LINK].map(|cookie| cookie.kept(&headers, desk.engine.public_url()).ours());
     match desk.engine.finish_oauth(app, browser.as_deref(), link.as_deref(), query).await {
         Ok(connected) => done(connected),
         Err(NotConnected { error, return_url, again }) => {
@@ -271,10 +260,11 @@ async fn authorize_first(
     headers: HeaderMap,
 ) -> Response {
     let Ok(Path(token)) = token else { return trouble(&ConnectError::UnknownSession, WaysOn::default(), &id) };
+    let browser = BROWSER.kept(&headers, desk.engine.public_url()).ours();
     if !from_here(&headers, desk.engine.public_url()) {
         return from_elsewhere();
     }
-    match desk.engine.authorize_first(&token, cookie(&headers, BROWSER).as_deref()).await {
+    match desk.engine.authorize_first(&token, browser.as_deref()).await {
         Ok(connected) => done(connected),
         Err(error) => trouble(&error, by(&token, &error), &id),
     }
@@ -295,13 +285,6 @@ async fn wrong_method() -> Response {
         "Not found",
         "This page cannot be used in this way. Open the link that you were given.",
     )
-}
-
-fn cookie(headers: &HeaderMap, wanted: &str) -> Option<String> {
-    let pairs =
-        headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-    let mut found = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == wanted);
-    found.next().map(|(_, value)| value.to_owned())
 }
 
 fn done(connected: Connected) -> Response {
@@ -417,24 +400,37 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn sent_to(public_url: &str, headers: &[(&'static str, &str)]) -> bool {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        from_here(&headers.collect(), &Url::parse(public_url).unwrap())
+    }
+
     /// Mutation: let every form through.
     #[test]
     fn a_form_counts_only_when_it_was_sent_from_here() {
-        let public_url = Url::parse("https://connect.example/").unwrap();
-        let sent = |headers: &[(&'static str, &str)]| {
-            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            from_here(&headers.collect(), &public_url)
-        };
+        let sent = |headers: &[(&'static str, &str)]| sent_to("https://connect.example/", headers);
         assert!(sent(&[]), "no browser says nothing");
         assert!(sent(&[("sec-fetch-site", "same-origin"), ("origin", "https://elsewhere.example")]));
         assert!(sent(&[("origin", "https://connect.example")]));
-        assert!(sent(&[("origin", "http://127.0.0.1:80"), ("host", "127.0.0.1")]));
+        assert!(sent(&[("origin", "https://by.another.name"), ("host", "by.another.name")]));
         for site in ["cross-site", "same-site", "what"] {
             assert!(!sent(&[("sec-fetch-site", site)]), "{site}");
         }
         for origin in ["https://elsewhere.example", "https://connect.example.elsewhere.example", "null", ""] {
             assert!(!sent(&[("origin", origin), ("host", "connect.example")]), "{origin}");
         }
+    }
+
+    /// Whoever is on the way to a host can send a page of the same name over http.
+    ///
+    /// Mutation: `from_here`, a page of this host's name, however it came.
+    #[test]
+    fn a_page_of_the_same_name_that_came_over_http_is_not_ours() {
+        for host in ["connect.example", "by.another.name"] {
+            assert!(!sent_to("https://connect.example/", &[("origin", &format!("http://{host}")), ("host", host)]));
+        }
+        let local = [("origin", "http://127.0.0.1:8080"), ("host", "127.0.0.1:8080")];
+        assert!(sent_to("http://localhost:8080/", &local) && !sent_to("https://localhost:8080/", &local));
     }
 
     #[test]

@@ -173,6 +173,21 @@ mod tests {
         }
     }
 
+    /// Mutation: host/server/src/connect_pages.rs, `submit`, as if it brought none.
+    #[tokio::test]
+    async fn a_browser_that_brings_several_cookies_of_one_name_begins_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let router = router(engine(folder.path()).await, Crowd::new(Clients::default()));
+        let cookie = || format!("bulkhead_connect={}", bulkhead_vault::random_token("br"));
+        for (brought, status) in [(cookie(), 404), (format!("{}; {}", cookie(), cookie()), 400)] {
+            let request =
+                Request::post("/connect/cs_of_nobody").header("cookie", &brought).body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status, "{brought}");
+            assert!(!response.headers().contains_key("set-cookie"), "{brought}");
+        }
+    }
+
     async fn breaks() {
         panic!("s3cret");
     }

@@ -29,7 +29,7 @@ pub use error::VaultError;
 pub use fields::CredentialFields;
 pub use local_keys::LocalKeys;
 pub use provider::{KeyProvider, Later, SEALS_FOR, Wrapped, WrappingKey};
-pub use random::{random, random_key, random_token};
+pub use random::{is_random_token, random, random_key, random_token};
 pub use ring::Asked;
 pub use secret::{NotText, Secret};
 pub use transit::{Answered, PATIENCE_MS, Transit, TransitKeys, Transport};

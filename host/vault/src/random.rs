@@ -33,6 +33,14 @@ pub fn random_token(prefix: &str) -> String {
     token
 }
 
+/// Whether a text looks like one that [`random_token`] made.
+pub fn is_random_token(prefix: &str, text: &str) -> bool {
+    // 256 bits in base64, without padding.
+    const LENGTH: usize = 43;
+    let bits = text.strip_prefix(prefix).and_then(|text| text.strip_prefix('_')).unwrap_or_default();
+    bits.len() == LENGTH && bits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +52,21 @@ mod tests {
         assert!(one.starts_with("bhk_"));
         assert_eq!(one.len(), "bhk_".len() + 43);
         assert!(one.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'));
+    }
+
+    /// Mutations: `is_random_token`, without any of its parts.
+    #[test]
+    fn a_token_is_known_by_its_shape() {
+        let token = random_token("br");
+        assert!(is_random_token("br", &token));
+        let bits = token.trim_start_matches("br_");
+        for other in ["", "br", "br_", bits, &format!("cs_{bits}"), &format!("br{bits}_"), &format!("{token}a")] {
+            assert!(!is_random_token("br", other), "{other}");
+        }
+        for letter in [" ", "\"", ";", "=", "+", "/", "é"] {
+            let other = format!("br_{letter}{}", "a".repeat(43 - letter.len()));
+            assert!(!is_random_token("br", &other), "{other}");
+        }
     }
 
     #[test]

@@ -22,8 +22,9 @@ pub(super) fn forms(secret: &str) -> BTreeSet<String> {
         forms.insert(json);
     }
     let percent = utf8_percent_encode(secret, ESCAPED).to_string();
-    // Of a form.
+    // With `+`, of a form.
     forms.insert(percent.replace("%20", "+"));
+    forms.insert(lower(&percent).replace("%20", "+"));
     forms.insert(lower(&percent));
     forms.insert(percent);
     // Without what fills up the end: with it, it begins with the same.
@@ -86,13 +87,14 @@ mod tests {
             "k%22o%2F%5C%C3%BC%0A%F0%9D%84%9E%20~%3F%3E",
             "k%22o%2f%5c%c3%bc%0a%f0%9d%84%9e%20~%3f%3e",
             "k%22o%2F%5C%C3%BC%0A%F0%9D%84%9E+~%3F%3E",
+            "k%22o%2f%5c%c3%bc%0a%f0%9d%84%9e+~%3f%3e",
             "ayJvL1zDvArwnYSeIH4/Pg",
             "ayJvL1zDvArwnYSeIH4_Pg",
             "6b226f2f5cc3bc0af09d849e207e3f3e",
         ] {
             assert!(forms.contains(written), "{written} is not of {forms:#?}");
         }
-        assert_eq!(forms.len(), 13);
+        assert_eq!(forms.len(), 14);
     }
 
     #[test]

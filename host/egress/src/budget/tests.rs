@@ -70,7 +70,7 @@ async fn a_tenant_that_asks_for_ever_leaves_another_its_turn() {
             let scopes = Scopes {
                 own: key(own),
                 tenant,
-                by_host: false,
+                by: By::Guest,
                 shared: vec![RateScope::App],
                 budgets,
                 rules: vec![&rule],
@@ -108,7 +108,7 @@ async fn who_waits_alone_may_wait_to_the_end() {
     let rule: RateRule = serde_json::from_str(r#"{"scope": "host", "requests": 1, "per_seconds": 4}"#).unwrap();
     let budgets = vec![Budgeted { key: key(1), terms: Some(Terms::of(&rule)) }];
     let mut scopes =
-        Scopes { own: key(0), tenant: "t", by_host: false, shared: vec![RateScope::Host], budgets, rules: vec![&rule] };
+        Scopes { own: key(0), tenant: "t", by: By::Guest, shared: vec![RateScope::Host], budgets, rules: vec![&rule] };
     let config = DoorConfig::default();
     let spend = async |scopes: &Scopes<'_>| budget.spend(scopes, &books, &config).await.is_ok();
     assert!(spend(&scopes).await && spend(&scopes).await);
@@ -130,7 +130,7 @@ async fn what_the_host_asks_waits_for_no_place_or_turn_of_those_whom_others_make
     let effect = crate::request::EffectPlan { key: &effect_key, root: "", name: None, ordinal: 0 };
     let (fields, clock) = (Default::default(), crate::request::At(0));
     let budgets = [serde_json::from_str(r#"{"scope": "connection", "requests": 100, "per_seconds": 1}"#).unwrap()];
-    let by_host = Pass { budgets: &budgets, ..Pass::of_host("c", &[], &fields, effect, &books, &clock) };
+    let by_host = Pass { budgets: &budgets, ..Pass::of_host("t", "c", &[], &fields, effect, &books, &clock) };
     let rule = serde_json::from_value(json!({ "host": "a.example", "methods": ["GET"], "paths": ["/*"] })).unwrap();
     let url = "https://a.example/".parse().unwrap();
     let by = |by| Scopes::of(&Pass { by, ..by_host }, &rule, &url);
@@ -146,21 +146,29 @@ async fn what_the_host_asks_waits_for_no_place_or_turn_of_those_whom_others_make
     };
     let (budget, began) = (Arc::new(Budget::default()), Instant::now());
     let spend = async |scopes: &Scopes<'_>| budget.spend(scopes, &books, &config).await;
-    let _held = (spend(&guest).await.unwrap(), spend(&host).await.unwrap());
+    let all = [&guest, &host, &webhook];
+    let mut held = Vec::new();
+    for scopes in all {
+        held.push(spend(scopes).await.unwrap());
+    }
     assert_eq!(began.elapsed(), Duration::ZERO);
-    // Both are as bounded: by their pace, and when that has come round by their places.
-    assert!(spend(&guest).await.is_err() && spend(&host).await.is_err());
+    // All are as bounded: by their pace, and when that has come round by their places.
+    for scopes in all {
+        assert!(spend(scopes).await.is_err());
+    }
     assert_eq!(began.elapsed(), Duration::ZERO);
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(spend(&guest).await.is_err() && spend(&host).await.is_err());
-    assert_eq!(began.elapsed(), Duration::from_secs(2));
+    for scopes in all {
+        assert!(spend(scopes).await.is_err());
+    }
+    assert_eq!(began.elapsed(), Duration::from_millis(2_500));
 }
 
 fn shared_by_whom(app_is_shared: bool, publisher: &str) -> Vec<RateScope> {
     let (key, books) = (bulkhead_vault::Secret::from_string("key".into()), Books::default());
     let effect = crate::request::EffectPlan { key: &key, root: "", name: None, ordinal: 0 };
     let (fields, clock) = (Default::default(), crate::request::At(0));
-    let pass = Pass { app_is_shared, publisher, ..Pass::of_host("t", &[], &fields, effect, &books, &clock) };
+    let pass = Pass { app_is_shared, publisher, ..Pass::of_host("t", "c", &[], &fields, effect, &books, &clock) };
     let rule = json!({ "host": "a.example", "methods": ["GET"], "paths": ["/*"] });
     Scopes::of(&pass, &serde_json::from_value(rule).unwrap(), &"https://a.example/".parse().unwrap()).shared
 }
@@ -189,7 +197,7 @@ async fn who_waited_long_in_a_line_of_its_own_is_not_turned_away_from_a_free_one
     let scopes = Scopes {
         own: key(0),
         tenant: "t",
-        by_host: false,
+        by: By::Guest,
         shared,
         budgets: budgets.clone(),
         rules: rules.iter().collect(),
@@ -214,7 +222,7 @@ fn other_terms_are_another_budget() {
     let effect = crate::request::EffectPlan { key: &effect_key, root: "", name: None, ordinal: 0 };
     let fields = Default::default();
     let clock = crate::request::At(0);
-    let pass = |owner| Pass::of_host(owner, &[], &fields, effect, &books, &clock);
+    let pass = |owner| Pass::of_host("t", owner, &[], &fields, effect, &books, &clock);
     let plain = json!({ "scope": "connection", "requests": 2, "per_seconds": 2 });
     let with = |name: &str, value: serde_json::Value| {
         let mut rule = plain.clone();
@@ -248,7 +256,7 @@ async fn what_is_free_is_spent_when_what_has_to_be_waited_for_has_come() {
     let budgeted = |nth: u8, rule| Budgeted { key: key(nth), terms: Some(Terms::of(rule)) };
     let budgets = rules.iter().zip(1..).map(|(rule, nth)| budgeted(nth, rule)).collect();
     let scopes =
-        Scopes { own: key(0), tenant: "t", by_host: false, shared: Vec::new(), budgets, rules: rules.iter().collect() };
+        Scopes { own: key(0), tenant: "t", by: By::Guest, shared: Vec::new(), budgets, rules: rules.iter().collect() };
     let config = DoorConfig::default();
     let spend = async || budget.spend(&scopes, &books, &config).await.map(drop);
     spend().await.unwrap();
@@ -271,7 +279,7 @@ async fn a_tenants_requests_go_at_its_pace_whatever_the_connection() {
     let config = DoorConfig { per_tenant_requests_per_second: 10, ..DoorConfig::default() };
     let spend = async |tenant, own| {
         let budgets = vec![Budgeted { key: key(own), terms: None }];
-        let scopes = Scopes { own: key(own), tenant, by_host: false, shared: Vec::new(), budgets, rules: Vec::new() };
+        let scopes = Scopes { own: key(own), tenant, by: By::Guest, shared: Vec::new(), budgets, rules: Vec::new() };
         budget.spend(&scopes, &books, &config).await.is_ok()
     };
     let began = Instant::now();
@@ -292,7 +300,7 @@ async fn who_hears_of_a_pause_that_is_too_long_does_not_wait_for_its_end() {
     let (budget, books, config) = (Arc::new(Budget::default()), Books::default(), DoorConfig::default());
     let rule: RateRule = serde_json::from_str(r#"{"scope":"connection","requests":1,"per_seconds":1}"#).unwrap();
     let budgets = vec![Budgeted { key: key(1), terms: Some(Terms::of(&rule)) }];
-    let scopes = Scopes { own: key(0), tenant: "t", by_host: false, shared: Vec::new(), budgets, rules: vec![&rule] };
+    let scopes = Scopes { own: key(0), tenant: "t", by: By::Guest, shared: Vec::new(), budgets, rules: vec![&rule] };
     budget.spend(&scopes, &books, &config).await.unwrap();
     let began = Instant::now();
     let (second, ()) = tokio::join!(budget.spend(&scopes, &books, &config), async {

@@ -97,6 +97,7 @@ impl Engine {
         Ok(Invocation {
             loaded: self.loaded(&opened.known.digest).await?,
             operation,
+            whose: u128::from_be_bytes(*run.tenant.as_bytes()),
             limits: self.limits_of(opened)?,
             seed: self.seed(run.id, run.leg),
             clock_ms: run.clock_ms,

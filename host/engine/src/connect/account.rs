@@ -1,16 +1,23 @@
 //! Which account it is that somebody authorized.
 //!
-//! Invariant: what a redirect's query says is only a claim until a call that the host itself made has proved it.
+//! Invariants: what a redirect's query says is only a claim until a call that the host itself made has proved it; and what is
+//! kept of an account is short, and no secret: guests and people read it.
 
+use bulkhead_egress::redacted;
 use bulkhead_manifest::{AccountCall, AccountSource, HostPattern, OAuth2};
 use bulkhead_store::Connection;
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::ConnectError;
 use super::consent::is_twice;
 use crate::Engine;
 use crate::credentials::{OwnedProvider, base_url};
-use crate::oauth::Tokens;
+use crate::host_call::Behalf;
+use crate::oauth::{Tokens, withhold_inside};
+
+/// Bytes of what is kept of an account under a name.
+const LONGEST_WORD: usize = 256;
 
 impl Engine {
     /// What is known of the account: `id`, and what the manifest keeps of the redirect and of the account call. The base
@@ -45,10 +52,7 @@ impl Engine {
                 return Err(unconfirmed(format!("its {name} is {url:?}, and not an https address of {allowed}")));
             }
         }
-        if let Some(id) = id {
-            account.insert("id".to_owned(), Value::String(id));
-        }
-        Ok(account)
+        to_be_kept(account, id, tokens)
     }
 
     /// What a call of the host's own answers, with the token that was just given: of several accounts, the one meant.
@@ -73,8 +77,8 @@ impl Engine {
             .header("accept", "application/json")
             .body(Vec::new())
             .map_err(|error| unconfirmed(error.to_string()))?;
-        let answer =
-            self.host_call(&row.id.to_string(), request).await.map_err(|error| unconfirmed(error.to_string()))?;
+        let behalf = Behalf::of(row.tenant, row.id);
+        let answer = self.host_call(&behalf, request).await.map_err(|error| unconfirmed(error.to_string()))?;
         if !(200..300).contains(&answer.status) {
             let asked = url.path();
             return Err(unconfirmed(format!("the provider answered {} when it was asked at {asked}", answer.status)));
@@ -82,12 +86,37 @@ impl Engine {
         if call.pointer.is_none() && call.keep.is_empty() {
             return Ok(Value::Null);
         }
-        let body: Value = serde_json::from_slice(&answer.body).map_err(|_| unconfirmed("the answer is not JSON"))?;
-        let Some(items) = &call.items else { return Ok(body) };
-        let items = items.lookup(&body).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let meant = items.iter().find(|item| call.when.as_ref().is_none_or(|when| when.holds(item)));
-        meant.cloned().ok_or_else(|| unconfirmed("the provider lists no account that is meant"))
+        meant(call, &answer.body)
     }
+}
+
+/// Of what the provider says, without its secrets, the account that is meant.
+fn meant(call: &AccountCall, answer: &[u8]) -> Result<Value, ConnectError> {
+    let mut said: Value = serde_json::from_slice(answer).map_err(|_| unconfirmed("the answer is not JSON"))?;
+    withhold_inside(&mut said);
+    let Some(items) = &call.items else { return Ok(said) };
+    let items = items.lookup(&said).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let meant = items.iter().find(|item| call.when.as_ref().is_none_or(|when| when.holds(item)));
+    meant.cloned().ok_or_else(|| unconfirmed("the provider lists no account that is meant"))
+}
+
+/// The account under its id. The tokens themselves may stand there under any name, where a provider repeats them.
+fn to_be_kept(
+    mut account: Map<String, Value>,
+    id: Option<String>,
+    tokens: &Tokens,
+) -> Result<Map<String, Value>, ConnectError> {
+    if let Some(id) = id {
+        if !worth_keeping(&id) {
+            return Err(unconfirmed(format!("its id is no word of 1 to {LONGEST_WORD} printable ASCII characters")));
+        }
+        account.insert("id".to_owned(), Value::String(id));
+    }
+    let given = || [Some(&tokens.access_token), tokens.refresh_token.as_ref()].into_iter().flatten();
+    if account.values().filter_map(Value::as_str).any(|text| redacted(text, given()) != text) {
+        return Err(unconfirmed("what would be kept of it holds a token"));
+    }
+    Ok(account)
 }
 
 /// The account's id as the tokens or the redirect name it: of the redirect only what the account call is going to prove.
@@ -119,6 +148,11 @@ pub(super) fn brought(oauth: &OAuth2, query: &[(String, String)]) -> Result<Map<
             if !worth_keeping(value) {
                 return Err(unconfirmed(format!("the provider's {name:?} cannot be kept")));
             }
+            // A code and the client's secret may go there before anything is proved: anybody may have written its path.
+            if oauth.discovered.contains_key(name) && !is_origin(value) {
+                let problem = "and from a redirect only an https origin counts, with `/` alone after it";
+                return Err(unconfirmed(format!("its {name} is {value:?}, {problem}")));
+            }
             kept.insert(name.clone(), Value::String(value.clone()));
         }
     }
@@ -147,14 +181,22 @@ fn plain(id: &str) -> bool {
         && id != "."
 }
 
-/// What of a redirect's query is kept beside the account's id: a short word, never shown as anything else.
+/// Whether this is an https origin, with nothing after it but the one slash.
+fn is_origin(text: &str) -> bool {
+    let origin =
+        Url::parse(text).ok().filter(|url| url.scheme() == "https").map(|url| url.origin().ascii_serialization());
+    origin.is_some_and(|origin| text.strip_suffix('/').unwrap_or(text).eq_ignore_ascii_case(&origin))
+}
+
+/// What is kept of an account, its id and what a redirect's query says beside it: a short word, never shown as anything else.
 fn worth_keeping(value: &str) -> bool {
-    (1..=256).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_graphic())
+    (1..=LONGEST_WORD).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_graphic())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use bulkhead_vault::Secret;
     use serde_json::json;
 
     use super::*;
@@ -169,19 +211,85 @@ mod tests {
         }
     }
 
+    fn tokens() -> Tokens {
+        Tokens {
+            access_token: Secret::from_string("the-access-token".to_owned()),
+            refresh_token: Some(Secret::from_string("the-refresh-token".to_owned())),
+            expires_in_s: None,
+            refresh_expires_in_s: None,
+            scopes: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// Mutations: `to_be_kept`, without `worth_keeping`; without `redacted`; of the access token alone.
+    #[test]
+    fn an_account_is_kept_under_a_short_id_and_without_its_tokens() {
+        let kept = |id: &str, base: &str| {
+            let account = Map::from_iter([("base".to_owned(), Value::from(base))]);
+            to_be_kept(account, Some(id.to_owned()), &tokens()).map(Value::Object).map_err(|error| error.to_string())
+        };
+        let base = "https://eu.example/";
+        let longest = "a".repeat(LONGEST_WORD);
+        for id in ["9130347", "auth0|7", &longest] {
+            assert_eq!(kept(id, base), Ok(json!({ "id": id, "base": base })));
+        }
+        for id in ["", "two words", "line\nbreak", "\u{202e}", &format!("{longest}a")] {
+            assert!(kept(id, base).unwrap_err().contains("its id is"), "{id:?}");
+        }
+        for (id, base) in
+            [("the-access-token", base), ("u:the-refresh-token", base), ("7", "https://a/the-access-token")]
+        {
+            assert!(kept(id, base).unwrap_err().contains("holds a token"), "{id} {base}");
+        }
+    }
+
+    /// Mutation: `meant`, without `withhold_inside`.
+    #[test]
+    fn of_what_an_account_call_answers_no_secret_is_read() {
+        let call = |more: Value| -> AccountCall {
+            let mut call = json!({ "url": "https://a.example/me", "pointer": "/id" });
+            call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(call).unwrap()
+        };
+        let said = json!({ "id": 7, "api_token": "x", "of": [{ "id": 8, "clientSecret": "y" }] }).to_string();
+        let whole = meant(&call(json!({})), said.as_bytes()).unwrap();
+        assert_eq!(whole, json!({ "id": 7, "of": [{ "id": 8 }] }));
+        assert_eq!(meant(&call(json!({ "items": "/of" })), said.as_bytes()).unwrap(), json!({ "id": 8 }));
+    }
+
+    /// What comes after it is put after it: `{base}oauth/token`.
+    ///
+    /// Mutation: `is_origin`, compare the origins of both, or the path with `/`.
+    #[test]
+    fn a_base_url_that_a_redirect_brings_is_an_origin_and_no_more() {
+        for good in ["https://api.na1.example/", "https://api.na1.example", "https://API.na1.example/"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "https://api.example/uploads/",
+            "https://api.example/uploads/..",
+            "https://api.example/.",
+            "https://api.example//",
+            "https://api.example/?to=",
+            "https://api.example?",
+            "https://api.example/#",
+            "https://api.example\\",
+            "https://user@api.example/",
+            "https://api.example:443/",
+            "http://api.example/",
+            "api.example",
+            "",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+    }
+
     /// Versions that were checked by other rules than today's are held to these here.
     ///
     /// Mutation: `named`, without `proves`.
     #[test]
     fn what_a_redirect_claims_is_not_taken_where_nothing_proves_it() {
-        let tokens = Tokens {
-            access_token: bulkhead_vault::Secret::from_string("t".to_owned()),
-            refresh_token: None,
-            expires_in_s: None,
-            refresh_expires_in_s: None,
-            scopes: None,
-            extra: Map::new(),
-        };
         let named = |call: &serde_json::Value| {
             let oauth = json!({
                 "authorize_url": "https://a.example/a", "token_url": "https://a.example/t",
@@ -189,7 +297,7 @@ mod tests {
             });
             let oauth: OAuth2 = serde_json::from_value(oauth).unwrap();
             let brought = brought(&oauth, &[("realmId".to_owned(), "7".to_owned())]).unwrap();
-            super::named(&oauth, &tokens, &brought).map_err(|error| error.to_string())
+            super::named(&oauth, &tokens(), &brought).map_err(|error| error.to_string())
         };
         let me = "https://a.example/me";
         for unproved in [json!(null), json!({ "url": me }), json!({ "url": me, "keep": { "base": "/base" } })] {

@@ -8,9 +8,11 @@ pub(crate) mod world;
 
 use std::time::Duration;
 
+use bulkhead_egress::{DoorConfig, DoorError};
 use bulkhead_manifest::AppId;
 use bulkhead_store::{ConnectionStatus, Owner, RefreshLease};
 use bulkhead_vault::{CredentialFields, Secret, VaultError};
+use futures::future::join_all;
 use serde_json::Map;
 
 use super::renewal::{PAUSE_MS, REFRESH_LEASE_MS, Renewed, is_passing};
@@ -18,6 +20,7 @@ use super::*;
 
 use self::provider::{Provider, gives};
 use self::world::{CODE, FIRST, Folder, HOUR_MS, World};
+use crate::host_call::HostCallError;
 
 /// Mutation: host/engine/src/credentials/renewal.rs, `renew`, in the caller's own future.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,9 +200,56 @@ async fn what_broke_off_is_not_posted_again() {
     for _ in 0..3 {
         let request = http::Request::post("https://login.example.com/token").body(b"code".to_vec()).unwrap();
         // Over a line that is too old to be used again it works.
-        let _ = world.engine.host_call("one app", request).await;
+        let _ = world.engine.host_call(&Behalf::of("one tenant", "one app"), request).await;
     }
     assert_eq!(provider.asked().len(), 3);
+}
+
+/// Answers to consents that never were, at a provider that thinks about them for long, by an app that two tenants share.
+///
+/// Mutation: host/engine/src/host_call.rs, `Behalf::of`, in the places of all who share the app.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_makes_the_host_ask_much_by_an_app_keeps_no_other_tenant_of_it_waiting() {
+    let places = DoorConfig::default().per_connection_concurrency;
+    let provider = Provider::held(|_| None).await;
+    let world = World::new(&provider, CODE).await;
+    let of = async |connection: &Connection| world.engine.provider(connection, &Map::new()).await.unwrap().unwrap();
+    let (busy, other) = (of(&world.connection_row().await).await, of(&world.elsewhere(false).await).await);
+    let brings = async || busy.borrow().exchange(&world.engine, "made-up".to_owned(), None).await.map(drop);
+    let crowd = join_all((0..2 * places).map(|_| brings()));
+    let token = Secret::from_string("another-tenants".to_owned());
+    let refreshes = async {
+        provider.is_asked(places).await;
+        tokio::select! {
+            told = async { other.borrow().refresh(&world.engine, &token).await.map(drop) } => panic!("not asked: {told:?}"),
+            () = provider.is_asked(places + 1) => {}
+        }
+    };
+    tokio::select! { _ = crowd => panic!("nobody has answered yet"), () = refreshes => {} }
+    let asked = provider.asked();
+    assert!(
+        asked[places].body.contains("another-tenants"),
+        "of one tenant more than {places} were under way: {asked:?}"
+    );
+}
+
+/// A large request is as much as many small ones.
+///
+/// Mutations: host/egress/src/request.rs, `of_host`, at the pace of its owner; host/engine/src/host_call.rs, `host_call_within`,
+/// the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_host_asks_for_a_tenant_goes_at_one_pace_by_whatever_app() {
+    let provider = Provider::new(|asked| asked.ok("{}")).await;
+    let world = World::new(&provider, CODE).await;
+    let engine = world.beside_at(DoorConfig { per_tenant_requests_per_second: 1, ..DoorConfig::default() }, &provider);
+    let ask = async |tenant, app, bytes| {
+        let request = http::Request::post("https://login.example.com/token").body(vec![b' '; bytes]).unwrap();
+        engine.host_call(&Behalf::of(tenant, app), request).await.map(drop)
+    };
+    ask("one", "an app", 2 << 20).await.unwrap();
+    let told = ask("one", "another app", 0).await;
+    assert!(matches!(told, Err(HostCallError::Door(DoorError::RateLimited { .. }))), "{told:?}");
+    ask("another", "an app", 0).await.unwrap();
 }
 
 /// Mutation: host/engine/src/oauth/asking.rs, `send`, for as long as the door allows.

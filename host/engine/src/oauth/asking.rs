@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use serde_json::{Map, Value};
 
 use crate::Engine;
-use crate::host_call::{HostCallError, LARGEST_ANSWER};
+use crate::host_call::{Behalf, HostCallError, LARGEST_ANSWER};
 
 /// Longest that one call may take, milliseconds: two have to fit in the lease under which they are made.
 pub(crate) const TOKEN_CALL_MS: u32 = 20_000;
@@ -22,7 +22,7 @@ pub(super) struct Caller {
     /// Whether what the crate wrote as a form goes out as a JSON object.
     pub json: bool,
     /// Whose budget the calls count against.
-    pub concurrency_key: String,
+    pub behalf: Behalf,
 }
 
 impl Caller {
@@ -37,8 +37,7 @@ impl Caller {
             }
         }
         let url = request.uri().to_string();
-        let answer =
-            self.engine.host_call_within(&self.concurrency_key, request, Some(TOKEN_CALL_MS), LARGEST_ANSWER).await?;
+        let answer = self.engine.host_call_within(&self.behalf, request, Some(TOKEN_CALL_MS), LARGEST_ANSWER).await?;
         let mut response = Response::builder().status(answer.status);
         for (name, value) in &answer.headers {
             response = response.header(name, value);

@@ -21,6 +21,7 @@ use super::revoking::{FORM, basic, form};
 use super::{Blame, Client, OAuthError, Response, Tokens, access_token, auth_type, failure, tokens};
 use crate::Engine;
 use crate::fault::EngineFault;
+use crate::host_call::Behalf;
 
 /// How long an assertion holds, seconds. It is used at once; clocks differ.
 const ASSERTION_S: u64 = 300;
@@ -37,7 +38,7 @@ pub(crate) struct Minter<'a> {
     /// What people know the app by, where it is an app's.
     pub app: Option<String>,
     /// Whose budget the call counts against.
-    pub concurrency_key: String,
+    pub behalf: Behalf,
 }
 
 impl Minter<'_> {
@@ -64,8 +65,7 @@ impl Minter<'_> {
     }
 
     fn caller(&self, json: bool) -> Caller {
-        let concurrency_key = self.concurrency_key.clone();
-        Caller { engine: self.engine.clone(), headers: BTreeMap::new(), json, concurrency_key }
+        Caller { engine: self.engine.clone(), headers: BTreeMap::new(), json, behalf: self.behalf.clone() }
     }
 
     fn text(&self, name: &str) -> Result<&str, OAuthError> {

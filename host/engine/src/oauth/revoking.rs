@@ -26,7 +26,7 @@ impl Provider<'_> {
     async fn revoke_once(&self, engine: &Engine, tokens: &CredentialFields) -> Result<(), OAuthError> {
         let (Some(url), Some(token)) = (self.revoke_url, self.revoked(tokens)) else { return Ok(()) };
         let request = self.revocation(url, token)?;
-        let answer = engine.host_call(&self.concurrency_key, request).await.map_err(OAuthError::Unreachable)?;
+        let answer = engine.host_call(&self.behalf, request).await.map_err(OAuthError::Unreachable)?;
         match answer.status {
             ..300 => Ok(()),
             400..=403 => Err(OAuthError::Refused(format!("status {}", answer.status))),
@@ -91,6 +91,7 @@ mod tests {
     use bulkhead_manifest::{Auth, Manifest};
 
     use super::*;
+    use crate::host_call::Behalf;
 
     /// Mutations: `revoked`, the access token first; the refresh token always; `revocation`, any of its parts.
     #[test]
@@ -124,7 +125,7 @@ mod tests {
                 secret_before: None,
                 redirect_url: &url,
                 app: String::new(),
-                concurrency_key: String::new(),
+                behalf: Behalf::of("t", "a"),
             };
             let request = provider.revocation(&url, provider.revoked(&tokens).unwrap()).unwrap();
             let said = request.headers().get("authorization").map_or("", |said| said.to_str().unwrap());

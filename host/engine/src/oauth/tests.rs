@@ -19,13 +19,24 @@ fn a_token_of_a_type_that_is_not_known_is_not_used() {
     }
 }
 
-/// Mutation: `tokens`, leave what the response holds besides as it is: the account's details would hold the tokens.
+/// Mutations: `tokens`, leave what the response holds besides as it is: the account's id would be a token; `withhold`, at the top
+/// alone, or without what ends in `_token`; `withhold_inside`, without lists.
 #[test]
 fn what_came_with_tokens_holds_none_of_them() {
-    let said =
-        json!({ "access_token": "a", "refresh_token": "b", "id_token": "c", "token_type": "bearer", "realm": "1" });
+    let said = json!({
+        "access_token": "a", "refresh_token": "b", "id_token": "c", "token_type": "bearer", "realm": "1",
+        "authed_user": { "id": "U1", "access_token": "d", "scope": "chat", "token_type": "user" },
+        "team": { "id": "T1", "inner": { "botToken": "e", "name": "n" } }, "continuation_token": "f",
+        "accounts": [{ "token": "g", "id": "A1" }, [{ "client_secret": "h" }]], "token": "i", "clientSecret": ["j"],
+        "x_refresh_token_expires_in": 8726400, "stripe_publishable_key": "pk_1", "bot_user_id": "B1"
+    });
     let given = tokens(&serde_json::from_value(said).unwrap(), " ", None).unwrap();
-    assert_eq!(given.extra.keys().collect::<Vec<_>>(), ["realm"]);
+    let left = json!({
+        "realm": "1", "authed_user": { "id": "U1", "scope": "chat", "token_type": "user" },
+        "team": { "id": "T1", "inner": { "name": "n" } }, "accounts": [{ "id": "A1" }, [{}]],
+        "x_refresh_token_expires_in": 8726400, "stripe_publishable_key": "pk_1", "bot_user_id": "B1"
+    });
+    assert_eq!(Value::Object(given.extra), left);
 }
 
 /// Mutation: `access_token`, whatever it is.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Permissions;
 use super::egress::{alike, allows, within};
 use crate::model::{
-    Auth, EgressRule, OAuth2, OAuth2ClientCredentials, OAuth2JwtBearer, Placement, TokenExchange, Webhook,
+    AccountCall, Auth, EgressRule, OAuth2, OAuth2ClientCredentials, OAuth2JwtBearer, Placement, TokenExchange, Webhook,
 };
 
 /// Everything that is asked for and was not approved. Empty: nobody has to be asked.
@@ -197,16 +197,19 @@ fn auth(asked: &Auth, approved: &Auth, changes: &mut Vec<Change>) {
     if *asked == Auth::None || asked == approved {
         return;
     }
-    if asked.kind() != approved.kind() {
-        changes.push(Change::SignIn { asked: asked.kind().to_owned(), approved: approved.kind().to_owned() });
-    } else if with_places_of(asked, approved) != *approved {
-        changes.push(Change::AuthDetail);
-    }
+    let mut urls = Vec::new();
     for ((key, asked), (_, approved)) in places(asked).into_iter().zip(places(approved)) {
         if asked != approved {
-            changes.push(Change::AuthUrl { key, asked, approved });
+            urls.push(Change::AuthUrl { key, asked, approved });
         }
     }
+    if asked.kind() != approved.kind() {
+        changes.push(Change::SignIn { asked: asked.kind().to_owned(), approved: approved.kind().to_owned() });
+    // What differs is granted as nothing at all: whatever it is, it is told.
+    } else if urls.is_empty() || with_places_of(asked, approved) != *approved {
+        changes.push(Change::AuthDetail);
+    }
+    changes.append(&mut urls);
 }
 
 /// Where the host sends people, codes and tokens: always the same keys in the same order, empty where there is none.
@@ -234,6 +237,10 @@ fn with_places_of(asked: &Auth, approved: &Auth) -> Auth {
     match (asked.clone(), approved.clone()) {
         (Auth::OAuth2(asked), Auth::OAuth2(approved)) => {
             let OAuth2 { authorize_url, token_url, revoke_url, account_call, .. } = *approved;
+            let account_call = match (asked.account_call.clone(), account_call) {
+                (Some(asked), Some(AccountCall { url, pointer, .. })) => Some(AccountCall { url, pointer, ..asked }),
+                (_, approved) => approved,
+            };
             Auth::OAuth2(Box::new(OAuth2 { authorize_url, token_url, revoke_url, account_call, ..*asked }))
         }
         (Auth::OAuth2ClientCredentials(asked), Auth::OAuth2ClientCredentials(approved)) => {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::*;
@@ -243,6 +244,136 @@ fn another_way_to_sign_in_is_named() {
             "use nothing as `token_url` (so far: `https://login.example.com/token`)",
         ]
     );
+}
+
+/// What a call keeps of an account decides what requests are made with, and which account is meant whose it is.
+///
+/// Mutations: host/manifest/src/grant/difference.rs, `with_places_of`, the whole `account_call`; `auth`, without `urls.is_empty()`.
+#[test]
+fn another_choice_of_what_is_learned_of_the_account_is_named() {
+    let call = |call: &str| format!("account_call = {{ url = \"https://{{api}}/v1/{call} }}\nscopes =");
+    let with = |this: &str| ask_of(&MANIFEST.replace("scopes =", &call(this)));
+    let approved = with("me\", pointer = \"/id\", keep = { base = \"/base\" }").approve();
+    let beyond = |this: &str| {
+        let ask = with(this);
+        assert_eq!(Grant::of(&ask, &approved).permissions().auth, Auth::None, "{this}");
+        ask.beyond(&approved).changes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let detail = "sign in with other parameters";
+    for other in [
+        "me\", pointer = \"/id\"",
+        "me\", pointer = \"/id\", keep = { base = \"/other\" }",
+        "me\", pointer = \"/id\", keep = { base = \"/base\" }, items = \"/accounts\"",
+        "me\", pointer = \"/id\", keep = { base = \"/base\" }, when = { pointer = \"/default\" }",
+        // Written alike, it is the same place; and read, another.
+        "me /id\", keep = { base = \"/base\" }",
+    ] {
+        assert_eq!(beyond(other), [detail], "{other}");
+    }
+    let place = |to: &str| {
+        let api = "https://api.example.com/v1";
+        format!("use `{api}/{to}` as `account_call` (so far: `{api}/me /id`)")
+    };
+    assert_eq!(beyond("me\", pointer = \"/x\", keep = { base = \"/base\" }"), [place("me /x")]);
+    let both = "you\", pointer = \"/id\", keep = { base = \"/other\" }";
+    assert_eq!(beyond(both), [detail.to_owned(), place("you /id")], "one does not hide the other");
+}
+
+/// Of every kind, with something in every field.
+fn every_auth() -> Vec<Value> {
+    let field = json!({ "name": "key", "title": "Key", "help": "h", "pattern": "p" });
+    let oauth2 = json!({
+        "authorize_url": "https://a.example/a", "token_url": "https://a.example/t", "revoke_url": "https://a.example/r",
+        "scopes": ["s"], "optional_scopes": ["o"], "extra_params": { "p": "1" }, "token_headers": { "h": "1" },
+        "callback_params": ["base"], "account_param": "id", "discovered": { "base": ["*.b.example"] }, "issuer": "i",
+        "account_call": {
+            "url": "https://a.example/me", "items": "/i", "when": { "pointer": "/p", "equals": "e" }, "pointer": "/id",
+            "keep": { "k": "/k" }
+        },
+        "expires_default_s": 1, "refresh_expires_field": "f", "refresh_idle_days": 1, "refresh_days": 1
+    });
+    let basic = json!({ "username_field": "key", "password_field": "key" });
+    let exchange = json!({
+        "fields": [field], "url": "https://a.example/x", "headers": { "h": "{key}" }, "basic": basic,
+        "form": { "f": "{key}" }, "json": { "j": "{key}" }, "token": "/t", "expires": "/e", "expires_default_s": 1
+    });
+    let client = json!({
+        "token_url": "https://a.example/t", "scopes": ["s"], "extra_params": { "p": "1" }, "expires_default_s": 1
+    });
+    let bearer = json!({
+        "token_url": "https://a.example/t", "audience": "a", "scopes": ["s"], "expires_default_s": 1
+    });
+    let kinds = [
+        json!({ "api_key": { "fields": [field] } }),
+        json!({ "basic": {} }),
+        json!({ "oauth2": oauth2 }),
+        json!({ "oauth2_client_credentials": client }),
+        json!({ "oauth2_jwt_bearer": bearer }),
+        json!({ "token_exchange": exchange }),
+        json!({ "aws_sigv4": {} }),
+    ];
+    // With what is there without being said.
+    let whole = |kind: Value| serde_json::to_value(serde_json::from_value::<Auth>(kind).unwrap()).unwrap();
+    kinds.map(whole).into()
+}
+
+/// Where values stand that are made of no others.
+fn leaves(document: &Value, at: String, found: &mut Vec<String>) {
+    match document {
+        Value::Object(fields) => fields.iter().for_each(|(name, field)| leaves(field, format!("{at}/{name}"), found)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(nth, item)| leaves(item, format!("{at}/{nth}"), found))
+        }
+        _ => found.push(at),
+    }
+}
+
+/// A version rolls out by itself where nothing is to be asked: then it signs in, too.
+///
+/// Mutation: host/manifest/src/grant/difference.rs, `auth`, return at once.
+#[test]
+fn whatever_changes_about_signing_in_is_told_or_granted() {
+    let others = [
+        "bearer",
+        "form",
+        "json",
+        "keeps",
+        "none",
+        "es256",
+        "issuer",
+        "app",
+        "b",
+        "/b",
+        "*.c.example",
+        "https://b.example/b",
+    ];
+    let others: Vec<_> = others.map(Value::from).into_iter().chain([json!(2), json!(true), json!(false)]).collect();
+    let ask = |auth: &Value| {
+        let (auth, scopes) = without_words(serde_json::from_value(auth.clone()).ok()?);
+        let (limits, imports) = (Limits::default(), BTreeSet::new());
+        Some(Ask(Permissions { auth, scopes, egress: Vec::new(), webhook: None, limits, imports }))
+    };
+    for before in every_auth() {
+        let mut found = Vec::new();
+        leaves(&before, String::new(), &mut found);
+        for leaf in found {
+            let changed = |to: &Value| {
+                let mut after = before.clone();
+                *after.pointer_mut(&leaf).unwrap() = to.clone();
+                if after == before { None } else { ask(&after) }
+            };
+            let changed: Vec<_> = others.iter().filter_map(changed).collect();
+            assert!(!changed.is_empty(), "nothing else can stand at {leaf}");
+            let first = ask(&before).unwrap();
+            for second in changed {
+                for (asked, approved) in [(&first, second.clone()), (&second, first.clone())] {
+                    let approved = approved.approve();
+                    let granted = Grant::of(asked, &approved).permissions().auth == asked.permissions().auth;
+                    assert!(granted || !asked.beyond(&approved).is_empty(), "{leaf}: {asked:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -187,13 +187,13 @@ pub struct OAuth2 {
     #[serde(default)]
     pub callback_params: Vec<String>,
     /// Where the account's id stands: one of `callback_params`, a field of the token response, or a JSON pointer
-    /// into it. See [`OAuth2::account_source`].
+    /// into it; never what a name there says is a secret. See [`OAuth2::account_source`].
     pub account_param: Option<String>,
     /// A call that the host makes with the fresh token, to learn or to prove the account.
     pub account_call: Option<AccountCall>,
     /// Base URLs that authorization tells: by the name under which they are kept in the account (one of `callback_params`
     /// or of the account call's `keep`), the hosts that they may have. `token_url` and `revoke_url` may begin with one,
-    /// and an egress rule may be narrowed to one.
+    /// and an egress rule may be narrowed to one. One that the redirect brings is an origin without a path.
     #[serde(default)]
     pub discovered: BTreeMap<String, Vec<HostPattern>>,
     /// What the provider calls itself in `iss` of its redirect (RFC 9207), where it does: another's is refused, and so is one

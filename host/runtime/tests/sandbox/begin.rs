@@ -76,9 +76,9 @@ async fn here(sandbox: &Sandbox, loaded: &Loaded, ports: &Arc<Watched>) -> Finis
     here_of(sandbox, loaded, ports, 0).await
 }
 
-async fn here_of(sandbox: &Sandbox, loaded: &Loaded, ports: &Arc<Watched>, whose: usize) -> Finished {
-    let (runtime, invocation) = (sandbox.runtime.clone(), Invocation { ports: ports.clone(), ..acting(loaded) });
-    tokio::spawn(async move { runtime.invoke_here(invocation, whose).await }).await.unwrap()
+async fn here_of(sandbox: &Sandbox, loaded: &Loaded, ports: &Arc<Watched>, whose: u128) -> Finished {
+    let (runtime, invocation) = (sandbox.runtime.clone(), Invocation { ports: ports.clone(), whose, ..acting(loaded) });
+    tokio::spawn(async move { runtime.invoke_here(invocation).await }).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,8 +156,8 @@ async fn of_two_threads_one_is_left_to_others() {
         });
         let first = {
             let (runtime, ports) = (sandbox.runtime.clone(), holding.clone());
-            let invocation = Invocation { ports, ..acting(&loaded) };
-            tokio::spawn(async move { runtime.invoke_here(invocation, 1).await })
+            let invocation = Invocation { ports, whose: 1, ..acting(&loaded) };
+            tokio::spawn(async move { runtime.invoke_here(invocation).await })
         };
         tokio::task::spawn_blocking(move || wait_for_it.recv()).await.unwrap().unwrap();
         let ports = Watched::new(|| {});

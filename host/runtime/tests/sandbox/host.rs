@@ -66,6 +66,7 @@ pub(crate) fn acting(loaded: &Loaded) -> Invocation {
     Invocation {
         loaded: loaded.clone(),
         operation: Operation::Act { action: "act".into(), input: "{}".into(), resume: None },
+        whose: 0,
         limits: Limits::default(),
         seed: [1; 32],
         clock_ms: CLOCK_MS,

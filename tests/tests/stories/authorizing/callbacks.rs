@@ -6,7 +6,11 @@ use reqwest::Method;
 use serde_json::json;
 use simulated_providers::{Consent, Point};
 
-use super::{Browser, REALM, TOKENS, Waiting, change, query_of, read_books, shop, status, token_ends_in, with};
+use super::stage::{self, Stage};
+use super::{
+    Browser, Page, REALM, TOKENS, Waiting, change, link, query_of, read_books, shop, status, token_ends_in, with,
+};
+use crate::provider::{Provider, Seen};
 use crate::tiny;
 
 /// Mutations: take the session from the cookie instead of the state; host/server/src/connect_pages.rs, `routes`, without
@@ -83,6 +87,59 @@ async fn an_answer_in_another_browser_connects_nothing() {
     other.begin(&waiting.link().await).await;
     other.get(&callback).await.says(400, "another browser");
     waiting.still_waits().await;
+}
+
+/// Another host of the same domain has given the browser a cookie of that name, with a token that was made for somebody else.
+///
+/// Mutations: host/server/src/connect_pages/cookies.rs, `kept`, the first of several, or the last; host/server/src/connect_pages.rs,
+/// `submit`, as if there were none.
+#[tokio::test]
+async fn whoever_brings_another_cookie_beside_ours_is_another_browser() {
+    let waiting = Waiting::new().await;
+    let (mut browser, mut other) = (Browser::new(), Browser::new());
+    let link = waiting.link().await;
+    other.begin(&waiting.link().await).await;
+    let callback = waiting.allow(&browser.begin(&link).await);
+    for both in [[&browser, &other], [&other, &browser], [&browser, &browser]] {
+        let [one, two] = both.map(|browser| format!("bulkhead_connect={}", browser.cookies["bulkhead_connect"]));
+        let sent = async |request: reqwest::RequestBuilder| {
+            Page::of(request.header("cookie", format!("{one}; {two}")).send().await.unwrap()).await
+        };
+        sent(browser.client.get(&callback)).await.says(400, "another browser");
+        sent(browser.client.post(&link).form(&[("", "")])).await.says(400, "another browser");
+    }
+    waiting.still_waits().await;
+    assert_eq!(browser.get(&callback).await.status, 200);
+    assert_eq!(waiting.status().await, "active");
+}
+
+/// Whoever serves https has others bring its requests over http.
+///
+/// Mutation: host/server/src/connect_pages/cookies.rs, `kept`, by the plain name.
+#[tokio::test]
+async fn over_https_only_a_cookie_of_this_very_host_counts() {
+    const PUBLIC: &str = "https://connect.example";
+    let gives = |_: &Seen, _: usize| stage::says(200, &json!({ "access_token": "token-1" }));
+    let provider = Provider::answering(gives).await;
+    let builder = Stage::at(&provider, &[stage::LOGIN, stage::API]).set("BULKHEAD_PUBLIC_URL", PUBLIC);
+    let auth = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\ntoken_url = \"https://login.example.com/t\"";
+    let stage = Stage::set(builder, auth, "").await.with_app().await;
+    let here = |url: &str| url.replace(PUBLIC, stage.host.url());
+    let connection = stage.connection().await;
+    let link = link(&stage.tenant(), &connection).await;
+    assert!(link.starts_with(PUBLIC), "{link}");
+    let mut browser = Browser::new();
+    let authorize = browser.begin(&here(&link)).await;
+    let names: Vec<_> = browser.cookies.keys().cloned().collect();
+    assert_eq!(names, ["__Host-bulkhead_connect", "__Host-bulkhead_link"]);
+    let callback = here(stage.app_field("callback_url"));
+    let back = format!("{callback}?code=c&state={}", query_of(&authorize)["state"]);
+    let mut planted = Browser::new();
+    planted.cookies =
+        browser.cookies.iter().map(|(name, value)| (name.replace("__Host-", ""), value.clone())).collect();
+    planted.get(&back).await.says(400, "another browser");
+    assert_eq!(browser.get(&back).await.status, 200);
+    assert_eq!(stage.view(&connection).await["status"], "active");
 }
 
 /// Mutation: leave the link used up; or keep the state of the refused answer.

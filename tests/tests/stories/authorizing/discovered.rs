@@ -86,10 +86,12 @@ async fn a_base_url_of_another_host_connects_nothing() {
     }
 }
 
-/// The redirect tells where codes are exchanged, among the hosts that the app pinned.
+/// The redirect tells where codes are exchanged, among the hosts that the app pinned. Anybody with a link can write one: where on
+/// such a host is not for it to say.
 ///
-/// Mutations: host/engine/src/credentials.rs, `provider`, `told` without `base_url`; host/engine/src/pins.rs, `origins`,
-/// without what is told; host/engine/src/credentials/renewal.rs, `ask_for_tokens`, with no account.
+/// Mutations: host/engine/src/credentials.rs, `provider`, `told` without `base_url`; host/engine/src/connect/account.rs, `brought`,
+/// without `is_origin`; host/engine/src/pins.rs, `origins`, without what is told; host/engine/src/credentials/renewal.rs,
+/// `ask_for_tokens`, with no account.
 #[tokio::test]
 async fn a_redirect_may_tell_at_which_shard_codes_are_exchanged() {
     let auth = "kind = \"oauth2\"\nauthorize_url = \"https://login.example.com/a\"\ntoken_url = \"{base}oauth/token\"\n\
@@ -101,9 +103,12 @@ async fn a_redirect_may_tell_at_which_shard_codes_are_exchanged() {
     for (brought, words) in [
         ("", "token URL is not known"),
         ("&base=https://evil.example.net/", "token URL is not known"),
-        ("&base=https://evil.example.net/%23.shards.example/", "token URL is not known"),
-        // A pinned host, and no base: what comes after it would be a query.
-        ("&base=https://eu.shards.example/%3Fto%3D", "token URL is not known"),
+        ("&base=https://evil.example.net/%23.shards.example/", "only an https origin counts"),
+        // A pinned host, of people and not of codes.
+        ("&base=https://login.example.com/", "token URL is not known"),
+        // One of codes, and no base: what comes after it would be a query, or stand below what anybody may put there.
+        ("&base=https://eu.shards.example/%3Fto%3D", "only an https origin counts"),
+        ("&base=https://eu.shards.example/uploads/", "only an https origin counts"),
     ] {
         stage.authorize(&connection, brought).await.says(400, words);
     }

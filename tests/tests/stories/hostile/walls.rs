@@ -76,7 +76,7 @@ struct Line {
     calls: usize,
 }
 
-/// Mutations: host/runtime/src/executor.rs, `POLLS_BEFORE_OTHERS`, tokio's own 61, or host/runtime/src/invoke.rs, `store`,
+/// Mutations: host/runtime/src/turns.rs, `Waiting::push`, all behind one another, or host/runtime/src/invoke.rs, `store`,
 /// `UpdateDeadline::Continue(1)`: the loops are heard; host/store/src/writer.rs, `turn`, without the line, or
 /// host/store/src/state.rs, `put_states`, a statement for each key: the floods of state are.
 #[tokio::test]

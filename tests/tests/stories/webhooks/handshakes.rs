@@ -128,48 +128,51 @@ route_by = "/team_id"
     assert_eq!(unrouted["items"], json!([]));
 }
 
-/// Adobe Sign: a GET when the address is registered, and the same on every POST. At a connection's own address, too.
+/// Adobe Sign: a GET when the address is registered, and the same on every POST. A client id is no secret, so it is taken at a
+/// connection's own address alone, which nobody can guess.
 ///
 /// Mutations: host/engine/src/listeners.rs, `listener_at`, without the app's client id; host/engine/src/reply.rs,
-/// `check_method`, whatever the method.
+/// `check_method`, whatever the method; host/manifest/src/parse/checks/webhook/schemes.rs, `check`, a client id at an app's.
 #[tokio::test]
 async fn a_client_id_is_echoed_on_everything_and_a_get_is_no_delivery() {
     let host = Host::spawn().await;
-    let (tenant, path) = at_app(
-        &host,
-        r#"
-[webhook]
-secret = "app"
+    let by_client_id = r#"
 scheme = { kind = "token", at = { kind = "header", name = "X-AdobeSign-ClientId" }, expects = "client_id" }
 handshake = { kind = "echo_header", name = "X-AdobeSign-ClientId", as_field = "xAdobeSignClientId" }
 [[webhook.split]]
-route_by = "/webhookId"
-"#,
-    )
-    .await;
-    let send = async |method: Method, id: &str| {
-        let request = Wire::to(&host).request(method.clone(), &path).header("X-AdobeSign-ClientId", id);
+"#;
+    let handles_webhooks = std::fs::read(component("stripe")).unwrap();
+    let at_an_apps = format!("[webhook]\nsecret = \"app\"{by_client_id}route_by = \"/webhookId\"\n");
+    let manifest = tiny::manifest("told", "1.0.0", &at_an_apps);
+    let refused = host.upload(tiny::with_manifest(&handles_webhooks, &manifest)).await;
+    assert_eq!(refused.status, 422, "{:#}", refused.body);
+    assert!(refused.body.to_string().contains("anybody may post to it"), "{:#}", refused.body);
+    let auth = "[auth]\nkind = \"api_key\"\nfields = [{ name = \"key\", title = \"Key\" }]\n";
+    let (tenant, of_app) = at_app(&host, &format!("{auth}[webhook]{by_client_id}")).await;
+    let app = of_app.trim_start_matches("/hooks/app/");
+    let connected = async |new: Value| tenant.hook(&tenant.post("/v1/connections", new).await.text("id")).await;
+    let own = connected(json!({ "connector": "told", "app": app, "name": "c" })).await;
+    let send = async |method: Method, path: &str, id: &str| {
+        let request = Wire::to(&host).request(method.clone(), path).header("X-AdobeSign-ClientId", id);
         Reply::of(if method == Method::POST { request.body(r#"{"webhookId":"w"}"#) } else { request }).await
     };
-    let kept =
-        async || host.operator(Method::GET, "/v1/deliveries", None).await.ok()["items"].as_array().unwrap().len();
+    let kept = async || items(&tenant, "/v1/deliveries").await.len();
     for (method, count) in [(Method::GET, 0), (Method::POST, 1)] {
-        let wrong = send(method.clone(), "another").await;
+        let wrong = send(method.clone(), &own, "another").await;
         wrong.problem(401, "not-verified");
         assert!(!wrong.headers.contains_key("x-adobesign-clientid"));
-        let reply = send(method, "a-client-id").await;
+        let reply = send(method, &own, "a-client-id").await;
         assert_eq!((reply.status, reply.header("x-adobesign-clientid")), (200, "a-client-id"));
         assert_eq!(reply.json(), json!({ "xAdobeSignClientId": "a-client-id" }));
         assert_eq!(kept().await, count);
     }
-    let other = send(Method::PUT, "a-client-id").await;
+    let other = send(Method::PUT, &own, "a-client-id").await;
     assert_eq!((other.status, other.header("allow"), kept().await), (405, "GET, POST", 1));
-    let app = path.trim_start_matches("/hooks/app/");
-    let id = tenant.post("/v1/connections", json!({ "connector": "told", "app": app, "name": "c" })).await.text("id");
-    let own = tenant.hook(&id).await;
-    for (client_id, status) in [("another", 401), ("a-client-id", 200)] {
-        let request = Wire::to(&host).request(Method::POST, &own).header("X-AdobeSign-ClientId", client_id);
-        assert_eq!(Reply::of(request.body(r#"{"webhookId":"w"}"#)).await.status, status, "{client_id}");
+    assert_eq!(send(Method::POST, &of_app, "a-client-id").await.status, 404, "everybody knows that address");
+    // Without an app there is no client id, and nothing is like none.
+    let of_none = connected(json!({ "connector": "told", "name": "d" })).await;
+    for client_id in ["", "a-client-id"] {
+        send(Method::POST, &of_none, client_id).await.problem(401, "not-verified");
     }
 }
 

@@ -33,7 +33,7 @@ async fn a_run_answers_the_request_it_came_of() {
     let (tenant, path) = answering(&host, 20_000).await;
     let said = json!([
         201,
-        [["Content-Type", "application/json"], ["Set-Cookie", "a=b"], ["X-Own", "1"]],
+        [["Content-Type", "application/json"], ["Set-Cookie", "a=b"], ["X-Own", "1"], ["X-Accel-Redirect", "/secret"]],
         "{\"text\":\"hi\"}"
     ]);
     let reply = tell(&host, &path, TOKEN, &json!({ "id": "1", "reply": said }).to_string()).await;
@@ -43,6 +43,7 @@ async fn a_run_answers_the_request_it_came_of() {
         !reply.headers.contains_key("set-cookie") && reply.header("x-content-type-options") == "nosniff",
         "{reply:?}"
     );
+    assert!(!reply.headers.contains_key("x-accel-redirect"), "a proxy in front would send a file: {reply:?}");
     let page = json!([302, [["Content-Type", "text/html"], ["Location", "https://evil.example"]], "<script>"]);
     let reply = tell(&host, &path, TOKEN, &json!({ "id": "2", "reply": page }).to_string()).await;
     assert_eq!((reply.status, reply.header("location")), (200, ""), "{reply:?}");

@@ -124,7 +124,7 @@ impl World {
     pub(crate) async fn over(database: StoreConfig, folder: Folder, provider: &Provider, auth: &str) -> Self {
         let hand = Arc::new(Hand(AtomicU64::new(BEGINS_MS)));
         let store = Store::open(database).await.unwrap();
-        let engine = engine(store, folder.path(), "first", hand.clone(), provider);
+        let engine = engine(store, folder.path(), "first", hand.clone(), provider, DoorConfig::default());
         // Nobody looks again which key seals when the hand is moved.
         let clock: SharedClock = Arc::new(SystemClock);
         take_up_keys(engine.store(), engine.vault(), &clock).await.unwrap();
@@ -159,7 +159,12 @@ impl World {
 
     /// Another node over the same database.
     pub(crate) fn beside(&self, store: Store, provider: &Provider) -> Engine {
-        engine(store, self.folder.path(), "second", self.hand.clone(), provider)
+        engine(store, self.folder.path(), "second", self.hand.clone(), provider, DoorConfig::default())
+    }
+
+    /// Another node with another door.
+    pub(crate) fn beside_at(&self, door: DoorConfig, provider: &Provider) -> Engine {
+        engine(self.engine.store().clone(), self.folder.path(), "third", self.hand.clone(), provider, door)
     }
 
     /// Another tenant's connection, by the same app or by one of that tenant's own.
@@ -286,10 +291,17 @@ fn new_connection(app: Option<AppId>) -> NewConnection {
     }
 }
 
-fn engine(store: Store, folder: &Path, node: &str, clock: SharedClock, provider: &Provider) -> Engine {
+fn engine(
+    store: Store,
+    folder: &Path,
+    node: &str,
+    clock: SharedClock,
+    provider: &Provider,
+    door: DoorConfig,
+) -> Engine {
     let vault = Vault::local(LocalKeys::open_or_create(folder.join("keys.json")).unwrap());
     let to = DevUpstream { host: "login.example.com".to_owned(), to: provider.url.clone() };
-    let door = Door::new(DoorConfig { development: vec![to], ..DoorConfig::default() }).unwrap();
+    let door = Door::new(DoorConfig { development: vec![to], ..door }).unwrap();
     // Nothing is compiled.
     let compiler = CompilerCommand { program: PathBuf::new(), args: Vec::new() };
     let settings = RuntimeConfig::new(folder.join(node), [7; 32], compiler);

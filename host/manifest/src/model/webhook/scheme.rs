@@ -56,6 +56,12 @@ impl Scheme {
         };
         Some(what.to_owned())
     }
+
+    /// Whether a request that it lets in proves who sent it. Else all that does is the address, if nobody can guess it.
+    #[must_use]
+    pub fn proves_sender(&self) -> bool {
+        !matches!(self, Self::None | Self::Token { expects: TokenValue::ClientId, .. })
+    }
 }
 
 /// A MAC over the raw bytes, in a header.
@@ -331,6 +337,7 @@ pub enum TokenValue {
     /// The webhook secret.
     #[default]
     Secret,
-    /// The app's client id, which is no secret: worth little more than the address itself.
+    /// The client id of the connection's app. Everybody may know it, so it proves no sender: it is taken only where the
+    /// connection's own unguessable address does, as with no proof at all.
     ClientId,
 }

@@ -23,6 +23,9 @@ const LONGEST_TITLE: usize = 80;
 const LONGEST_HELP: usize = 300;
 /// Most fields to fill in, and most parameters of a redirect to keep: placements and URLs look each of theirs up.
 const MAX_FIELDS: usize = 32;
+/// Names in an account that the manifest cannot give: under them stand its id, and what the connector's `check` says of it, in
+/// the place of whatever else would be kept there.
+const OF_THE_ACCOUNT: &[&str] = &["id", "label", "details"];
 /// Most scopes: a grant compares them, and a person is asked for them all.
 const MAX_SCOPES: usize = 200;
 
@@ -209,8 +212,15 @@ fn check_oauth2(oauth: &OAuth2, report: &mut Report<'_>) {
         } else if name == "id" && oauth.account_param.as_deref() != Some("id") {
             let message = "the account's `id` would come from the redirect alone, which anybody can write";
             report.say(place, message, "say `account_param = \"id\"`, and prove it with `account_call`");
+        } else if name != "id" && OF_THE_ACCOUNT.contains(&name.as_str()) {
+            report.say(place, not_to_be_named(name), "leave it out");
         }
     }
+}
+
+/// Of a name among [`OF_THE_ACCOUNT`].
+fn not_to_be_named(name: &str) -> String {
+    format!("`{name}` of an account is the host's own, or what the connector's `check` says of it")
 }
 
 fn check_lifetimes(oauth: &OAuth2, report: &mut Report<'_>) {
@@ -240,6 +250,11 @@ fn check_account(manifest: &Manifest, oauth: &OAuth2, report: &mut Report<'_>) {
     if let Some(name) = oauth.account_call.iter().flat_map(|call| call.keep.keys()).find(|name| !is_identifier(name)) {
         let message = format!("`{name}` cannot be the name of account data");
         report.say(at!["auth", "account_call", "keep", name], message, IDENTIFIER_HINT);
+    }
+    let kept = oauth.account_call.iter().flat_map(|call| call.keep.keys());
+    for name in kept.filter(|name| OF_THE_ACCOUNT.contains(&name.as_str())) {
+        let hint = "call it something else; the id is what `pointer` finds";
+        report.say(at!["auth", "account_call", "keep", name], not_to_be_named(name), hint);
     }
     let Some(call) = &oauth.account_call else {
         if let Some(name) = from_callback {
@@ -461,6 +476,34 @@ mod tests {
             ["10:20: the account's `id` would come from the redirect alone, which anybody can write \
               (say `account_param = \"id\"`, and prove it with `account_call`)"]
         );
+    }
+
+    /// A `check` could say there which host the connection reaches, after the host had learned another.
+    ///
+    /// Mutations: `check_oauth2` and `check_account`, without `OF_THE_ACCOUNT`; discovery.rs, `check`, without it.
+    #[test]
+    fn under_what_a_check_says_of_the_account_the_manifest_keeps_nothing() {
+        let own = |name: &str| {
+            format!("`{name}` of an account is the host's own, or what the connector's `check` says of it")
+        };
+        let rule = "[[egress]]\nhost = \"api.example\"\nmethods = [\"GET\"]\npaths = [\"/me\"]\n\
+                    credential = { place = \"bearer\", field = \"access_token\" }";
+        let call = |more: &str| format!("account_call = {{ url = \"https://api.example/me\", {more} }}");
+        for name in ["label", "details"] {
+            let brought = oauth2(&format!("callback_params = [\"{name}\"]"));
+            assert_eq!(brought, [format!("10:20: {} (leave it out)", own(name))]);
+        }
+        for name in ["id", "label", "details"] {
+            let kept = oauth2(&format!("{}\n{rule}", call(&format!("keep = {{ {name} = \"/x\" }}"))));
+            let hint = "call it something else; the id is what `pointer` finds";
+            assert_eq!(kept, [format!("10:{}: {} ({hint})", 62 + name.len(), own(name))]);
+        }
+        let proven = format!("callback_params = [\"id\"]\naccount_param = \"id\"\n{}", call("pointer = \"/id\""));
+        assert_eq!(oauth2(&format!("{proven}\n{rule}")), [""; 0]);
+        let told = format!("{proven}\ndiscovered = {{ id = [\"api.example\"] }}\n{rule}");
+        assert_eq!(oauth2(&told), [format!("13:21: {} (call it something else)", own("id"))]);
+        let fine = call("keep = { label_of = \"/label\", detail = \"/x\" }");
+        assert_eq!(oauth2(&format!("{fine}\n{rule}")), [""; 0]);
     }
 
     /// The host sends it so: the app's pins have to allow it, and they are what the rules say.

@@ -4,6 +4,7 @@ mod schemes;
 
 use super::names::{HEADER_HINT, is_header};
 use super::{Report, Step, at};
+use crate::headers::is_askers_own;
 use crate::model::{BodySyntax, Handshake, Manifest, Reply, SecretOwner, Split, Webhook};
 
 /// Alternatives, and places of a dedupe key.
@@ -48,13 +49,13 @@ fn check_header(at: &[Step<'_>], name: &str, report: &mut Report<'_>) {
     }
 }
 
-/// An echo is the provider's own: it must not frame the answer, set a cookie or lead anybody elsewhere.
+/// An echo is the provider's own: it must not frame the answer, set a cookie, lead anybody elsewhere or tell a proxy what to do.
 fn check_echo(name: &str, report: &mut Report<'_>) {
     let at = at!["webhook", "handshake", "name"];
     check_header(at, name, report);
-    let lower = name.to_ascii_lowercase();
-    if !lower.starts_with("x-") || lower == "x-request-id" || lower.starts_with("x-content") {
-        report.say(at, format!("`{name}` is not a provider's own header"), "those begin with `X-`");
+    if !is_askers_own(name) {
+        let hint = "those begin with `X-`, and no proxy or browser obeys them";
+        report.say(at, format!("`{name}` is not a provider's own header"), hint);
     }
 }
 
@@ -235,10 +236,7 @@ mod tests {
             webhook(
                 "scheme = { kind = \"token\", at = { kind = \"header\", name = \"a b\" }, expects = \"client_id\" }"
             ),
-            [
-                "7:59: `a b` cannot be the name of a header (letters, digits and `-`, without a colon)",
-                "7:78: a client id belongs to an app, not to a connection (say `secret = \"app\"`)",
-            ]
+            ["7:59: `a b` cannot be the name of a header (letters, digits and `-`, without a colon)",]
         );
         let several = |names| {
             webhook(&format!("scheme = {{ kind = \"token\", at = {{ kind = \"headers\", names = [{names}] }} }}"))
@@ -269,6 +267,15 @@ mod tests {
                 "8:10: one address for everybody, and nothing says whose a request is \
                  (add `[[webhook.split]]` with `route_by`)",
             ]
+        );
+        // Who knows the app's id, which is in its callback address, knows its client id as well.
+        let by_client_id =
+            "scheme = { kind = \"token\", at = { kind = \"header\", name = \"X\" }, expects = \"client_id\" }\n";
+        assert_eq!(webhook(by_client_id), [""; 0]);
+        assert_eq!(
+            webhook(&format!("{by_client_id}secret = \"app\"\n[[webhook.split]]\nroute_by = \"/a\"")),
+            ["7:10: one address for everybody, and anybody may post to it \
+              (verify with the app's secret, or say `secret = \"connection\"`)"]
         );
         let scheme = "scheme = { kind = \"hmac\", header = \"X\", encoding = \"hex\" }\nsecret = \"app\"";
         assert_eq!(
@@ -316,7 +323,14 @@ mod tests {
             webhook(&format!("scheme = \"none\"\nhandshake = {{ kind = \"echo_header\", name = \"{name}\" }}"))
         };
         assert_eq!(echoing("X-Hook-Secret"), [""; 0]);
-        for name in ["Transfer-Encoding", "set-cookie", "Location", "X-Request-Id", "X-Content-Type-Options"] {
+        for name in [
+            "Transfer-Encoding",
+            "set-cookie",
+            "Location",
+            "X-Request-Id",
+            "X-Content-Type-Options",
+            "X-Accel-Redirect",
+        ] {
             assert_eq!(echoing(name).len(), 1, "{name}");
         }
     }

@@ -1,6 +1,7 @@
 //! `discovered` of `[auth]`: base URLs that authorization tells.
 
 use super::super::{Report, at};
+use super::{OF_THE_ACCOUNT, not_to_be_named};
 use crate::model::{Manifest, OAuth2};
 
 /// A discovered URL decides where tokens go: it comes from authorization, and its hosts are ones that rules allow.
@@ -14,6 +15,9 @@ pub(super) fn check(manifest: &Manifest, oauth: &OAuth2, report: &mut Report<'_>
                 format!("nothing tells `{name}`"),
                 "add it to `callback_params`, or to `keep` of the `account_call`",
             );
+        }
+        if OF_THE_ACCOUNT.contains(&name.as_str()) {
+            report.say(place, not_to_be_named(name), "call it something else");
         }
         if manifest.environments.values().any(|variables| variables.contains_key(name)) {
             report.say(place, format!("`{name}` is a variable of the environment too"), "call one something else");

@@ -8,7 +8,7 @@ use crate::Template;
 use crate::egress_match::find;
 use crate::model::{
     HmacScheme, HostPattern, JwtScheme, KeyDecoding, Manifest, PostbackScheme, PublicKey, PublicKeyScheme, Scheme,
-    SecretOwner, SignatureSyntax, TokenPlace, TokenValue, Webhook,
+    SecretOwner, SignatureSyntax, TokenPlace, Webhook,
 };
 
 /// Further proofs; each costs a forged request's host as much as the first.
@@ -51,20 +51,18 @@ pub(super) fn check(webhook: &Webhook, manifest: &Manifest, report: &mut Report<
             Scheme::PublicKey(public) => check_public_key(&place, public, report),
             Scheme::Jwt(jwt) => check_jwt(&place, jwt, report),
             Scheme::Postback(postback) => check_postback(&place, webhook.secret, postback, manifest, report),
-            Scheme::Token { at, expects } => check_token(&place, webhook, at, *expects, report),
+            Scheme::Token { at, .. } => check_token(&place, at, report),
             Scheme::None => {}
         }
     }
-    if webhook.scheme == Scheme::None && webhook.secret == SecretOwner::App {
+    if !webhook.scheme.proves_sender() && webhook.secret == SecretOwner::App {
         report.say(
             at!["webhook", "scheme"],
             "one address for everybody, and anybody may post to it",
             "verify with the app's secret, or say `secret = \"connection\"`",
         );
     }
-    let proves_little =
-        |scheme: &Scheme| matches!(scheme, Scheme::None | Scheme::Token { expects: TokenValue::ClientId, .. });
-    for (index, _) in webhook.also.iter().enumerate().filter(|(_, also)| proves_little(also)) {
+    for (index, _) in webhook.also.iter().enumerate().filter(|(_, also)| !also.proves_sender()) {
         report.say(
             at!["webhook", "also", index],
             "with this, whoever knows the address is believed",
@@ -307,7 +305,7 @@ fn only_reads(manifest: &Manifest, postback: &PostbackScheme, env: &str) -> bool
     url.is_some_and(|url| find(&rules, "POST", &url).is_ok_and(|rule| rule.reads_only("POST", &url)))
 }
 
-fn check_token(place: &[Step<'_>], webhook: &Webhook, at: &TokenPlace, expects: TokenValue, report: &mut Report<'_>) {
+fn check_token(place: &[Step<'_>], at: &TokenPlace, report: &mut Report<'_>) {
     let at_place = within(place, "at");
     match at {
         TokenPlace::Header { name } => check_header(&within(&at_place, "name"), name, report),
@@ -326,13 +324,6 @@ fn check_token(place: &[Step<'_>], webhook: &Webhook, at: &TokenPlace, expects: 
             report.say(&at_place, "a whole body is no token", "point at it: `/token`");
         }
         TokenPlace::Query { .. } | TokenPlace::Path | TokenPlace::Json { .. } => {}
-    }
-    if expects == TokenValue::ClientId && webhook.secret == SecretOwner::Connection {
-        report.say(
-            &within(place, "expects"),
-            "a client id belongs to an app, not to a connection",
-            "say `secret = \"app\"`",
-        );
     }
 }
 
@@ -490,6 +481,7 @@ mod tests {
         assert_eq!(also(hmac, token), [""; 0]);
         let everybody = "with this, whoever knows the address is believed (leave it out, or make it the only `scheme`)";
         assert_eq!(also(hmac, "\"none\""), [everybody]);
+        assert_eq!(also(hmac, &token.replace(" } }", " }, expects = \"client_id\" }")), [everybody]);
         assert_eq!(
             also("scheme = \"none\"", token),
             ["`scheme` believes everybody, so nothing else is asked for (make one of these the `scheme`)"]
